@@ -1,0 +1,62 @@
+"""What every command does at its edge: say lines, and turn a mistake into one of them (edge).
+
+``--traceback`` anywhere on the command line shows what a one-line error hides.
+"""
+
+import functools
+import logging
+import sys
+from collections.abc import Callable
+
+USER_ERROR = 1
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+def say(line: str) -> None:
+    """Print one line for the person at the terminal."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def complain(line: str) -> None:
+    """Print one line of error."""
+    sys.stdout.flush()
+    sys.stderr.write(f"error: {' '.join(line.split())}\n")
+    sys.stderr.flush()
+
+
+def stage(main: Callable[[list[str]], None]) -> Callable[..., None]:
+    """Make a command of ``main(arguments)``: one clear line and a non-zero exit for a mistake.
+
+    What a person can cause (``ValueError``, ``OSError``) becomes that line; anything else is our
+    mistake and keeps its traceback.
+    """
+
+    @functools.wraps(main)
+    def command(arguments: list[str] | None = None) -> None:
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        show = "--traceback" in given
+        given = [a for a in given if a != "--traceback"]
+        logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+        if given in (["-h"], ["--help"]):
+            say((main.__doc__ or "").strip())
+            return
+        try:
+            main(given)
+        except KeyboardInterrupt:
+            complain("interrupted")
+            sys.exit(INTERRUPTED)
+        except (ValueError, OSError) as error:
+            if show:
+                raise
+            complain(describe(error))
+            sys.exit(USER_ERROR)
+
+    return command
+
+
+def describe(error: Exception) -> str:
+    """Say in one line what went wrong; an ``OSError`` names its file."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__

@@ -1,0 +1,104 @@
+"""Durations as people write them, converted once into updates (PURE).
+
+An *update* is one optimizer step and the only clock. A configuration may say ``2000 steps``,
+``4 epochs``, ``100000 images`` or ``0.125 run`` (a fraction of the whole run). The unit travels
+with the value, not with the key: a Hydra override can replace a value but not take a key away.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Unit = Literal["steps", "epochs", "images", "run"]
+UNITS: dict[str, Unit] = {
+    "step": "steps",
+    "steps": "steps",
+    "epoch": "epochs",
+    "epochs": "epochs",
+    "image": "images",
+    "images": "images",
+    "run": "run",
+}
+_WRITTEN = re.compile(r"\s*([0-9]+(?:_[0-9]+)*(?:\.[0-9]+)?)\s*([a-z]+)\s*")
+
+
+@dataclass(frozen=True)
+class Duration:
+    """A length of training with its unit.
+
+    >>> parse_duration("4 epochs")
+    Duration(value=4.0, unit='epochs')
+    """
+
+    value: float
+    unit: Unit
+
+    def __str__(self) -> str:
+        """Write it as a configuration would."""
+        return f"{self.value:g} {self.unit}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clock:
+    """What converts durations into updates for one run.
+
+    Args:
+        steps_per_epoch: updates in one pass over the training images, > 0.
+        images_per_step: images that one update sees (batch size x accumulation), > 0.
+        total_steps: updates of the whole run at full budget; None while that itself is converted.
+    """
+
+    steps_per_epoch: int
+    images_per_step: int
+    total_steps: int | None = None
+
+
+def parse_duration(written: object) -> Duration:
+    """Read ``<number> <steps|epochs|images|run>``.
+
+    Raises:
+        ValueError: not of that form, or not positive and finite. Zero steps is allowed (a stage may
+            start at the beginning of the run).
+    """
+    match = _WRITTEN.fullmatch(written) if isinstance(written, str) else None
+    if match is None or match[2] not in UNITS:
+        raise ValueError(
+            "must be a duration: a number and steps, epochs, images or run "
+            f"('2000 steps', '4 epochs', '0.125 run'), got {written!r}"
+        )
+    value = float(match[1].replace("_", ""))
+    if not math.isfinite(value):
+        raise ValueError(f"must be finite, got {written!r}")
+    return Duration(value, UNITS[match[2]])
+
+
+def to_steps(duration: Duration, clock: Clock, *, budget_fraction: float = 1.0) -> int:
+    """Convert into whole updates, at the given fraction of the full budget.
+
+    A duration longer than nothing stays at least one update long, however small the budget.
+
+    >>> to_steps(parse_duration("4 epochs"), Clock(steps_per_epoch=500, images_per_step=100))
+    2000
+    >>> clock = Clock(steps_per_epoch=500, images_per_step=100, total_steps=25000)
+    >>> to_steps(parse_duration("0.08 run"), clock, budget_fraction=0.01)
+    20
+
+    Raises:
+        ValueError: the unit is ``run`` and the clock does not know the run's length.
+    """
+    if duration.unit == "steps":
+        steps = duration.value
+    elif duration.unit == "epochs":
+        steps = duration.value * clock.steps_per_epoch
+    elif duration.unit == "images":
+        steps = duration.value / clock.images_per_step
+    else:
+        if clock.total_steps is None:
+            raise ValueError(
+                f"the length of the run cannot be a fraction of itself, got {duration}"
+            )
+        steps = duration.value * clock.total_steps
+    if steps == 0:
+        return 0
+    return max(1, round(steps * budget_fraction))

@@ -1,0 +1,29 @@
+"""Where each stage puts its things, relative to the root of the project (edge)."""
+
+from pathlib import Path
+
+EXPERIMENTS = Path("experiments")
+RANGE_TESTS = Path("range_tests")
+RUNS = Path("runs")
+EVALUATIONS = Path("evaluations")
+RESULTS = Path("results")
+MULTIRUN = Path("multirun")
+DATA = Path("data")
+
+CAMPAIGN_FILE = "campaign.yaml"
+SUGGESTION = "suggestion.json"
+CURVE = "curve.csv"
+RECORD = "record.json"
+CURVES = "curves.csv"
+REPLACED = ".replaced"  # below runs/: runs of configurations that are no longer wanted
+GIVEN = "given"  # the name that stands for "no range test: the bounds are given"
+
+
+def identity_file(dataset: str) -> Path:
+    """Return the file that says what a data set is: ``data/<dataset>.identity.json``."""
+    return DATA / f"{dataset}.identity.json"
+
+
+def seed_folder(experiment_folder: Path, seed: int) -> Path:
+    """Return the run directory of one seed."""
+    return experiment_folder / f"seed-{seed}"

@@ -1,0 +1,76 @@
+"""Reading and writing YAML and JSON files whole, or not at all (edge)."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import yaml
+
+
+def read_yaml(path: Path) -> Any:
+    """Read one YAML file.
+
+    Raises:
+        ValueError: it is missing or no YAML; names the file and the line.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} is missing")
+    try:
+        return yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise ValueError(f"{path}{line}: {problem}") from None
+
+
+def write_yaml(path: Path, content: Any) -> None:
+    """Write one YAML file in block style, keys in their order."""
+    write_whole(path, yaml.safe_dump(content, sort_keys=False, default_flow_style=False, width=100))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write one JSON file, indented."""
+    write_whole(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON file.
+
+    Raises:
+        ValueError: it is missing or no JSON; names the file.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} is missing")
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}, line {error.lineno}: {error.msg}") from None
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file: all of it or nothing.
+
+    Raises:
+        OSError: the disk is full or read-only; no partial file stays, the old one is untouched.
+    """
+    with synced(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def synced(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing under a temporary name; sync and rename it when all went well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
