@@ -1,0 +1,141 @@
+"""From a plan to the objects that train: optimizer, batches, learner (edge)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from anneal.config import ExperimentConfig, OptimizerConfig
+from anneal.datasets.batches import EvaluationBatches, Normalise, TrainingBatches, statistics_of
+from anneal.datasets.image_data import ImageData, Images
+from anneal.evaluation import Measurement, measure
+from anneal.hardware import Settings
+from anneal.models.building import build_model, parameter_groups
+from anneal.optimizers.caffe import (
+    CaffeAdaDelta,
+    CaffeAdaGrad,
+    CaffeAdam,
+    CaffeNesterov,
+    CaffeRMSProp,
+    CaffeSGD,
+)
+from anneal.seeding import seed_everything
+from anneal.training import Learner
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "caffe_sgd": CaffeSGD,
+    "caffe_nesterov": CaffeNesterov,
+    "caffe_adam": CaffeAdam,
+    "caffe_rmsprop": CaffeRMSProp,
+    "caffe_adagrad": CaffeAdaGrad,
+    "caffe_adadelta": CaffeAdaDelta,
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
+FUSED = ("sgd", "adam", "adamw")  # torch's own have a fused step on the CPU and on CUDA
+EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """One experiment's data and settings, shared by all its seeds."""
+
+    experiment: ExperimentConfig
+    data: ImageData
+    settings: Settings
+    normalise: Normalise
+
+    def learner(self, seed: int, *, indices: torch.Tensor | None = None) -> Learner:
+        """Build network, optimizer and batches of one seed, from its random streams.
+
+        Args:
+            seed: of every stream.
+            indices: of the training images to learn from; None: all of them.
+        """
+        seed_everything(seed)
+        config, device = self.experiment, torch.device(self.settings.device)
+        model = self.model()
+        optimizer = build_optimizer(config.optimizer, model, fused=device.type in ("cpu", "cuda"))
+        batches = TrainingBatches(
+            self.data.train,
+            config=config.dataset,
+            batch_size=config.training.batch_size,
+            seed=seed,
+            device=device,
+            normalise=self.normalise,
+            channels_last=self.settings.channels_last,
+            indices=indices,
+        )
+        return Learner(
+            model=model,
+            optimizer=optimizer,
+            batches=batches,
+            precision=self.settings.dtype,
+            accumulation=config.training.accumulation,
+            label_smoothing=config.training.label_smoothing,
+        )
+
+    def model(self) -> nn.Module:
+        """Build the network on its device, in its memory format, compiled when settings say so."""
+        config = self.experiment.model
+        channels, height, _ = self.data.image_shape
+        model = build_model(
+            library=config.library,
+            architecture=config.architecture,
+            arguments=dict(config.arguments),
+            num_classes=self.data.num_classes,
+            channels=channels,
+            image_size=height,
+            small_images=config.small_images,
+        )
+        memory_format = (
+            torch.channels_last if self.settings.channels_last else torch.contiguous_format
+        )
+        # torch's annotations of Module.to leave memory_format out
+        model.to(device=self.settings.device, memory_format=memory_format)  # type: ignore[call-overload]
+        if self.settings.compile:
+            model.compile()
+        return model
+
+    def evaluate(
+        self, model: nn.Module, split: Images, *, indices: torch.Tensor | None = None
+    ) -> Callable[[], Measurement]:
+        """Return what measures ``model`` on images of a split, as often as it is called."""
+        batches = EvaluationBatches(
+            split,
+            batch_size=EVALUATION_BATCH,
+            device=torch.device(self.settings.device),
+            normalise=self.normalise,
+            channels_last=self.settings.channels_last,
+            indices=indices,
+        )
+        return lambda: measure(model, batches, precision=self.settings.dtype)
+
+
+def open_workshop(experiment: ExperimentConfig, data: ImageData, settings: Settings) -> Workshop:
+    """Bring an experiment, its images and this machine's settings together."""
+    statistics = statistics_of(data.train, experiment.dataset)
+    return Workshop(experiment, data, settings, statistics)
+
+
+def build_optimizer(
+    config: OptimizerConfig, model: nn.Module, *, fused: bool
+) -> torch.optim.Optimizer:
+    """Build the optimizer with default rate 1, so that a group's rate is its multiplier.
+
+    Raises:
+        ValueError: a value is out of range; names the file.
+    """
+    arguments = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in config.arguments.items()
+    }
+    if fused and config.name in FUSED:
+        arguments["fused"] = True
+    groups = parameter_groups(model, weight_decay=config.weight_decay)
+    try:
+        return OPTIMIZERS[config.name](groups, lr=1.0, **arguments)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"conf/optimizer/{config.name}.yaml: {error}") from None

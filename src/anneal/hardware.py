@@ -1,0 +1,123 @@
+"""From ``auto`` to what this machine does best, by a table of measurements (edge).
+
+``measured_settings.json`` is written by ``python benchmarks/settings.py``; each row says for which
+device and processor capability it was measured, and by how much the choice won.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from importlib import resources
+from typing import Any
+
+import torch
+
+from anneal.config import HardwareConfig
+
+PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How this process computes: every ``auto`` decided."""
+
+    device: str
+    precision: str
+    memory_format: str
+    compile: bool
+    threads: int
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the forward pass."""
+        return PRECISIONS[self.precision]
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether images and weights lie channels last."""
+        return self.memory_format == "channels_last"
+
+    def describe(self) -> dict[str, Any]:
+        """Return the choice as plain data, for environment.json."""
+        return asdict(self)
+
+
+def decide(config: HardwareConfig, *, architecture: str) -> Settings:
+    """Decide every ``auto`` for one architecture on this machine, and set the threads.
+
+    Raises:
+        ValueError: what was asked for is not here; names the key.
+    """
+    where = f"conf/hardware/{config.name}.yaml"
+    device = _device(config.device, where)
+    row = _measured(device, architecture)
+    compiled = row["compile"] if config.compile == "auto" else config.compile
+    if compiled == "on" and device == "cpu" and not _has_compiler():
+        if config.compile == "on":
+            raise ValueError(
+                f'{where}: compile: "on" needs a C++ compiler for the CPU (g++ or clang++), '
+                "and there is none"
+            )
+        compiled = "off"
+    precision = row["precision"] if config.precision == "auto" else config.precision
+    memory_format = row["memory_format"] if config.memory_format == "auto" else config.memory_format
+    threads = config.threads or num_cores()
+    torch.set_num_threads(threads)
+    return Settings(
+        device=device,
+        precision=precision,
+        memory_format=memory_format,
+        compile=compiled == "on",
+        threads=threads,
+    )
+
+
+def num_cores() -> int:
+    """Return the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _device(asked: str, where: str) -> str:
+    here = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if asked == "auto":
+        return next(name for name, there in here.items() if there)
+    if not here[asked]:
+        there = ", ".join(name for name, is_there in here.items() if is_there)
+        raise ValueError(f"{where}: device must be one that is here ({there}), got '{asked}'")
+    return asked
+
+
+def _measured(device: str, architecture: str) -> dict[str, str]:
+    """Return the settings measured for the nearest case: device, capability, architecture."""
+    capability = cpu_capability() if device == "cpu" else "any"
+    table = json.loads(resources.files("anneal").joinpath("measured_settings.json").read_text())
+    rows = [r for r in table["rows"] if r["device"] == device]
+    for wanted in (
+        {"capability": capability, "architecture": architecture},
+        {"capability": capability, "architecture": "any"},
+        {"capability": "any", "architecture": "any"},
+    ):
+        for row in rows:
+            if all(row[key] == value for key, value in wanted.items()):
+                return dict(row["settings"])
+    raise AssertionError(f"measured_settings.json has no row for {device}")
+
+
+def cpu_capability() -> str:
+    """Name what decides the speed of bf16 on a processor: AMX, AVX512_BF16, AVX512, AVX2, ..."""
+    if getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)():
+        return "AMX"
+    if getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)():
+        return "AVX512_BF16"
+    return str(torch.backends.cpu.get_cpu_capability())
+
+
+def _has_compiler() -> bool:
+    return any(shutil.which(name) for name in ("g++", "clang++", "c++"))

@@ -1,0 +1,148 @@
+"""From run directories to the record of an experiment (edge)."""
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anneal.artifacts import CHECKPOINT, HISTORY, RunDirectory, read_lines
+from anneal.builders import Workshop
+from anneal.layout import seed_folder
+from anneal.plans import Plan
+
+CURVE_COLUMNS = {  # of curves.csv: of the history
+    "update": "update",
+    "lr": "lr",
+    "momentum": "momentum",
+    "train_loss": "loss",
+    "test_accuracy_pct": "test_accuracy_pct",
+    "test_loss": "test_loss",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndedRun:
+    """One seed that has ended: how, with what, and its curve."""
+
+    seed: int
+    status: str
+    updates: int
+    metrics: dict[str, Any]
+    environment: dict[str, Any]
+    history: list[dict[str, Any]]
+
+
+def evaluate_runs(
+    plan: Plan, workshop: Workshop, folder: Path, seeds: Iterable[int]
+) -> list[EndedRun]:
+    """Measure the weights that each ended seed left.
+
+    Raises:
+        ValueError: the weights do not give the accuracy that the history ends with: the record and
+            the checkpoint are not of one run.
+    """
+    runs = []
+    for seed in seeds:
+        directory = RunDirectory(
+            seed_folder(folder, seed), configuration_hash=plan.configuration_hash
+        )
+        result = directory.result()
+        if result is None:
+            continue
+        metrics = {n: v for n, v in result.items() if "@" in n or n == "best_update"}
+        if result["status"] == "finished":
+            metrics |= _measure_again(directory, workshop, metrics["test_accuracy_pct@final"])
+        runs.append(
+            EndedRun(
+                seed=seed,
+                status=result["status"],
+                updates=result["updates"],
+                metrics=metrics,
+                environment=_environment(directory),
+                history=read_lines(directory.path / HISTORY),
+            )
+        )
+    return runs
+
+
+def _measure_again(directory: RunDirectory, workshop: Workshop, said: float) -> dict[str, float]:
+    """Measure the final weights in a fresh network, and compare with what training said."""
+    checkpoint = directory.load_checkpoint()
+    if checkpoint is None:
+        raise ValueError(f"{directory.path / CHECKPOINT} is missing, and the run has ended")
+    model = workshop.model()
+    model.load_state_dict(checkpoint["state"]["model"])
+    test = workshop.data.test
+    measured = workshop.evaluate(model, test)()
+    one_image = 100 / len(test)
+    # Other threads or another device may tip a tie; a fifth of a percent of the images is no tie.
+    if abs(measured.accuracy_pct - said) > max(one_image, 0.2):
+        raise ValueError(
+            f"{directory.path}: the weights give {measured.accuracy_pct:.2f} % and the history "
+            f"ends with {said:.2f} %: they are not of one run"
+        )
+    values = {
+        "test_accuracy_pct@final": measured.accuracy_pct,
+        "test_loss@final": measured.loss,
+    }
+    if measured.top5_accuracy_pct is not None:
+        values["test_top5_accuracy_pct@final"] = measured.top5_accuracy_pct
+    return values
+
+
+def _environment(directory: RunDirectory) -> dict[str, Any]:
+    """Return where the run ended, and the seconds of all its starts."""
+    entries = directory.environment()
+    last = entries[-1]
+    return {
+        "device": last["gpu"] if last["settings"]["device"] == "cuda" else last["cpu"],
+        "precision": last["settings"]["precision"],
+        "threads": last["settings"]["threads"],
+        "commit": last["commit"],
+        "torch": last["versions"]["torch"],
+        "started": entries[0]["started"],
+        "seconds": round(sum(entry.get("seconds", 0.0) for entry in entries), 1),
+        "starts": len(entries),
+    }
+
+
+def make_record(plan: Plan, *, campaign: str, runs: list[EndedRun]) -> dict[str, Any]:
+    """Return record.json: what was run, and how each seed ended."""
+    described, experiment = plan.describe(), plan.experiment
+    return {
+        "campaign": campaign,
+        "experiment": experiment.name,
+        "title": experiment.title,
+        "paper": experiment.paper,
+        "configuration_hash": plan.configuration_hash,
+        "budget_fraction": experiment.budget_fraction,
+        "total_steps": plan.total_steps,
+        "full_total_steps": plan.full_total_steps,
+        "schedule": described["schedule"],
+        "momentum_schedule": described["momentum_schedule"],
+        "range_test": described["range_test"],
+        "configuration": described["configuration"],
+        "runs": [
+            {
+                "seed": run.seed,
+                "status": run.status,
+                "updates": run.updates,
+                "metrics": run.metrics,
+                "environment": run.environment,
+            }
+            for run in runs
+        ],
+    }
+
+
+def curves_csv(runs: list[EndedRun]) -> str:
+    """Return every seed's history as one table; a cell is empty where nothing was measured."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["seed", *CURVE_COLUMNS])
+    for run in runs:
+        for line in run.history:
+            writer.writerow([run.seed, *(line.get(key, "") for key in CURVE_COLUMNS.values())])
+    return text.getvalue()

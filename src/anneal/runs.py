@@ -1,0 +1,191 @@
+"""One run, from its plan to its directory: started, resumed or skipped (edge)."""
+
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from anneal.artifacts import HISTORY, TIMING, RunDirectory, read_lines
+from anneal.builders import Workshop
+from anneal.command_line import say
+from anneal.environment import describe_environment, now
+from anneal.plans import Plan
+from anneal.progress import metered
+from anneal.torch import ScheduledLR
+from anneal.tracking import open_tracker
+from anneal.training import Outcome, Record, Training, evenly_spread
+
+CHECKPOINT_SECONDS = 60.0  # between checkpoints: what a crash may cost
+
+
+class Interrupted(KeyboardInterrupt):
+    """A person pressed Ctrl-C; a checkpoint was written."""
+
+
+def train_run(
+    plan: Plan,
+    workshop: Workshop,
+    *,
+    seed: int,
+    directory: RunDirectory,
+    replaced: Path,
+    job_type: str = "train",
+) -> dict[str, Any]:
+    """Train one seed to its end, going on from a checkpoint where there is one.
+
+    Args:
+        plan: what is to be run.
+        workshop: data and settings of its experiment.
+        seed: of every random stream.
+        directory: where its record lies; must be held.
+        replaced: takes a run of another configuration that lies there.
+        job_type: for the tracker.
+
+    Returns:
+        result.json: ``status`` (finished or diverged), ``updates``, metrics.
+
+    Raises:
+        Interrupted: Ctrl-C; the checkpoint is on disk.
+        ValueError: the directory holds a checkpoint that cannot be gone on from.
+    """
+    if (result := directory.result()) is not None:
+        say(f"{directory.path}: {result['status']} already, not run again")
+        return result
+    directory.open(plan.describe(), replaced=replaced)
+    training = build_training(plan, workshop, seed=seed)
+    checkpoint = directory.load_checkpoint()
+    if checkpoint is not None:
+        training.load_state_dict(checkpoint["state"])
+    start = training.update
+    directory.add_environment(
+        describe_environment()
+        | {
+            "settings": workshop.settings.describe(),
+            "data": workshop.data.identity,
+            "from_update": start,
+        }
+    )
+    with (
+        open_tracker(
+            plan.experiment.tracking,
+            run_dir=directory.path,
+            group=plan.experiment.name,
+            job_type=job_type,
+            name=f"{plan.experiment.name} seed {seed}",
+            tags=tuple(
+                tag
+                for tag in (
+                    plan.experiment.paper,
+                    plan.experiment.scheduler.name,
+                    plan.experiment.dataset.name,
+                )
+                if tag
+            ),
+            configuration=plan.describe() | {"seed": seed},
+            resume_from_update=start or None,
+        ) as tracker,
+        metered(str(directory.path), total=plan.total_steps, done=start) as meter,
+        interruptible() as interrupted,
+    ):
+        began = saved = time.monotonic()
+
+        def record(line: Record) -> None:
+            directory.append(HISTORY, line)
+            directory.append(
+                TIMING,
+                {"update": line["update"], "seconds": round(time.monotonic() - began, 3)},
+            )
+            tracker.log(int(line["update"]), dict(line))
+            if "test_accuracy_pct" in line:
+                meter(int(line["update"]), f"{line['test_accuracy_pct']:.1f} %")
+
+        def between(update: int) -> bool:
+            nonlocal saved
+            meter(update, None)
+            if interrupted() or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                directory.save_checkpoint(training.state_dict(), update=update)
+                saved = time.monotonic()
+            return not interrupted()
+
+        outcome = training.run(record=record, between=between)
+        seconds = round(time.monotonic() - began, 3)
+        directory.end_environment(ended=now(), to_update=outcome.updates, seconds=seconds)
+        if outcome.status == "stopped":
+            tracker.close("stopped")
+            raise Interrupted
+        result = _finish(directory, training, outcome)
+        tracker.summary({key: value for key, value in result.items() if value is not None})
+        tracker.close(outcome.status)
+    return result
+
+
+def build_training(plan: Plan, workshop: Workshop, *, seed: int) -> Training:
+    """Build the loop of one run, at its first update."""
+    learner = workshop.learner(seed)
+    config = plan.experiment.training
+    evaluate_at = evenly_spread(config.evaluations, plan.total_steps)
+    return Training(
+        learner=learner,
+        scheduled=ScheduledLR(learner.optimizer, plan.schedule, momentum=plan.momentum),
+        total_steps=plan.total_steps,
+        log_at=evenly_spread(config.log_lines, plan.total_steps),
+        evaluate_at=evaluate_at,
+        evaluate=workshop.evaluate(learner.model, workshop.data.test),
+    )
+
+
+def _finish(directory: RunDirectory, training: Training, outcome: Outcome) -> dict[str, Any]:
+    directory.save_checkpoint(training.state_dict(), update=outcome.updates)
+    result = {
+        "status": outcome.status,
+        "updates": outcome.updates,
+        **final_and_best(read_lines(directory.path / HISTORY), finished=outcome.status),
+    }
+    directory.finish(result)
+    return result
+
+
+def final_and_best(history: list[dict[str, Any]], *, finished: str) -> dict[str, Any]:
+    """Return the test metrics at the end and at the best evaluation, named for what they are.
+
+    The best is chosen on the test images themselves, as papers of the time did: an optimistic
+    number, given beside the final one and never in its place.
+    """
+    measured = [line for line in history if "test_accuracy_pct" in line]
+    if not measured:
+        return {}
+    best = max(measured, key=lambda line: (line["test_accuracy_pct"], -line["update"]))
+    values = {
+        "test_accuracy_pct@best": best["test_accuracy_pct"],
+        "best_update": best["update"],
+    }
+    if finished == "finished":
+        last = measured[-1]
+        for name in ("test_accuracy_pct", "test_top5_accuracy_pct", "test_loss"):
+            if name in last and math.isfinite(last[name]):
+                values[f"{name}@final"] = last[name]
+    return values
+
+
+@contextmanager
+def interruptible() -> Iterator[Any]:
+    """Turn the first Ctrl-C (or SIGTERM) into a question asked between updates; a second acts."""
+    asked = False
+
+    def ask(number: int, _frame: object) -> None:
+        nonlocal asked
+        asked = True
+        which = signal.Signals(number)
+        signal.signal(which, before[which])
+
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    for which in before:
+        signal.signal(which, ask)
+    try:
+        yield lambda: asked
+    finally:
+        for which, handler in before.items():
+            signal.signal(which, handler)

@@ -1,0 +1,45 @@
+"""Random streams: one for each purpose, all derived from the run's seed (engine)."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators that a model's initialisation and its dropout draw from.
+
+    Args:
+        seed: from 0 to 2**32 - 1. Data order and augmentation do not draw from these: each batch is
+            a function of the seed and its number (``datasets.batches``).
+    """
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - a user's own model may draw from it
+    torch.manual_seed(seed)
+
+
+def random_state() -> dict[str, Any]:
+    """Return the state of every global generator, loadable with ``weights_only=True``."""
+    state: dict[str, Any] = {"torch": torch.get_rng_state()}
+    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
+    words = torch.from_numpy(np.asarray(keys).astype("int64"))
+    state["numpy"] = [str(kind), words, position, has_gauss, gauss]
+    version, internal, gauss_next = random.getstate()
+    state["python"] = [version, list(internal), gauss_next]
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Put every global generator back to what :func:`random_state` returned."""
+    torch.set_rng_state(state["torch"])
+    kind, keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state(  # noqa: NPY002
+        (kind, keys.numpy().astype("uint32"), position, has_gauss, gauss)
+    )
+    version, internal, gauss_next = state["python"]
+    random.setstate((version, tuple(internal), gauss_next))
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])

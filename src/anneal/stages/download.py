@@ -1,0 +1,27 @@
+"""Stage ``download``: make sure of a data set's images, and say what they are (edge).
+
+``python -m anneal.stages.download <dataset>`` writes ``data/<dataset>.identity.json``.
+"""
+
+from anneal.command_line import say, stage
+from anneal.composing import compose_plain
+from anneal.config import DatasetConfig, parse
+from anneal.datasets import Paths, identify
+from anneal.layout import identity_file
+from anneal.yaml_files import write_json
+
+
+@stage
+def main(arguments: list[str]) -> None:
+    """Obtain one data set (``conf/dataset/<name>.yaml``) and write down its identity."""
+    (name,) = arguments
+    section = compose_plain("run", [f"dataset={name}"])["dataset"]
+    config = parse(DatasetConfig, section, where=f"conf/dataset/{name}.yaml")
+    identity = identify(config, Paths.from_environment())
+    write_json(identity_file(name), identity)
+    counts = (f"{split['num_images']} {which}" for which, split in identity["splits"].items())
+    say(f"{name}: {', '.join(counts)} images")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Stage ``train``: all seeds of one experiment of a campaign, in one process (edge).
+
+``python -m anneal.stages.train <campaign> <experiment> <range test or "given">``
+"""
+
+from pathlib import Path
+
+from anneal.artifacts import RunDirectory
+from anneal.code import code_digest
+from anneal.command_line import say, stage
+from anneal.layout import GIVEN, RANGE_TESTS, REPLACED, RUNS, SUGGESTION, seed_folder
+from anneal.loading import committed_seeds, load_bounds, load_experiment, plan_experiment
+from anneal.runs import train_run
+
+
+@stage
+def main(arguments: list[str]) -> None:
+    """Train every seed that is not finished; go on with what was interrupted."""
+    campaign, name, range_test = arguments
+    loaded = load_experiment(campaign, name)
+    bounds = None
+    if range_test != GIVEN:
+        bounds = load_bounds(RANGE_TESTS / campaign / range_test / SUGGESTION)
+    plan, workshop = plan_experiment(loaded, bounds)
+    folder = RUNS / campaign / name
+    folder.mkdir(parents=True, exist_ok=True)
+    committed = committed_seeds(campaign, name, plan.configuration_hash)
+    for seed in loaded.seeds:
+        if seed in committed:
+            say(f"{name} seed {seed}: in results/{campaign} already, not run again")
+            continue
+        directory = RunDirectory(
+            seed_folder(folder, seed),
+            configuration_hash=plan.configuration_hash,
+            code=code_digest(),
+        )
+        with directory.held():
+            train_run(
+                plan,
+                workshop,
+                seed=seed,
+                directory=directory,
+                replaced=RUNS / campaign / REPLACED / Path(name),
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""What of a campaign is done, running and left, and how long the rest will take (edge).
+
+``python -m anneal.status [campaign]``; without a name, the campaign of params.yaml. Needs no torch.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from anneal.artifacts import ENVIRONMENT, PLAN, RESULT, TIMING, is_held, read_lines
+from anneal.command_line import say, stage
+from anneal.composing import compose_campaign, compose_experiment, load_campaign
+from anneal.config import CampaignConfig
+from anneal.layout import RESULTS, RUNS, seed_folder
+from anneal.plans import check_plan
+from anneal.yaml_files import read_json, read_yaml
+
+ENDED = ("done", "diverged", "committed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStatus:
+    """One seed of one experiment.
+
+    Args:
+        state: done, diverged, committed (in results/), running, stopped, or left.
+        updates: made so far.
+        total_steps: to be made.
+        seconds_per_update: as measured here; None before the first measurement.
+    """
+
+    experiment: str
+    seed: int
+    state: str
+    updates: int
+    total_steps: int
+    seconds_per_update: float | None
+
+
+def campaign_status(config: CampaignConfig) -> list[RunStatus]:
+    """Return the status of each run of a campaign, in its order."""
+    name = config.campaign.name
+    found = []
+    for experiment in config.campaign.experiments:
+        composed = compose_experiment(experiment, config)
+        plan = check_plan(composed, where=f"conf/experiment/{experiment}.yaml")
+        committed = set() if config.campaign.rerun_committed else _committed(name, experiment)
+        found += [
+            _run_status(
+                seed_folder(RUNS / name / experiment, seed),
+                experiment=experiment,
+                seed=seed,
+                total_steps=plan.total_steps,
+                is_committed=seed in committed,
+            )
+            for seed in config.seeds
+        ]
+    return found
+
+
+def _committed(campaign: str, experiment: str) -> set[int]:
+    rows = RESULTS / campaign / "runs.csv"
+    if not rows.is_file():
+        return set()
+    with rows.open(newline="") as file:
+        return {int(r["seed"]) for r in csv.DictReader(file) if r["experiment"] == experiment}
+
+
+def _run_status(
+    path: Path, *, experiment: str, seed: int, total_steps: int, is_committed: bool
+) -> RunStatus:
+    state, updates, pace = "committed" if is_committed else "left", 0, None
+    if (path / PLAN).is_file() and read_yaml(path / PLAN)["total_steps"] == total_steps:
+        lines = read_lines(path / TIMING)
+        updates = int(lines[-1]["update"]) if lines else 0
+        pace = _pace(path, lines)
+        state = "running" if is_held(path) else "stopped"
+        if (path / RESULT).is_file():
+            ended = read_json(path / RESULT)
+            state = "done" if ended["status"] == "finished" else str(ended["status"])
+    return RunStatus(
+        experiment=experiment,
+        seed=seed,
+        state=state,
+        updates=updates,
+        total_steps=total_steps,
+        seconds_per_update=pace,
+    )
+
+
+def _pace(path: Path, lines: list[dict[str, float]]) -> float | None:
+    """Return the seconds per update of the last start, from its own first update on."""
+    if not lines or not (path / ENVIRONMENT).is_file():
+        return None
+    made = lines[-1]["update"] - read_json(path / ENVIRONMENT)[-1]["from_update"]
+    return lines[-1]["seconds"] / made if made > 0 else None
+
+
+def seconds_left(runs: Sequence[RunStatus]) -> float | None:
+    """Estimate the seconds that all unended runs still need, one after another.
+
+    An experiment that has not run yet goes at the pace of the others' median. None when nothing
+    was measured.
+    """
+    paces = sorted(r.seconds_per_update for r in runs if r.seconds_per_update is not None)
+    if not paces:
+        return None
+    own = {r.experiment: r.seconds_per_update for r in runs if r.seconds_per_update is not None}
+    return sum(
+        (r.total_steps - r.updates) * own.get(r.experiment, paces[len(paces) // 2])
+        for r in runs
+        if r.state not in ENDED
+    )
+
+
+def in_words(seconds: float) -> str:
+    """Write a length of time as a person says it.
+
+    >>> in_words(4000)
+    '1 h 7 min'
+    """
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+@stage
+def main(arguments: list[str]) -> None:
+    """Say of a campaign what is done, running and left, and how long the rest will take."""
+    config = compose_campaign(arguments[0]) if arguments else load_campaign()
+    runs = campaign_status(config)
+    width = max(len(r.experiment) for r in runs)
+    say(f"campaign {config.campaign.name}: {config.campaign.title}")
+    for experiment in config.campaign.experiments:
+        mine = [r for r in runs if r.experiment == experiment]
+        parts = []
+        for r in mine:
+            part = f"seed {r.seed} {r.state}"
+            if r.state in ("running", "stopped"):
+                part += f" at {r.updates} of {r.total_steps}"
+            parts.append(part)
+        say(f"  {experiment:<{width}}  {', '.join(parts)}")
+    left = [r for r in runs if r.state not in ENDED]
+    line = f"{len(runs) - len(left)} of {len(runs)} runs ended"
+    if left:
+        seconds = seconds_left(runs)
+        line += ", about " + in_words(seconds) + " left" if seconds else ", no pace measured yet"
+    say(line)
+
+
+if __name__ == "__main__":
+    main()
