@@ -4,12 +4,15 @@
 """
 
 import functools
+import inspect
 import logging
 import sys
 from collections.abc import Callable
 
 USER_ERROR = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+Main = Callable[[list[str]], None]
 
 
 def say(line: str) -> None:
@@ -25,34 +28,47 @@ def complain(line: str) -> None:
     sys.stderr.flush()
 
 
-def stage(main: Callable[[list[str]], None]) -> Callable[..., None]:
+def command(*names: str, free: bool = False) -> Callable[[Main], Callable[..., None]]:
     """Make a command of ``main(arguments)``: one clear line and a non-zero exit for a mistake.
 
     What a person can cause (``ValueError``, ``OSError``) becomes that line; anything else is our
-    mistake and keeps its traceback.
+    mistake and keeps its traceback. ``--help`` prints what the module says of itself.
+
+    Args:
+        names: of the arguments, all of which must be given.
+        free: ``main`` reads any arguments itself, ``--help`` too.
     """
 
-    @functools.wraps(main)
-    def command(arguments: list[str] | None = None) -> None:
-        given = list(sys.argv[1:] if arguments is None else arguments)
-        show = "--traceback" in given
-        given = [a for a in given if a != "--traceback"]
-        logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-        if given in (["-h"], ["--help"]):
-            say((main.__doc__ or "").strip())
-            return
-        try:
-            main(given)
-        except KeyboardInterrupt:
-            complain("interrupted")
-            sys.exit(INTERRUPTED)
-        except (ValueError, OSError) as error:
-            if show:
-                raise
-            complain(describe(error))
-            sys.exit(USER_ERROR)
+    def decorate(main: Main) -> Callable[..., None]:
+        about = inspect.getmodule(main)
 
-    return command
+        @functools.wraps(main)
+        def run(arguments: list[str] | None = None) -> None:
+            given = list(sys.argv[1:] if arguments is None else arguments)
+            show = "--traceback" in given
+            given = [a for a in given if a != "--traceback"]
+            logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+            try:
+                if not free:
+                    if given and given[0] in ("-h", "--help"):
+                        say(inspect.getdoc(about) or "")
+                        return
+                    if len(given) != len(names):
+                        wanted = " ".join(f"<{name}>" for name in names) or "nothing"
+                        raise ValueError(f"needs {wanted}, got {' '.join(given) or 'nothing'}")
+                main(given)
+            except KeyboardInterrupt:
+                complain("interrupted")
+                sys.exit(INTERRUPTED)
+            except (ValueError, OSError) as error:
+                if show:
+                    raise
+                complain(describe(error))
+                sys.exit(USER_ERROR)
+
+        return run
+
+    return decorate
 
 
 def describe(error: Exception) -> str:

@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from anneal.command_line import say, stage
+from anneal.command_line import command, say
 from anneal.config import CampaignConfig, ExperimentConfig, did_you_mean, parse
 from anneal.yaml_files import read_yaml, write_whole
 
@@ -173,7 +173,7 @@ def write_params(overrides: Sequence[str] = (), output: Path = PARAMS) -> Campai
     return campaign
 
 
-@stage
+@command(free=True)
 def main(arguments: list[str]) -> None:
     """Write ``params.yaml`` from ``conf/config.yaml`` and overrides, once it is checked."""
     campaign = write_params(arguments)

@@ -100,7 +100,7 @@ class ModelConfig:
 class OptimizerConfig:
     """Which update rule (``conf/optimizer``); the rate itself comes from the scheduler."""
 
-    name: str  # the rule: a key of builders.OPTIMIZERS
+    name: str  # the rule: a key of plans.OPTIMIZERS
     weight_decay: Annotated[float, NOT_NEGATIVE]  # torch's convention: adds weight_decay * w
     arguments: Annotated[Mapping[str, Any], Rest]  # the rule's own: momentum, nesterov, ...
 
@@ -113,7 +113,7 @@ class SchedulerConfig:
     ``half_cycle: 4 epochs`` is ``half_cycle_steps``.
     """
 
-    name: str  # the function: a key of builders.SCHEDULES
+    name: str  # the function: a key of schedules.BUILDERS
     momentum: Mapping[str, Any] | None  # a second schedule of the same form, for the momentum
     arguments: Annotated[Mapping[str, Any], Rest]
 

@@ -48,33 +48,43 @@ def read_cells(paths: Iterable[Path]) -> list[Cell]:
     return [parse(Cell, read_json(path), where=str(path)) for path in paths if path.is_file()]
 
 
+HEADER = ("combination", "test accuracy", "95 % interval", "n", "best on the way", "diverged")
+
+
 def multirun_table(cells: Sequence[Cell]) -> str:
-    """Return one line per combination: mean test accuracy, 95 % interval (Student's t), n."""
-    rows = [("combination", "test accuracy", "95 % interval", "n", "best on the way", "diverged")]
-    for name in dict.fromkeys(cell.combination for cell in cells):
+    """Return one line per combination: mean test accuracy, 95 % interval (Student's t), n.
+
+    What all combinations have in common stands above the table.
+    """
+    names = list(dict.fromkeys(cell.combination for cell in cells))
+    common = [part for part in names[0].split() if all(part in n.split() for n in names)]
+    if len(names) == 1:
+        common = []
+    rows = [HEADER]
+    for name in names:
+        own = " ".join(part for part in name.split() if part not in common)
         # The same run asked for twice counts once.
-        here = {(c.configuration_hash, c.seed): c for c in cells if c.combination == name}.values()
-        finals = [c.accuracy_pct for c in here if c.accuracy_pct is not None]
-        bests = [c.best_accuracy_pct for c in here if c.best_accuracy_pct is not None]
-        diverged = sum(c.status == "diverged" for c in here)
-        interval = mean_interval(finals) if finals else None
-        known = interval is not None and interval.low is not None and interval.high is not None
-        rows.append(
-            (
-                name,
-                f"{interval.mean:.2f} %" if interval else "none",
-                f"{interval.low:.2f} to {interval.high:.2f}"
-                if interval and known
-                else "needs n >= 2",
-                str(len(finals)),
-                f"{sum(bests) / len(bests):.2f} %" if bests else "none",
-                str(diverged) if diverged else "",
-            )
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        here = {(c.configuration_hash, c.seed): c for c in cells if c.combination == name}
+        rows.append((own, *_numbers(list(here.values()))))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
     lines = [
-        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    lines.insert(1, "  ".join("-" * w for w in widths))
-    return "\n".join(lines)
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join([f"all with {' '.join(common)}", *lines] if common else lines)
+
+
+def _numbers(cells: Sequence[Cell]) -> tuple[str, str, str, str, str]:
+    """Return the cells of one row: a diverged run has no accuracy and is counted apart."""
+    finals = [c.accuracy_pct for c in cells if c.accuracy_pct is not None]
+    bests = [c.best_accuracy_pct for c in cells if c.best_accuracy_pct is not None]
+    diverged = sum(c.status == "diverged" for c in cells)
+    mean, ends = "none", "none"
+    if finals:
+        found = mean_interval(finals)
+        mean, ends = f"{found.mean:.2f} %", "needs n >= 2"
+        if found.low is not None and found.high is not None:
+            ends = f"{found.low:.2f} to {found.high:.2f}"
+    best = f"{sum(bests) / len(bests):.2f} %" if bests else "none"
+    return mean, ends, str(len(finals)), best, str(diverged) if diverged else ""

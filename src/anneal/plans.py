@@ -6,11 +6,10 @@ place of those given. What comes out says everything that changes a run's number
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from anneal import schedules
 from anneal.bounds import apply_bounds
 from anneal.config import (
     ExperimentConfig,
@@ -21,30 +20,8 @@ from anneal.config import (
 )
 from anneal.datasets.sources import CIFAR10, CIFAR100, DIGITS
 from anneal.durations import Clock, parse_duration, to_steps
-from anneal.schedules import Schedule
+from anneal.schedules import BUILDERS, Schedule
 
-SCHEDULES: dict[str, Callable[..., Schedule]] = {
-    "constant": schedules.constant,
-    "step_decay": schedules.step_decay,
-    "exponential": schedules.exponential,
-    "inverse": schedules.inverse,
-    "polynomial": schedules.polynomial,
-    "linear_decay": schedules.linear_decay,
-    "triangular": schedules.triangular,
-    "triangular2": schedules.triangular2,
-    "welch": schedules.welch,
-    "hann": schedules.hann,
-    "exp_range": schedules.exp_range,
-    "cosine": schedules.cosine,
-    "cosine_restarts": schedules.cosine_restarts,
-    "one_cycle": schedules.one_cycle,
-    "one_cycle_momentum": schedules.one_cycle_momentum,
-    "linear_ramp": schedules.linear_ramp,
-    "exponential_ramp": schedules.exponential_ramp,
-    "staged": schedules.staged,
-    "warmup": schedules.warmup,
-    "warmup_stable_decay": schedules.warmup_stable_decay,
-}
 OPTIMIZERS: dict[str, tuple[str, ...]] = {  # each rule's own arguments
     "caffe_sgd": ("momentum",),
     "caffe_nesterov": ("momentum",),
@@ -273,12 +250,12 @@ class ScheduleBuilder:
         """
         given = dict(section)
         name = str(given.pop("name", None))
-        if name not in SCHEDULES:
+        if name not in BUILDERS:
             raise ValueError(
                 f"{where}: {key}.name must be a schedule, got {name!r}"
-                f"{did_you_mean(name, SCHEDULES)}"
+                f"{did_you_mean(name, BUILDERS)}"
             )
-        parameters = inspect.signature(SCHEDULES[name]).parameters
+        parameters = inspect.signature(BUILDERS[name]).parameters
         written = {p.removesuffix("_steps"): p for p in parameters}
         for argument in given:
             if argument not in written:
@@ -299,7 +276,7 @@ class ScheduleBuilder:
             for short, value in given.items()
         }
         try:
-            return SCHEDULES[name](**arguments)
+            return BUILDERS[name](**arguments)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{where}: {key}: {error}") from None
 

@@ -6,13 +6,13 @@ same overrides as ``anneal.run``, and ``to=<file>.png`` or ``.svg``.
 
 from pathlib import Path
 
-from anneal.command_line import say, stage
+from anneal.command_line import command, say
 from anneal.composing import compose_run
-from anneal.figures import draw_schedule
 from anneal.plans import check_plan
+from anneal.schedule_figure import draw_schedule
 
 
-@stage
+@command(free=True)
 def main(arguments: list[str]) -> None:
     """Draw the schedule that these overrides give: python -m anneal.plot scheduler=triangular2."""
     asked = [a.removeprefix("to=") for a in arguments if a.startswith("to=")]

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from anneal.artifacts import RunDirectory
 from anneal.builders import Workshop
 from anneal.code import code_digest
-from anneal.command_line import complain, describe, say, stage
+from anneal.command_line import command, complain, describe, say
 from anneal.composing import check_experiment, conf_folder, explain
 from anneal.config import ExperimentConfig
 from anneal.datasets import Paths
@@ -25,7 +25,7 @@ from anneal.layout import MULTIRUN, REPLACED, seed_folder
 from anneal.loading import load_bounds, open_experiment
 from anneal.multirun import Cell, combination_of, multirun_table, read_cells, write_cell
 from anneal.plans import Bounds, Plan, check_plan, plan_run
-from anneal.runs import Interrupted, train_run
+from anneal.runs import train_run
 from anneal.sweeps import find_bounds
 
 WHERE = "conf/run.yaml"
@@ -94,12 +94,12 @@ def _leave(plan: Plan, seed: int, result: dict[str, Any]) -> None:
     write_cell(folder / JOB, cell)
 
 
-@stage
+@command(free=True)
 def main(arguments: list[str]) -> None:
     """Hand the command line to Hydra; then print the table over what was run."""
     config_path = str(conf_folder().resolve())
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us; `stage` makes one line of them
-    failures: list[str] = []
+    errors: list[Exception] = []
     folders: list[Path] = []
     several = any(a in ("-m", "--multirun") for a in arguments)
 
@@ -109,23 +109,22 @@ def main(arguments: list[str]) -> None:
         try:
             run_once(composed)
         except (ValueError, OSError) as error:
-            if not several:
-                raise
-            failures.append(describe(error))
-            complain(f"{' '.join(HydraConfig.get().overrides.task)}: {describe(error)}")
+            errors.append(error)
+            if several:  # the others go on
+                complain(f"{' '.join(HydraConfig.get().overrides.task)}: {describe(error)}")
 
     sys.argv = ["anneal.run", *arguments]
     try:
         job()
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(explain(error, [a for a in arguments if "=" in a])) from error
-    except Interrupted:
-        raise
     cells = read_cells([folder / JOB for folder in folders])
     if cells:
         say(multirun_table(cells))
-    if failures:
-        raise ValueError(f"{len(failures)} of {len(folders)} runs failed")
+    if errors and several:
+        raise ValueError(f"{len(errors)} of {len(folders)} runs failed") from errors[0]
+    if errors:
+        raise errors[0]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anneal.artifacts import ENVIRONMENT, PLAN, RESULT, TIMING, is_held, read_lines
-from anneal.command_line import say, stage
+from anneal.command_line import command, say
 from anneal.composing import compose_campaign, compose_experiment, load_campaign
 from anneal.config import CampaignConfig
 from anneal.layout import RESULTS, RUNS, seed_folder
@@ -126,7 +126,7 @@ def in_words(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-@stage
+@command(free=True)
 def main(arguments: list[str]) -> None:
     """Say of a campaign what is done, running and left, and how long the rest will take."""
     config = compose_campaign(arguments[0]) if arguments else load_campaign()

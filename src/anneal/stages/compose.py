@@ -5,7 +5,7 @@
 
 from pathlib import Path
 
-from anneal.command_line import say, stage
+from anneal.command_line import command, say
 from anneal.composing import compose_experiment, load_campaign
 from anneal.config import Campaign, ExperimentConfig, to_plain
 from anneal.layout import CAMPAIGN_FILE, EXPERIMENTS, GIVEN, RANGE_TESTS, SUGGESTION
@@ -13,7 +13,7 @@ from anneal.plans import check_plan
 from anneal.yaml_files import write_json, write_yaml
 
 
-@stage
+@command()
 def main(_arguments: list[str]) -> None:
     """Write ``experiments/<campaign>/``: every experiment resolved and checked."""
     config = load_campaign()

@@ -3,7 +3,7 @@
 ``python -m anneal.stages.download <dataset>`` writes ``data/<dataset>.identity.json``.
 """
 
-from anneal.command_line import say, stage
+from anneal.command_line import command, say
 from anneal.composing import compose_plain
 from anneal.config import DatasetConfig, parse
 from anneal.datasets import Paths, identify
@@ -11,7 +11,7 @@ from anneal.layout import identity_file
 from anneal.yaml_files import write_json
 
 
-@stage
+@command("dataset")
 def main(arguments: list[str]) -> None:
     """Obtain one data set (``conf/dataset/<name>.yaml``) and write down its identity."""
     (name,) = arguments

@@ -4,14 +4,14 @@
 ``evaluations/<campaign>/<experiment>/record.json`` and ``curves.csv``.
 """
 
-from anneal.command_line import say, stage
+from anneal.command_line import command, say
 from anneal.layout import CURVES, EVALUATIONS, GIVEN, RANGE_TESTS, RECORD, RUNS, SUGGESTION
 from anneal.loading import load_bounds, load_experiment, plan_experiment
 from anneal.records import curves_csv, evaluate_runs, make_record
 from anneal.yaml_files import write_json, write_whole
 
 
-@stage
+@command("campaign", "experiment", "range_test")
 def main(arguments: list[str]) -> None:
     """Measure every ended seed of one experiment on the test images."""
     campaign, name, range_test = arguments

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from anneal.artifacts import RunDirectory
 from anneal.code import code_digest
-from anneal.command_line import say, stage
+from anneal.command_line import command, say
 from anneal.layout import GIVEN, RANGE_TESTS, REPLACED, RUNS, SUGGESTION, seed_folder
 from anneal.loading import committed_seeds, load_bounds, load_experiment, plan_experiment
 from anneal.runs import train_run
 
 
-@stage
+@command("campaign", "experiment", "range_test")
 def main(arguments: list[str]) -> None:
     """Train every seed that is not finished; go on with what was interrupted."""
     campaign, name, range_test = arguments

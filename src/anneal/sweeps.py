@@ -1,0 +1,170 @@
+"""A range test from its configuration to its folder: curves, suggestions, picture (edge)."""
+
+import csv
+import dataclasses
+import functools
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from anneal.bounds import Agreement, RangeTestCurve, RangeTestPoint, agreement, suggest
+from anneal.builders import Workshop
+from anneal.command_line import say
+from anneal.config import ExperimentConfig
+from anneal.datasets.batches import hold_out
+from anneal.durations import Clock, to_steps
+from anneal.layout import CURVE, SUGGESTION
+from anneal.plans import range_test_hash, steps_per_epoch_of
+from anneal.progress import Meter, metered
+from anneal.range_test import run_range_test
+from anneal.range_test_figure import draw_range_test
+from anneal.schedules import Schedule, exponential_ramp, linear_ramp
+from anneal.yaml_files import write_json, write_whole
+
+SPLIT_SEED = 0  # of the held-out images: the same for all seeds, so that curves compare
+PICTURE = "range_test.svg"
+COLUMNS = ("seed", "update", "lr", "accuracy_pct", "held_out_loss", "train_loss")
+
+
+def find_bounds(experiment: ExperimentConfig, workshop: Workshop, *, folder: Path) -> Path:
+    """Return the suggestion of this experiment's range test, run unless it lies there already.
+
+    Args:
+        experiment: its dataset, model, optimizer, batch size and range_test are what is tested.
+        workshop: its data and settings.
+        folder: takes one folder for each different range test, named by its hash.
+    """
+    digest = range_test_hash(experiment, workshop.data.identity)
+    suggestion = folder / digest / SUGGESTION
+    if not suggestion.is_file():
+        sweep_seeds(experiment, workshop, name=digest, folder=folder / digest)
+    return suggestion
+
+
+def sweep_seeds(
+    experiment: ExperimentConfig, workshop: Workshop, *, name: str, folder: Path
+) -> dict[str, Any]:
+    """Run a range test with each of its seeds; write suggestion.json, curve.csv and the picture.
+
+    Returns:
+        what suggestion.json holds.
+
+    Raises:
+        ValueError: the sweep is shorter than its points, or its rates do not rise.
+    """
+    config = experiment.range_test
+    training, held_out = hold_out(
+        workshop.data.train, fraction=config.held_out_fraction, seed=SPLIT_SEED
+    )
+    batch = experiment.training.batch_size * experiment.training.accumulation
+    clock = Clock(
+        steps_per_epoch=steps_per_epoch_of(experiment, len(training)), images_per_step=batch
+    )
+    total_steps = to_steps(config.length, clock)
+    schedule = build_ramp(experiment, total_steps)
+    curves = []
+    for seed in config.seeds:
+        learner = workshop.learner(seed, indices=training)
+        with metered(f"{folder} seed {seed}", total=total_steps) as meter:
+            curves.append(
+                run_range_test(
+                    learner,
+                    schedule=schedule,
+                    total_steps=total_steps,
+                    points=config.points,
+                    evaluate=workshop.evaluate(
+                        learner.model, workshop.data.train, indices=held_out
+                    ),
+                    on_point=functools.partial(_show, meter),
+                )
+            )
+    readings = agree(curves)
+    chosen = readings[config.rule]
+    said = {
+        "name": name,
+        "rule": config.rule,
+        "base_lr": chosen.base_lr,
+        "max_lr": chosen.max_lr,
+        "reason": chosen.reason,
+        "suggestions": [
+            {"seed": seed, **dataclasses.asdict(suggestion)}
+            for seed, curve in zip(config.seeds, curves, strict=True)
+            for suggestion in suggest(curve).values()
+        ],
+        "agreement": {rule: dataclasses.asdict(reading) for rule, reading in readings.items()},
+        "dataset": experiment.dataset.name,
+        "model": experiment.model.architecture,
+        "optimizer": experiment.optimizer.name,
+        "batch_size": batch,
+        "sweep": config.sweep,
+        "first_lr": config.first_lr,
+        "last_lr": config.last_lr,
+        "total_steps": total_steps,
+        "points": config.points,
+        "held_out_images": len(held_out),
+        "diverged_at": {
+            str(seed): curve.diverged_at for seed, curve in zip(config.seeds, curves, strict=True)
+        },
+        "settings": workshop.settings.describe(),
+    }
+    write_whole(folder / CURVE, curves_csv(dict(zip(config.seeds, curves, strict=True))))
+    draw_range_test(
+        curves,
+        readings,
+        rule=config.rule,
+        title=f"Range test: {experiment.model.architecture} on {experiment.dataset.name}",
+        path=folder / PICTURE,
+    )
+    write_json(folder / SUGGESTION, said)
+    found = f"{chosen.base_lr:.4g} to {chosen.max_lr:.4g}" if chosen.found else "no bounds"
+    say(f"{folder}: {config.rule} says {found} ({chosen.reason})")
+    return said
+
+
+def _show(meter: Meter, point: RangeTestPoint) -> None:
+    meter(point.update, f"{point.accuracy_pct:.1f} %")
+
+
+def agree(curves: list[RangeTestCurve]) -> dict[str, Agreement]:
+    """Return what each rule says over all seeds."""
+    by_seed = [suggest(curve) for curve in curves]
+    return {rule: agreement([said[rule] for said in by_seed]) for rule in by_seed[0]}
+
+
+def build_ramp(experiment: ExperimentConfig, total_steps: int) -> Schedule:
+    """Return the schedule of the sweep.
+
+    Raises:
+        ValueError: its rates do not rise, or an exponential one starts at 0; names the file.
+    """
+    config = experiment.range_test
+    ramp = linear_ramp if config.sweep == "linear" else exponential_ramp
+    where = f"conf/range_test/{config.name}.yaml"
+    if config.last_lr <= config.first_lr:
+        raise ValueError(
+            f"{where}: range_test.last_lr must exceed first_lr = {config.first_lr}, "
+            f"got {config.last_lr}"
+        )
+    if total_steps < config.points:
+        raise ValueError(
+            f"{where}: range_test.points must be at most the {total_steps} updates of the sweep, "
+            f"got {config.points}"
+        )
+    try:
+        return ramp(first_lr=config.first_lr, last_lr=config.last_lr, total_steps=total_steps)
+    except ValueError as error:
+        raise ValueError(f"{where}: range_test: {error}") from None
+
+
+def curves_csv(curves: Mapping[int, RangeTestCurve]) -> str:
+    """Return the curves of all seeds as one table."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for seed, curve in curves.items():
+        for point in curve.points:
+            plain = dataclasses.asdict(point)
+            cells = ("" if plain[column] is None else plain[column] for column in COLUMNS[1:])
+            writer.writerow([seed, *cells])
+    return text.getvalue()
