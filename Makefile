@@ -1,0 +1,102 @@
+# `make` alone lists the verbs. Needs Python 3.11, git and make; everything else comes from the lock.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+UV := $(VENV)/bin/uv
+# The first of these that is there and new enough; `make PYTHON=... setup` takes another.
+PYTHON ?= $(firstword $(foreach p,python3.11 python3 python,$(shell \
+	$(p) -c 'import sys; sys.version_info < (3, 11) or print("$(p)")' 2>/dev/null)))
+UPGRADE ?=  # `make lock UPGRADE=--upgrade` moves every pin to its newest version
+
+# DVC's stages say `python`, so the environment's programs come first.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+
+# A missing prerequisite is one line: make's own error, which also ends it.
+works = $(shell $(1) >/dev/null 2>&1 && echo yes)
+require = $(if $(call works,$(1)),,$(error $(2)))
+require_linux = $(call require,test "$$(uname -s)" = Linux,the pipeline is locked for Linux; \
+	elsewhere `pip install .` gives the library (schedules, ScheduledLR, range test))
+require_python = $(if $(PYTHON),$(call require,'$(PYTHON)' -c 'import sys; assert sys.version_info >= (3, 11)',\
+	PYTHON=$(PYTHON) is not Python 3.11 or newer),$(error Python 3.11 or newer is needed \
+	and none of python3.11 python3 python is it; name one with `make PYTHON=/path/to/python3.11 ...`))
+require_venv = $(call require,'$(PYTHON)' -c 'import venv$(comma) ensurepip',\
+	$(PYTHON) has no venv module; on Debian and Ubuntu it is the package python3.11-venv)
+require_git = $(call require,git --version,git is needed (DVC works inside a Git repository) and is not on the PATH)
+require_dvc = $(call require,git rev-parse --is-inside-work-tree,\
+	this folder is not a Git repository$(comma) which DVC needs; clone the project or run `git init`)$(call \
+	require,test -f .dvc/config,.dvc/config is missing$(comma) so this is no DVC repository; `git checkout .dvc` brings it back)
+comma := ,
+
+.PHONY: help
+help:  ## list the verbs
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r verb what; \
+		do printf '%-18s %s\n' "$$verb" "$$what"; done
+
+.PHONY: setup
+setup: $(INSTALLED)  ## create the virtual environment .venv from requirements.lock
+
+$(INSTALLED): requirements.lock pyproject.toml
+	$(require_linux)$(require_python)$(require_venv)$(require_git)
+	@echo "Setting up $(VENV) with $(PYTHON) (a few GiB to download the first time)"
+	@'$(PYTHON)' -m venv $(VENV)
+	@# uv, which installs the rest, is the one entry that pip takes from the lock.
+	@awk '/^[^ ]/ { keep = /^uv==/ } keep' requirements.lock >$(VENV)/uv.lock
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--require-hashes -r $(VENV)/uv.lock
+	@$(UV) pip install --quiet --python $(VENV)/bin/python --require-hashes -r requirements.lock || { \
+		echo "uv could not install the lock; trying pip, which has settings of its own"; \
+		$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; }
+	@$(UV) pip install --quiet --python $(VENV)/bin/python --offline --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: reproduce
+reproduce: $(INSTALLED)  ## set up, run what is out of date of the default campaign, write the report
+	$(require_git)$(require_dvc)
+	dvc repro
+	@echo "The report: paper/report.md (with figures: paper/report.html)"
+
+.PHONY: test
+test: $(INSTALLED)  ## run every test (real archives too when ANNEAL_ARCHIVES names their folder)
+	pytest -q
+
+.PHONY: check
+check: $(INSTALLED)  ## format, lint, types and contracts; what a commit has to pass
+	ruff format --check .
+	ruff check .
+	mypy
+	pytest -q -m "not slow and not archives and not gpu" tests/contracts
+
+.PHONY: params
+params: $(INSTALLED)  ## compose conf/ into params.yaml, after every edit of conf/
+	python -m anneal.composing
+
+.PHONY: report
+report: $(INSTALLED)  ## write the report again from results/ alone
+	python -m anneal.stages.report
+	@echo "The report: paper/report.md (with figures: paper/report.html)"
+
+.PHONY: faults
+faults: $(INSTALLED)  ## run the tests that break things: full disks, bad archives, trackers that hang
+	pytest -q tests/faults
+
+.PHONY: benchmark
+benchmark: $(INSTALLED)  ## measure the settings of this machine
+	python benchmarks/settings.py
+
+.PHONY: lock
+lock: $(INSTALLED)  ## renew requirements.lock after an edit of dependencies (UPGRADE=--upgrade: newest)
+	$(UV) pip compile pyproject.toml requirements.in --extra dev $(UPGRADE) --quiet \
+		--python-version 3.11 --python-platform linux --generate-hashes --no-emit-index-url \
+		--annotation-style line --custom-compile-command "make lock" --output-file requirements.lock
+
+.PHONY: build
+build: $(INSTALLED)  ## build the wheel into dist/
+	python -m build --wheel --no-isolation
+
+.PHONY: clean
+clean:  ## remove caches and build output; never data, runs or results
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

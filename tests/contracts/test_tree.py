@@ -1,0 +1,230 @@
+"""The tree keeps its promises: names, sizes, the lock, the Makefile, the README's commands."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+SOURCE_LINES = 350
+NAMELESS = {"utils", "util", "common", "helpers", "helper", "base", "misc", "shared", "tools"}
+
+
+def files_of(repository: Path) -> list[str]:
+    """Return the files that Git has or would take."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
+    return [name for name in listed.stdout.splitlines() if (repository / name).exists()]
+
+
+def verbs_of(repository: Path) -> set[str]:
+    """Return the verbs of the Makefile."""
+    rules = re.findall(r"^\.PHONY: (.+)$", (repository / "Makefile").read_text(), re.MULTILINE)
+    return {verb for rule in rules for verb in rule.split()}
+
+
+def test_every_module_has_a_name_that_says_what_it_holds(repository: Path) -> None:
+    modules = [Path(name) for name in files_of(repository) if name.endswith(".py")]
+    nameless = [str(m) for m in modules if NAMELESS & {m.stem, *m.parent.parts}]
+    assert nameless == []
+
+
+def test_no_source_file_is_longer_than_can_be_read_at_once(repository: Path) -> None:
+    lengths = {
+        str(path.relative_to(repository)): len(path.read_text().splitlines())
+        for path in (repository / "src").rglob("*.py")
+    }
+    assert {name: n for name, n in lengths.items() if n > SOURCE_LINES} == {}
+
+
+def test_there_is_one_gitignore(repository: Path) -> None:
+    found = [name for name in files_of(repository) if Path(name).name == ".gitignore"]
+    assert sorted(found) == [".dvc/.gitignore", ".gitignore"]
+
+
+def test_what_runs_produce_is_ignored_and_what_is_committed_is_not(repository: Path) -> None:
+    def ignored(name: str) -> bool:
+        command = ["git", "check-ignore", "--quiet", "--no-index", name]
+        return subprocess.run(command, cwd=repository, check=False).returncode == 0
+
+    produced = [
+        "runs/quick/x",
+        "range_tests/x",
+        "evaluations/x",
+        "experiments/x",
+        "data/x",
+        "multirun/x",
+    ]
+    assert [name for name in [*produced, "wandb/x", ".venv/x"] if not ignored(name)] == []
+    committed = [
+        "results/quick/runs.csv",
+        "paper/report.md",
+        "paper/figures/x.svg",
+        "params.yaml",
+        "dvc.lock",
+    ]
+    assert [name for name in committed if ignored(name)] == []
+
+
+def test_the_lock_has_a_hash_for_each_pin_and_no_place_in_it(repository: Path) -> None:
+    text = (repository / "requirements.lock").read_text()
+    entries = re.split(r"\n(?=[A-Za-z0-9])", text.split("\n", 2)[2])
+    pins = [entry.split()[0] for entry in entries]
+    assert [pin for pin in pins if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", pin)] == []
+    assert [e.split()[0] for e in entries if "--hash=sha256:" not in e] == []
+    assert (
+        re.findall(r"://|^--|find-links|file:|/(?:home|tmp|root|opt)/| @ ", text, re.MULTILINE)
+        == []
+    )
+    assert "make lock" in text.splitlines()[1]
+    assert {"torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"} <= set(pins)
+    assert {"uv", "setuptools"} <= {pin.split("==")[0] for pin in pins}
+
+
+def test_the_lock_pins_every_dependency_of_pyproject(repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
+    lock = (repository / "requirements.lock").read_text()
+    pins = dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", lock, re.MULTILINE))
+    for requirement in wanted:
+        name, _, version = re.fullmatch(r"([A-Za-z0-9._-]+)(==)?(.*)", requirement).groups()
+        pinned = pins.get(name.lower().replace("_", "-"))
+        assert pinned is not None, f"{name} is not in the lock: run `make lock`"
+        if "==" in requirement:
+            assert pinned == version, f"{name}: run `make lock`"
+
+
+def test_make_alone_lists_each_verb_with_one_line(repository: Path) -> None:
+    listed = subprocess.run(["make"], cwd=repository, capture_output=True, text=True, check=True)
+    lines = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
+    assert {line[1] for line in lines} == verbs_of(repository)
+    assert [line for line in lines if len(line) < 3 or line[0] != "make"] == []
+    asked = {"setup", "reproduce", "test", "check", "params", "report", "benchmark", "faults"}
+    assert asked <= verbs_of(repository)
+
+
+@pytest.fixture
+def bare_checkout(repository: Path, tmp_path: Path) -> Path:
+    """Return a folder, with a space in its name, with what the set-up reads."""
+    checkout = tmp_path / "a checkout"
+    checkout.mkdir()
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(repository / name, checkout)
+    return checkout
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """Return a folder that is a PATH with make, git, Python and little else."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("make", "sh", "git", "test", "uname", "sed", "printf", "mkdir", "touch"):
+        found = shutil.which(name)
+        if found is not None:
+            (folder / name).symlink_to(found)
+    return folder
+
+
+def a_program(folder: Path, name: str, body: str) -> None:
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+    (folder / name).chmod(0o755)
+
+
+def python_that_works(folder: Path) -> None:
+    a_program(folder, "python3.11", f'exec "{sys.executable}" "$@"')
+
+
+def make_says(checkout: Path, programs: Path, *arguments: str) -> str:
+    """Run make where it must fail, and return the one line that it says."""
+    make = shutil.which("make") or "make"
+    failed = subprocess.run(
+        [make, *arguments],
+        cwd=checkout,
+        env={"PATH": str(programs), "HOME": str(checkout)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert failed.returncode != 0
+    assert failed.stdout == ""
+    (line,) = failed.stderr.splitlines()
+    return line
+
+
+def test_without_python_the_setup_says_so_in_one_line(bare_checkout: Path, programs: Path) -> None:
+    assert "Python 3.11 or newer is needed" in make_says(bare_checkout, programs, "setup")
+
+
+def test_an_old_python_is_no_python(bare_checkout: Path, programs: Path) -> None:
+    a_program(programs, "python3", "exit 1")
+    assert "Python 3.11 or newer is needed" in make_says(bare_checkout, programs, "setup")
+    said = make_says(bare_checkout, programs, "setup", "PYTHON=python3")
+    assert "PYTHON=python3 is not Python 3.11 or newer" in said
+
+
+def test_without_the_venv_module_the_setup_says_so(bare_checkout: Path, programs: Path) -> None:
+    a_program(
+        programs,
+        "python3.11",
+        f'case "$2" in *ensurepip*) exit 1;; esac; exec "{sys.executable}" "$@"',
+    )
+    assert "python3.11 has no venv module" in make_says(bare_checkout, programs, "setup")
+
+
+def test_without_git_the_setup_says_so(bare_checkout: Path, programs: Path) -> None:
+    python_that_works(programs)
+    (programs / "git").unlink()
+    assert "git is needed" in make_says(bare_checkout, programs, "setup")
+
+
+def test_elsewhere_than_on_linux_the_setup_says_so(bare_checkout: Path, programs: Path) -> None:
+    python_that_works(programs)
+    a_program(programs, "uname", "echo Darwin")
+    assert "the pipeline is locked for Linux" in make_says(bare_checkout, programs, "setup")
+
+
+def test_outside_git_or_dvc_there_is_nothing_to_reproduce(
+    bare_checkout: Path, programs: Path
+) -> None:
+    (bare_checkout / ".venv").mkdir()
+    (bare_checkout / ".venv" / ".installed").touch()  # as after the set-up
+    assert "not a Git repository" in make_says(bare_checkout, programs, "reproduce")
+    subprocess.run(["git", "init", "--quiet"], cwd=bare_checkout, check=True)
+    assert ".dvc/config is missing" in make_says(bare_checkout, programs, "reproduce")
+
+
+def test_dvc_sends_nothing_and_composes_conf(repository: Path) -> None:
+    config = (repository / ".dvc" / "config").read_text()
+    for line in ("analytics = false", "check_update = false", "autostage = false"):
+        assert line in config
+    assert re.search(
+        r"\[hydra\]\s+enabled = true\s+config_dir = conf\s+config_name = config", config
+    )
+
+
+def test_ci_and_the_hook_call_make(repository: Path) -> None:
+    ci = repository / ".ci" / "run"
+    assert os.access(ci, os.X_OK)
+    for verb in ("make check", "make test"):
+        assert verb in ci.read_text()
+    assert "make check" in (repository / ".pre-commit-config.yaml").read_text()
+
+
+def test_the_commands_of_the_readme_exist(repository: Path) -> None:
+    readme = repository / "README.md"
+    if not readme.exists():
+        pytest.skip("README.md is not written yet")
+    blocks = re.findall(r"^```bash\n(.*?)^```", readme.read_text(), re.MULTILINE | re.DOTALL)
+    assert blocks, "README.md shows no command in a ```bash block"
+    text = "\n".join(blocks)
+    unknown_verbs = set(re.findall(r"\bmake ([a-z][a-z-]*)", text)) - verbs_of(repository)
+    assert unknown_verbs == set()
+    for module in re.findall(r"\bpython -m (anneal[\w.]*)", text):
+        path = repository / "src" / module.replace(".", "/")
+        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
