@@ -1,0 +1,135 @@
+"""Curves of a run against the update: thinning, bands over seeds, updates to a target (PURE)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+COLUMNS = ("lr", "momentum", "train_loss", "test_accuracy_pct", "test_loss")
+EVALUATED = ("test_accuracy_pct", "test_loss")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """What was logged after ``update`` updates; None where it was not measured.
+
+    Args:
+        update: updates made, >= 0.
+        lr: rate of the last of them.
+        momentum: of the last of them.
+        train_loss: of the batch or since the point before, as the run logged it.
+        test_accuracy_pct: 0..100.
+        test_loss: mean over the test images.
+    """
+
+    update: int
+    lr: float | None = None
+    momentum: float | None = None
+    train_loss: float | None = None
+    test_accuracy_pct: float | None = None
+    test_loss: float | None = None
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether the test images were looked at here."""
+        return any(getattr(self, column) is not None for column in EVALUATED)
+
+
+Curve = tuple[Point, ...]  # ordered by update
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """A quantity over seeds: mean, lowest and highest at each update that all seeds share."""
+
+    updates: tuple[int, ...]
+    mean: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    num_curves: int
+
+
+def series(curve: Curve, column: str) -> tuple[list[int], list[float]]:
+    """Return the updates and the values of one column, where it was measured.
+
+    >>> series((Point(update=1, lr=0.5), Point(update=2)), "lr")
+    ([1], [0.5])
+
+    Raises:
+        ValueError: there is no such column.
+    """
+    if column not in COLUMNS:
+        raise ValueError(f"column must be one of {', '.join(COLUMNS)}, got {column!r}")
+    measured = [(point.update, getattr(point, column)) for point in curve]
+    kept = [(update, value) for update, value in measured if value is not None]
+    return [update for update, _ in kept], [value for _, value in kept]
+
+
+def thin(curve: Curve, *, limit: int) -> Curve:
+    """Keep about ``limit`` points: every evaluation, the first, the last, the rest evenly spread.
+
+    Evaluations are never dropped, since updates to a target are read from them; a run that was
+    evaluated more often than ``limit`` keeps more points. Thinning twice changes nothing.
+
+    >>> [p.update for p in thin(tuple(Point(update=t, lr=0.1) for t in range(10)), limit=4)]
+    [0, 3, 7, 9]
+
+    Args:
+        curve: ordered by update.
+        limit: points to keep, >= 2.
+
+    Raises:
+        ValueError: ``limit`` is below 2.
+    """
+    if limit < 2:
+        raise ValueError(f"limit must be at least 2, got {limit}")
+    if len(curve) <= limit:
+        return curve
+    kept = {i for i, point in enumerate(curve) if point.evaluated} | {0, len(curve) - 1}
+    others = [i for i in range(len(curve)) if i not in kept]
+    room = min(max(0, limit - len(kept)), len(others))
+    # the middle of each of `room` equal parts, in integers
+    kept |= {others[(2 * part + 1) * len(others) // (2 * room)] for part in range(room)}
+    return tuple(curve[i] for i in sorted(kept))
+
+
+def band(curves: Sequence[Curve], column: str) -> Band:
+    """Return mean, lowest and highest over curves, at the updates where all of them measured.
+
+    >>> one = (Point(update=5, test_loss=1.0), Point(update=9, test_loss=3.0))
+    >>> two = (Point(update=5, test_loss=2.0),)
+    >>> band([one, two], "test_loss").mean
+    (1.5,)
+
+    Raises:
+        ValueError: there is no curve.
+    """
+    if not curves:
+        raise ValueError("a band needs at least one curve, got none")
+    columns = [dict(zip(*series(curve, column), strict=True)) for curve in curves]
+    shared = sorted(set.intersection(*(set(measured) for measured in columns)))
+    values = [[measured[update] for measured in columns] for update in shared]
+    return Band(
+        updates=tuple(shared),
+        mean=tuple(sum(row) / len(row) for row in values),
+        low=tuple(min(row) for row in values),
+        high=tuple(max(row) for row in values),
+        num_curves=len(curves),
+    )
+
+
+def updates_to_target(
+    curve: Curve, column: str, *, target: float, higher_is_better: bool = True
+) -> int | None:
+    """Return the update of the first evaluation at the target or beyond it; None if there is none.
+
+    It is known only as finely as the run was evaluated, and a single lucky evaluation counts: this
+    is the time at which a person watching the curve would first have seen the number.
+
+    >>> curve = (Point(update=10, test_loss=0.5), Point(update=20, test_loss=0.3))
+    >>> updates_to_target(curve, "test_loss", target=0.4, higher_is_better=False)
+    20
+    """
+    updates, values = series(curve, column)
+    for update, value in zip(updates, values, strict=True):
+        if value >= target if higher_is_better else value <= target:
+            return update
+    return None

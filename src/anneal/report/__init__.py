@@ -1,0 +1,1 @@
+"""The report: what it says (`content`), from which files (`sources`), how it looks (`markdown`)."""

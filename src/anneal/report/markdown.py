@@ -1,0 +1,246 @@
+"""The report as ``paper/report.md`` with its figures (edge)."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from anneal.claims import Judgement
+from anneal.figures import Drawn, draw_accuracy, draw_range_test, draw_rates
+from anneal.metrics import find_metric
+from anneal.report.content import Content, Row, Section
+from anneal.results import MeasuredExperiment, file_name, write_if_changed
+from anneal.tables import (
+    NOTHING,
+    Side,
+    budget_words,
+    escape_markdown,
+    fraction_words,
+    interval_words,
+    markdown_table,
+    mean_words,
+    number,
+    renew_block,
+    schedule_words,
+    verdict_words,
+    verdicts_overview,
+    verdicts_table,
+)
+
+FIGURES = "figures"
+
+
+def write_report(content: Content, *, paper: Path, readme: Path) -> list[str]:
+    """Write ``report.md``, its figures and README's verdict table.
+
+    A file that would not change is left alone; a figure that nothing shows any more is removed.
+
+    Args:
+        content: what to say.
+        paper: the folder that holds ``report.md.j2`` and gets the report.
+        readme: the file with the two verdict marks; without it or them nothing is written there.
+
+    Returns:
+        What was written or removed, for the person at the terminal.
+    """
+    files = {f"{FIGURES}/{name}": svg for name, svg in draw_figures(content).items()}
+    files["report.md"] = render_markdown(content, template=(paper / "report.md.j2").read_text())
+    written = {paper / name: text for name, text in files.items()}
+    if readme.is_file():
+        body = readme_table(content.all_judgements())
+        written[readme] = renew_block(readme.read_text(), body=body, where=readme.name)
+    # everything is made before anything is written: a mistake leaves the report as it was
+    changed = [str(path) for path, text in written.items() if write_if_changed(path, text)]
+    for figure in sorted((paper / FIGURES).glob("*.svg")):
+        if figure not in written:
+            figure.unlink()
+            changed.append(f"{figure} (removed)")
+    return changed
+
+
+def readme_table(judgements: Sequence[Judgement]) -> str:
+    """Return README's block: how many claims stand where, then the table."""
+    return f"{count_words(judgements)}\n\n{verdicts_overview(judgements)}"
+
+
+def count_words(judgements: Sequence[Judgement]) -> str:
+    """Return how many claims got which verdict, in a sentence."""
+    counts = Counter(map(verdict_words, judgements))
+    total = f"{len(judgements)} claim{'s' * (len(judgements) != 1)}"
+    return f"{total}: {', '.join(f'{n} {verdict}' for verdict, n in counts.most_common())}."
+
+
+def draw_figures(content: Content) -> dict[str, str]:
+    """Return every figure of the report: file name -> SVG."""
+    figures: dict[str, str] = {}
+    for section in content.sections:
+        for about, rows in section.groups.items():
+            drawn = [
+                Drawn(title=row.experiment.title, evidence=row.evidence, look=row.look)
+                for row in rows
+                if row.evidence.runs
+            ]
+            if drawn:
+                label = _figure_label(section, about)
+                accuracy, rates = figure_names(section, about)
+                figures[accuracy] = draw_accuracy(drawn, title=label)
+                figures[rates] = draw_rates(drawn, title=label)
+        for name, suggestion in section.range_tests.items():
+            drawing = draw_range_test(suggestion, title=f"range test {name}")
+            figures[range_test_figure_name(section, name)] = drawing
+    return figures
+
+
+def _figure_label(section: Section, about: str) -> str:
+    budget = section.budget_fraction
+    behind = "" if budget == 1 else f" ({fraction_words(budget)} of the paper's updates)"
+    return f"{about}{behind}"
+
+
+def figure_names(section: Section, about: str) -> tuple[str, str]:
+    """Return the names of a group's accuracy and rate figures."""
+    stem = f"{section.name}-{_slug(about)}"
+    return f"{stem}-accuracy.svg", f"{stem}-rate.svg"
+
+
+def range_test_figure_name(section: Section, name: str) -> str:
+    """Return the name of a range test's figure."""
+    return f"{section.name}-range_test-{_slug(name)}.svg"
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-")
+
+
+def render_markdown(content: Content, *, template: str) -> str:
+    """Return the text of the report.
+
+    Raises:
+        ValueError: the template names something that is not there, or is no template.
+    """
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown; cells and words are escaped where they are made
+    )
+    environment.filters["text"] = escape_markdown
+    environment.globals.update(
+        budget_words=budget_words,
+        count_words=count_words,
+        experiments_table=experiments_table,
+        figure_names=figure_names,
+        range_test_figure_name=range_test_figure_name,
+        range_test_table=range_test_table,
+        deviations_words=deviations_words,
+        verdicts_table=verdicts_table,
+    )
+    try:
+        rendered = environment.from_string(template).render(content=content)
+    except jinja2.TemplateError as error:
+        line = getattr(error, "lineno", None)
+        at = f", line {line}" if line else ""
+        raise ValueError(f"report.md.j2{at}: {error}") from None
+    return re.sub(r"\n{3,}", "\n\n", rendered).strip() + "\n"
+
+
+def experiments_table(section: Section) -> str:
+    """Return a campaign's table: one experiment a row, each linked to what made it."""
+    header = [
+        "experiment", "schedule", "updates", "n", "test accuracy at the end (%)",
+        "best on the way (%)", "status", "where", "more",
+    ]  # fmt: skip
+    sides: list[Side] = ["left", "left", "right", "right", "left", "left", "left", "left", "left"]
+    return markdown_table(header, [_cells(section, row) for row in section.rows], sides=sides)
+
+
+def _cells(section: Section, row: Row) -> list[str]:
+    experiment, evidence = row.experiment, row.evidence
+    results = f"../results/{section.name}"
+    total = number(experiment.total_steps)
+    if experiment.total_steps != experiment.full_total_steps:
+        total += f" of {number(experiment.full_total_steps)}"
+    best = NOTHING
+    if row.best:
+        best = mean_words(row.best, metric=find_metric("test_accuracy_pct@best"))
+    links = [
+        f"[configuration]({results}/configurations/{experiment.configuration_hash}.yaml)",
+        f"[curves]({results}/curves/{file_name(experiment.name)}.csv)",
+    ]
+    return [
+        f"{escape_markdown(experiment.title)}<br>`{experiment.name}`",
+        _schedule_cell(experiment),
+        total,
+        str(row.final.n if row.final else 0),
+        interval_words(row.final, decimals=2),
+        best,
+        _status_words(row),
+        escape_markdown(_where_words(evidence.runs)),
+        ", ".join(links),
+    ]
+
+
+def _schedule_cell(experiment: MeasuredExperiment) -> str:
+    lines = [schedule_words(experiment.schedule)]
+    if experiment.momentum_schedule:
+        lines.append(f"momentum {schedule_words(experiment.momentum_schedule)}")
+    if experiment.range_test:
+        found = experiment.range_test
+        lines.append(f"bounds found by range test {found['name']}, rule {found['rule']}")
+    return "<br>".join(map(escape_markdown, lines))
+
+
+def _status_words(row: Row) -> str:
+    diverged = [run for run in row.evidence.runs if not run.finished]
+    finished = len(row.evidence.runs) - len(diverged)
+    words = f"{finished} finished" if finished else ""
+    if diverged:
+        seeds = ", ".join(f"seed {run.seed} at update {number(run.updates)}" for run in diverged)
+        words += f"{', ' if words else ''}**{len(diverged)} diverged** ({seeds})"
+    return words or "not run"
+
+
+def _where_words(runs: Sequence[Any]) -> str:
+    """Return device, precision and commit of the runs, each different one once."""
+    places = []
+    for run in runs:
+        known = run.environment
+        parts = [known.get("device", ""), known.get("precision", "")]
+        if known.get("commit"):
+            parts.append(f"commit {known['commit'][:10]}")
+        place = ", ".join(part for part in parts if part)
+        if place and place not in places:
+            places.append(place)
+    return "; ".join(places) or NOTHING
+
+
+def range_test_table(suggestion: Mapping[str, Any]) -> str:
+    """Return what each rule says of one range test."""
+    rows = []
+    for found in suggestion.get("suggestions") or [suggestion]:
+        chosen = found.get("rule") == suggestion.get("rule")
+        base, peak = found.get("base_lr"), found.get("max_lr")
+        rows.append(
+            [
+                escape_markdown(str(found.get("rule"))) + (" (used)" if chosen else ""),
+                NOTHING if base is None else f"{base:.3g}",
+                NOTHING if peak is None else f"{peak:.3g}",
+                escape_markdown(str(found.get("reason") or NOTHING)),
+            ]
+        )
+    sides: list[Side] = ["left", "right", "right", "left"]
+    return markdown_table(["rule", "base rate", "highest rate", "why"], rows, sides=sides)
+
+
+def deviations_words(section: Section) -> str:
+    """Return which deviations touch which experiments of a campaign; empty when none does."""
+    lines = [
+        f"- `{row.experiment.name}`: {', '.join(f'[{name}](#{name})' for name in row.deviations)}"
+        for row in section.rows
+        if row.deviations
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,54 @@
+"""Reading what people wrote for the report: claims and deviations (edge)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from anneal.claims import Claim, parse_claims
+from anneal.config import parse
+from anneal.yaml_files import read_yaml
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deviation:
+    """Where we cannot or do not follow a paper (``paper/deviations.yaml``)."""
+
+    id: str
+    experiments: tuple[str, ...]  # the rows it touches
+    what: str
+    paper: str  # what the paper says or leaves open, with the place
+    ours: str
+    expected_effect: str
+
+
+def load_claims(folder: Path) -> tuple[Claim, ...]:
+    """Read every claims file of a folder, in the order of their names.
+
+    Raises:
+        ValueError: there is none, or one breaks the schema; names the file, the claim and the key.
+    """
+    paths = sorted(folder.glob("*.yaml"))
+    if not paths:
+        raise ValueError(f"{folder}: must hold at least one file of claims (<paper>.yaml)")
+    claims = [claim for path in paths for claim in parse_claims(read_yaml(path), where=str(path))]
+    return tuple(claims)
+
+
+def load_deviations(path: Path) -> tuple[Deviation, ...]:
+    """Read the deviations, in the order of their file.
+
+    Raises:
+        ValueError: names the file, the entry, the key and the rule.
+    """
+    entries = read_yaml(path)
+    if not isinstance(entries, list):
+        raise ValueError(f"{path}: must be a list of deviations")
+    found = []
+    for position, entry in enumerate(entries, start=1):
+        name = entry.get("id") if isinstance(entry, dict) else None
+        here = f"{path}: deviation {name!r}" if name else f"{path}: deviation number {position}"
+        found.append(parse(Deviation, entry, where=here))
+    ids = [deviation.id for deviation in found]
+    for name in ids:
+        if ids.count(name) > 1:
+            raise ValueError(f"{path}: deviation {name!r}: id must be unique, it is here twice")
+    return tuple(found)
