@@ -1,0 +1,308 @@
+"""Finding, downloading and unpacking archives so that a file under its final name is a checked one.
+
+Places are looked at in this order: the archives folder (unpacked, then as the original archive),
+the data folder (the same), the network. Nothing outside the data folder is ever written. What is
+wrong is one line: which file, what was expected, what was found, what to do.
+"""
+
+import contextlib
+import hashlib
+import http.client
+import logging
+import os
+import tarfile
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+
+from anneal.datasets.sources import Member, Source
+
+_LOG = logging.getLogger(__name__)
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where data lies on this machine.
+
+    Args:
+        data: ours; what is downloaded or unpacked goes here.
+        archives: a person's own folder of archives, unpacked or not; only read.
+    """
+
+    data: Path
+    archives: Path | None = None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Paths":
+        """Read ``ANNEAL_DATA`` (``data`` when absent) and ``ANNEAL_ARCHIVES`` (none when absent).
+
+        >>> Paths.from_environment({"ANNEAL_DATA": "mine"})
+        Paths(data=PosixPath('mine'), archives=None)
+        """
+        archives = environment.get("ANNEAL_ARCHIVES")
+        return cls(
+            data=Path(environment.get("ANNEAL_DATA") or "data"),
+            archives=Path(archives) if archives else None,
+        )
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The folders to look into, in order."""
+        return (self.data,) if self.archives is None else (self.archives, self.data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long a download may take to answer, and how often it is tried."""
+
+    timeout_seconds: float = 30.0  # without a single byte
+    attempts: int = 3  # for each url
+    pause_seconds: float = 2.0  # after a failed attempt, doubled each time
+
+
+def obtain(source: Source, paths: Paths, *, patience: Patience | None = None) -> Path:
+    """Return the folder that holds the unpacked members of ``source``, getting it when needed.
+
+    A folder found unpacked is used where it is; its members are checked when they are read
+    (:func:`read_member`). What is unpacked here is checked before it gets its name.
+
+    Raises:
+        ValueError: a file that is there is not the published one.
+        OSError: nothing was found and nothing could be downloaded, or the disk refused.
+    """
+    found = _find_unpacked(source, paths)
+    if found is not None:
+        return found
+    with lock(paths.data, source.name):
+        found = _find_unpacked(source, paths)  # another process may have been faster
+        if found is not None:
+            return found
+        for root in paths.roots:
+            archive = root / source.archive
+            if archive.is_file():
+                _check_archive(source, archive)
+                return _unpack(source, archive, paths.data)
+        with temporary_folder(paths.data) as temporary:
+            archive = temporary / source.archive
+            _download(source, archive, paths=paths, patience=patience or Patience())
+            return _unpack(source, archive, paths.data)
+
+
+def read_member(folder: Path, member: Member) -> bytes:
+    """Return the content of one member, whose checksum has been compared.
+
+    Raises:
+        ValueError: it is missing or is not the published file.
+    """
+    path = folder / member.name
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ValueError(f"{folder} is incomplete: {member.name} is missing{_ADVICE}") from None
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != member.md5:
+        raise ValueError(f"{path} is not the published file: {_differs(member.md5, found)}")
+    return content
+
+
+def places(source: Source, paths: Paths) -> list[str]:
+    """Return every path that is looked at, in order."""
+    return [
+        f"{root / name}{'' if root.is_dir() else ' (no such folder)'}"
+        for root in paths.roots
+        for name in (source.folder, source.archive)
+    ]
+
+
+@contextlib.contextmanager
+def lock(data: Path, name: str) -> Iterator[None]:
+    """Hold the data folder's lock for one set, so that two processes do not get it at once.
+
+    Raises:
+        OSError: the data folder cannot be written.
+    """
+    with writing(data):
+        data.mkdir(parents=True, exist_ok=True)
+        held = filelock.FileLock(data / f".{name}.lock")
+        try:
+            held.acquire(blocking=False)
+        except filelock.Timeout:
+            _LOG.info("%s: another process is getting it; waiting", name)
+            held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
+
+
+@contextlib.contextmanager
+def temporary_folder(data: Path) -> Iterator[Path]:
+    """Make a folder inside the data folder, on the same disk, and remove it afterwards."""
+    with writing(data):
+        folder = tempfile.TemporaryDirectory(
+            prefix=".unfinished-", dir=data, ignore_cleanup_errors=True
+        )
+    with folder as name:
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the operating system says about a failed write into one line with the path.
+
+    Raises:
+        OSError: naming ``path`` and the reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(f"cannot write {path}: {reason}; nothing there was changed") from error
+
+
+_ADVICE = "; delete it to have it made again, or put the original there"
+
+
+def _differs(expected: str, found: str) -> str:
+    return f"expected md5 {expected}, found {found}{_ADVICE}"
+
+
+def _find_unpacked(source: Source, paths: Paths) -> Path | None:
+    for root in paths.roots:
+        folder = root / source.folder
+        if folder.is_dir():
+            missing = [m.name for m in source.members if not (folder / m.name).is_file()]
+            if missing:
+                raise ValueError(f"{folder} is incomplete: {missing[0]} is missing{_ADVICE}")
+            return folder
+    return None
+
+
+def _check_archive(source: Source, path: Path) -> None:
+    """Compare size, md5 and sha256 of an archive on disk."""
+    size_bytes = path.stat().st_size
+    if size_bytes != source.archive_bytes:
+        raise ValueError(
+            f"{path} is not the published archive: expected {source.archive_bytes} bytes, "
+            f"found {size_bytes}{_ADVICE}"
+        )
+    with path.open("rb") as file:
+        md5 = hashlib.file_digest(file, "md5").hexdigest()
+        file.seek(0)
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if md5 != source.archive_md5:
+        raise ValueError(
+            f"{path} is not the published archive: {_differs(source.archive_md5, md5)}"
+        )
+    if sha256 != source.archive_sha256:
+        raise ValueError(
+            f"{path} is not the published archive: expected sha256 {source.archive_sha256}, "
+            f"found {sha256}{_ADVICE}"
+        )
+
+
+def _download(source: Source, target: Path, *, paths: Paths, patience: Patience) -> None:
+    """Download to ``target`` (a temporary name), or raise with every place and every attempt."""
+    failures = []
+    for url in source.urls:
+        for attempt in range(1, patience.attempts + 1):
+            try:
+                _fetch(source, url, target, timeout_seconds=patience.timeout_seconds)
+            except _DownloadError as failure:
+                _LOG.warning("%s, attempt %d of %d: %s", url, attempt, patience.attempts, failure)
+                failures.append(f"attempt {attempt} at {url}: {failure}")
+            else:
+                return
+            if attempt < patience.attempts:
+                time.sleep(patience.pause_seconds * 2 ** (attempt - 1))
+    raise OSError(
+        f"{source.name} is not here and cannot be downloaded; looked at "
+        f"{', '.join(places(source, paths))}; {'; '.join(failures)}; put {source.archive} "
+        f"(md5 {source.archive_md5}) into one of these folders, or name its folder in "
+        "ANNEAL_ARCHIVES"
+    )
+
+
+class _DownloadError(Exception):
+    """What a server sent, or did not send: another attempt may do better."""
+
+
+def _fetch(source: Source, url: str, target: Path, *, timeout_seconds: float) -> None:
+    """Stream one url to ``target``; size and checksums are compared on the way."""
+    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+    received = shown_tenths = 0
+    with writing(target), target.open("wb") as file:
+        for chunk in _chunks(url, timeout_seconds):
+            received += len(chunk)
+            if received > source.archive_bytes:
+                raise _DownloadError(f"expected {source.archive_bytes} bytes, got more")
+            md5.update(chunk)
+            sha256.update(chunk)
+            file.write(chunk)
+            tenths = 10 * received // source.archive_bytes
+            if tenths > shown_tenths:
+                shown_tenths = tenths
+                _LOG.info("%s: %d %% of %d bytes", url, 10 * tenths, source.archive_bytes)
+        file.flush()
+        os.fsync(file.fileno())
+    if received != source.archive_bytes:
+        raise _DownloadError(f"expected {source.archive_bytes} bytes, got {received}")
+    for name, expected, found in (
+        ("md5", source.archive_md5, md5.hexdigest()),
+        ("sha256", source.archive_sha256, sha256.hexdigest()),
+    ):
+        if found != expected:
+            raise _DownloadError(f"wrong checksum, expected {name} {expected}, found {found}")
+
+
+def _chunks(url: str, timeout_seconds: float) -> Iterator[bytes]:
+    """Yield what a url gives; whatever goes wrong in the network is :class:`_DownloadError`."""
+    request = urllib.request.Request(url, headers={"User-Agent": "anneal"})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_seconds) as response:
+            while chunk := response.read(_CHUNK_BYTES):
+                yield chunk
+    except TimeoutError:
+        raise _DownloadError(f"no answer for {timeout_seconds:g} seconds") from None
+    except urllib.error.HTTPError as error:
+        raise _DownloadError(str(error)) from None
+    except urllib.error.URLError as error:
+        raise _DownloadError(str(error.reason)) from None
+    except (OSError, http.client.HTTPException) as error:
+        raise _DownloadError(str(error) or type(error).__name__) from None
+
+
+def _unpack(source: Source, archive: Path, data: Path) -> Path:
+    """Unpack the members that are known, check each, and only then give the folder its name."""
+    final = data / source.folder
+    with temporary_folder(data) as temporary, writing(final):
+        folder = temporary / source.folder
+        try:
+            with tarfile.open(archive, "r:gz") as tar:
+                for member in source.members:
+                    tar.extract(f"{source.folder}/{member.name}", temporary, filter="data")
+        except (tarfile.TarError, EOFError, KeyError) as error:
+            raise ValueError(f"{archive} cannot be unpacked: {error}") from error
+        for member in source.members:
+            read_member(folder, member)
+            _sync(folder / member.name)
+        _sync(folder)
+        folder.rename(final)
+        _sync(data)
+    return final
+
+
+def _sync(path: Path) -> None:
+    """Wait until the disk has what was written to a file or a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

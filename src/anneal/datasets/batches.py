@@ -1,0 +1,253 @@
+"""Batches as functions of their number: normalised, augmented, on the device.
+
+Shapes: N images of a split, B images of a batch, C channels, H height, W width.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from anneal.config import DatasetConfig
+from anneal.datasets.augment import augment
+from anneal.datasets.image_data import Images
+from anneal.datasets.splitting import stratified_split
+
+_FULL = 255  # a full pixel as a byte
+
+
+@dataclass(frozen=True, eq=False)
+class Normalise:
+    """Bytes to float32: ``(pixel * scale / 255 - mean) / std``.
+
+    Args:
+        scale: what a full pixel becomes; 255 keeps the raw values, as Caffe does.
+        mean: (C, H, W) or (C, 1, 1), after scaling; None subtracts nothing.
+        std: (C, 1, 1), after scaling; None divides by nothing.
+    """
+
+    scale: float
+    mean: Tensor | None = None
+    std: Tensor | None = None
+
+    def __call__(self, images_BCHW: Tensor) -> Tensor:
+        """Return uint8 images as float32 on the same device."""
+        normal = images_BCHW.to(torch.float32)
+        if self.scale != _FULL:
+            normal = normal.mul_(self.scale / _FULL)
+        if self.mean is not None:
+            normal = normal.sub_(self.mean)
+        if self.std is not None:
+            normal = normal.div_(self.std)
+        return normal
+
+    def to(self, device: torch.device | str) -> "Normalise":
+        """Return it with its statistics on ``device``."""
+        return Normalise(
+            self.scale,
+            None if self.mean is None else self.mean.to(device),
+            None if self.std is None else self.std.to(device),
+        )
+
+
+def statistics_of(split: Images, config: DatasetConfig) -> Normalise:
+    """Compute what ``config`` subtracts and divides by, over all images of a training split.
+
+    Pixels are summed as integers, so the result does not depend on device, threads or chunks.
+    ``mean_image`` is a mean of each pixel (Caffe's ``compute_image_mean``, He et al.); the standard
+    deviation is over all pixels of a channel, divided by their number (not one less).
+
+    Raises:
+        ValueError: a channel is constant and is to be divided by its standard deviation.
+    """
+    if config.subtract == "nothing" and config.divide == "nothing":
+        return Normalise(config.scale)
+    total = torch.zeros(split.image_shape, dtype=torch.int64)  # (C, H, W)
+    squares = torch.zeros(split.image_shape[0], dtype=torch.int64)  # (C,)
+    for chunk in torch.split(torch.arange(len(split), device=split.labels.device), 1024):
+        # int32 holds a chunk: 1024 * 255 for each pixel; squares are summed in 64 bits.
+        images = split.take(chunk)[0].to(torch.int32)
+        total += images.sum(0, dtype=torch.int64).cpu()
+        squares += images.square_().sum((0, 2, 3), dtype=torch.int64).cpu()
+    unit = config.scale / _FULL
+    num_pixels = len(split) * split.image_shape[1] * split.image_shape[2]
+    channel_mean = total.sum((1, 2)).double() / num_pixels
+    mean = {
+        "nothing": None,
+        "mean_image": total.double() / len(split) * unit,
+        "channel_mean": channel_mean[:, None, None] * unit,
+    }[config.subtract]
+    std = None
+    if config.divide == "channel_std":
+        channel_std = (squares.double() / num_pixels - channel_mean.square()).clamp(min=0).sqrt()
+        if not bool((channel_std > 0).all()):
+            raise ValueError("dataset.divide: a channel is constant, its standard deviation is 0")
+        std = (channel_std[:, None, None] * unit).float()
+    return Normalise(config.scale, None if mean is None else mean.float(), std)
+
+
+class TrainingBatches:
+    """Training batch number ``index`` since the start of a run, as a function of it alone.
+
+    Batch 0 is the first of epoch 0. "shuffled" draws a permutation for each epoch from a stream
+    keyed by (seed, epoch); augmentation draws from one keyed by (seed, index). Nothing is carried
+    from call to call, so a run resumes from the number. Both streams are drawn on the CPU: the same
+    images in the same order on every device.
+
+    Args:
+        split: training images.
+        config: order, augmentation, and whether the last, partial batch of an epoch is dropped.
+        batch_size: images in one batch.
+        seed: of the run, >= 0.
+        device: where batches go; images in memory are moved there once.
+        normalise: from :func:`statistics_of`.
+        channels_last: give images in that memory format.
+        indices: the images to use, in stored order; None for all.
+
+    Raises:
+        ValueError: the last batch is dropped and there is no other; or an image is too small to
+            reflect.
+    """
+
+    def __init__(
+        self,
+        split: Images,
+        *,
+        config: DatasetConfig,
+        batch_size: int,
+        seed: int,
+        device: torch.device | str,
+        normalise: Normalise,
+        channels_last: bool = False,
+        indices: Tensor | None = None,
+    ) -> None:
+        self._split = split.to(device)
+        self._config = config
+        self._batch_size = batch_size
+        self._seed = seed
+        self._device = device
+        self._normalise = normalise.to(device)
+        self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        stored = torch.arange(len(split)) if indices is None else indices.to("cpu", torch.int64)
+        self._stored = stored
+        self._generator = torch.Generator()  # seeded anew before every use
+        self._ordered: tuple[int, Tensor] | None = None  # the epoch last asked for
+        if not len(stored):
+            raise ValueError("there are no training images")
+        if config.drop_last and len(stored) < batch_size:
+            raise ValueError(
+                f"batch_size must be at most the {len(stored)} training images when "
+                f"dataset.drop_last is true, got {batch_size}"
+            )
+        shorter_side = min(split.image_shape[1:])
+        if config.crop_fill == "reflect" and config.crop_padding >= shorter_side:
+            raise ValueError(
+                f"dataset.crop_padding must be less than the image's {shorter_side} px to reflect, "
+                f"got {config.crop_padding}"
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in one pass over the images."""
+        full, partial = divmod(len(self._stored), self._batch_size)
+        return full if self._config.drop_last else full + (partial > 0)
+
+    @property
+    def num_images(self) -> int:
+        """Images that an epoch draws from, including what ``drop_last`` leaves out."""
+        return len(self._stored)
+
+    def indices_of(self, index: int) -> Tensor:
+        """Return which images of the split batch ``index`` is made of, ``(B,)``.
+
+        Raises:
+            ValueError: ``index`` is negative.
+        """
+        if index < 0:
+            raise ValueError(f"the number of a batch must not be negative, got {index}")
+        epoch, step = divmod(index, self.steps_per_epoch)
+        if self._ordered is None or self._ordered[0] != epoch:
+            self._ordered = epoch, self._order(epoch).to(self._split.labels.device)
+        first = step * self._batch_size
+        return self._ordered[1][first : first + self._batch_size]
+
+    def __call__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return images float32 ``(B, C, H, W)`` and labels int64 ``(B,)`` on the device."""
+        images, labels = self._split.take(self.indices_of(index))
+        self._split.expect(self.indices_of(index + 1))
+        config = self._config
+        generator = self._generator.manual_seed(_stream_seed(self._seed, "augment", index))
+        augmented = augment(
+            self._normalise(images),
+            crop_padding=config.crop_padding,
+            crop_fill=config.crop_fill,
+            mirror=config.mirror,
+            generator=generator,
+        )
+        return augmented.contiguous(memory_format=self._memory_format), labels
+
+    def _order(self, epoch: int) -> Tensor:
+        if self._config.order == "stored":
+            return self._stored
+        generator = self._generator.manual_seed(_stream_seed(self._seed, "order", epoch))
+        return self._stored[torch.randperm(len(self._stored), generator=generator)]
+
+
+class EvaluationBatches:
+    """All images of a split once, in stored order, the last batch partial; iterable again.
+
+    Args:
+        split: test images, or training images held out.
+        batch_size: images in one batch.
+        device: where batches go; images in memory are moved there once.
+        normalise: that of the training images.
+        channels_last: give images in that memory format.
+        indices: the images to use; None for all.
+    """
+
+    def __init__(
+        self,
+        split: Images,
+        *,
+        batch_size: int,
+        device: torch.device | str,
+        normalise: Normalise,
+        channels_last: bool = False,
+        indices: Tensor | None = None,
+    ) -> None:
+        self._split = split.to(device)
+        self._normalise = normalise.to(device)
+        self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        chosen = torch.arange(len(split)) if indices is None else indices
+        self._batches = torch.split(chosen.to(self._split.labels.device), batch_size)
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield images float32 ``(B, C, H, W)`` and labels int64 ``(B,)``."""
+        for number, indices in enumerate(self._batches):
+            images, labels = self._split.take(indices)
+            if number + 1 < len(self._batches):
+                self._split.expect(self._batches[number + 1])
+            normal = self._normalise(images)
+            yield normal.contiguous(memory_format=self._memory_format), labels
+
+
+def hold_out(split: Images, *, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Set a fraction of a training split aside, stratified by class, for a range test.
+
+    Returns:
+        indices to train on and indices held out, each ascending, on the CPU.
+    """
+    kept, aside = stratified_split(split.labels.cpu().numpy(), fraction=fraction, seed=seed)
+    return torch.from_numpy(kept), torch.from_numpy(aside)
+
+
+def _stream_seed(seed: int, purpose: str, number: int) -> int:
+    """Return 63 bits that differ for every run, purpose and number."""
+    digest = hashlib.blake2b(f"{seed} {purpose} {number}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1

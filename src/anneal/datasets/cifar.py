@@ -1,0 +1,92 @@
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009) from their pickled batches, in the order stored.
+
+Nothing is unpickled whose checksum has not been compared on the very bytes that are unpickled.
+"""
+
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anneal.config import DatasetConfig
+from anneal.datasets.archives import Paths, obtain, read_member
+from anneal.datasets.identity import describe
+from anneal.datasets.resizing import Bytes
+from anneal.datasets.sources import CIFAR10, CIFAR100, Source, SplitName
+
+if TYPE_CHECKING:
+    from anneal.datasets.image_data import ImageData
+
+SOURCES = {source.name: source for source in (CIFAR10, CIFAR100)}
+
+
+def identify(config: DatasetConfig, paths: Paths) -> dict[str, Any]:
+    """Return the identity, after getting the files when needed and comparing every checksum."""
+    source = SOURCES[config.source]
+    folder = obtain(source, paths)
+    for member in source.members:
+        read_member(folder, member)
+    return _describe(source, config)
+
+
+def load(config: DatasetConfig, paths: Paths) -> "ImageData":
+    """Return the set in memory; its files are got when they are not here.
+
+    Raises:
+        ValueError: a file is not the published one.
+        OSError: no file could be had.
+    """
+    from anneal.datasets.image_data import ImageData, from_arrays
+
+    source = SOURCES[config.source]
+    train_images, train_labels = read_split(source, paths, "train")
+    test_images, test_labels = read_split(source, paths, "test")
+    return ImageData(
+        name=config.name,
+        train=from_arrays(train_images, train_labels.tolist(), config),
+        test=from_arrays(test_images, test_labels.tolist(), config),
+        class_names=source.class_names,
+        identity=_describe(source, config),
+    )
+
+
+def read_split(
+    source: Source, paths: Paths, split: SplitName
+) -> tuple[Bytes, npt.NDArray[np.int64]]:
+    """Return images uint8 ``(N, C, H, W)`` and labels ``(N,)`` of one split, as stored.
+
+    Raises:
+        ValueError: a checksum or a count is wrong.
+    """
+    folder = obtain(source, paths)
+    images, labels = [], []
+    for member in source.members:
+        if member.split == split:
+            batch = pickle.loads(read_member(folder, member), encoding="latin1")
+            images.append(batch["data"].reshape(-1, *source.image_shape))
+            labels.append(np.asarray(batch[source.labels_key], dtype=np.int64))
+    all_images, all_labels = np.concatenate(images), np.concatenate(labels)
+    expected = [source.images_per_class[split]] * len(source.class_names)
+    if len(all_images) != len(all_labels) or np.bincount(all_labels).tolist() != expected:
+        raise ValueError(
+            f"{folder}: the {split} split must hold {expected[0]} images in each of "
+            f"{len(expected)} classes, found {len(all_images)} images and {len(all_labels)} labels"
+        )
+    return all_images, all_labels
+
+
+def _describe(source: Source, config: DatasetConfig) -> dict[str, Any]:
+    num_channels, height, width = source.image_shape
+    if config.image_size is not None:
+        height = width = config.image_size
+    return describe(
+        config,
+        class_names=source.class_names,
+        image_shape=(num_channels, height, width),
+        images_per_class={
+            split: [count] * len(source.class_names)
+            for split, count in source.images_per_class.items()
+        },
+        checksums={member.name: f"md5:{member.md5}" for member in source.members},
+    )

@@ -1,0 +1,38 @@
+"""The identity of a set: plain data that changes when images, labels or their split do (PURE)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from anneal.config import DatasetConfig
+from anneal.datasets.sources import SplitName
+
+
+def describe(
+    config: DatasetConfig,
+    *,
+    class_names: Sequence[str],
+    image_shape: tuple[int, int, int],
+    images_per_class: Mapping[SplitName, Sequence[int]],
+    checksums: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the identity as JSON holds it.
+
+    Args:
+        config: which set; its name, source and image size are part of the identity.
+        class_names: in the order of the labels.
+        image_shape: channels, height and width as a network sees them.
+        images_per_class: of each split, in the order of ``class_names``.
+        checksums: ``<algorithm>:<digits>`` of each file, or of the whole content.
+    """
+    return {
+        "name": config.name,
+        "source": config.source,
+        "num_classes": len(class_names),
+        "class_names": list(class_names),
+        "image_shape": list(image_shape),
+        "splits": {
+            split: {"num_images": int(sum(counts)), "images_per_class": [int(n) for n in counts]}
+            for split, counts in images_per_class.items()
+        },
+        "checksums": dict(checksums),
+    }

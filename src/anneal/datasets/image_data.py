@@ -1,0 +1,213 @@
+"""Images and labels as the loops see them: in memory as bytes, or decoded when they are asked for.
+
+Shapes: N images, C channels, H height, W width, B images of one batch.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anneal.config import DatasetConfig
+from anneal.datasets.resizing import Bytes, fit_all
+
+GIB = 2**30
+
+
+class Images(Protocol):
+    """One split: what :class:`Split` and :class:`DecodedSplit` have in common."""
+
+    @property
+    def labels(self) -> Tensor:
+        """Class of each image, int64 ``(N,)``."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+
+    def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return uint8 ``(B, C, H, W)`` and int64 ``(B,)`` of these images, in this order."""
+
+    def expect(self, indices: Tensor) -> None:
+        """Hear which images are likely to be taken next; changes nothing but the waiting."""
+
+    def to(self, device: torch.device | str) -> "Images":
+        """Return the same split, giving its batches on ``device``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A split in memory.
+
+    Args:
+        images: uint8 ``(N, C, H, W)``.
+        labels: int64 ``(N,)``, on the same device.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.labels)
+
+    def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return these images and labels, in this order; ``indices`` on the split's device."""
+        return self.images.index_select(0, indices), self.labels.index_select(0, indices)
+
+    def expect(self, indices: Tensor) -> None:
+        """Do nothing: memory does not wait."""
+
+    def to(self, device: torch.device | str) -> "Split":
+        """Return the split on ``device``; the same tensors when they are there."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+class DecodedSplit:
+    """A split whose images are decoded, by a few threads, each time they are asked for.
+
+    Args:
+        decode: index of an image -> uint8 ``(C, H, W)``; called from several threads.
+        labels: int64 ``(N,)``.
+        image_shape: what ``decode`` gives.
+        device: where batches go.
+    """
+
+    def __init__(
+        self,
+        decode: Callable[[int], Bytes],
+        labels: Tensor,
+        *,
+        image_shape: tuple[int, int, int],
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.labels = labels.to(device)
+        self.image_shape = image_shape
+        self._decode = decode
+        self._device = device
+        self._pool = ThreadPoolExecutor(decoding_threads(), thread_name_prefix="decode")
+        self._expected: tuple[list[int], list[Future[Bytes]]] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.labels)
+
+    def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return these images and labels, in this order."""
+        wanted = indices.tolist()
+        expected, self._expected = self._expected, None
+        if expected is not None and expected[0] == wanted:
+            futures = expected[1]
+        else:
+            for future in expected[1] if expected else ():
+                future.cancel()
+            futures = self._begin(wanted)
+        images = np.stack([future.result() for future in futures])
+        labels = self.labels.index_select(0, indices.to(self.labels.device))
+        return torch.from_numpy(images).to(self._device), labels
+
+    def expect(self, indices: Tensor) -> None:
+        """Begin to decode these images while the caller does something else."""
+        wanted = indices.tolist()
+        self._expected = wanted, self._begin(wanted)
+
+    def to(self, device: torch.device | str) -> "DecodedSplit":
+        """Return the split giving its batches on ``device``."""
+        return DecodedSplit(self._decode, self.labels, image_shape=self.image_shape, device=device)
+
+    def _begin(self, wanted: Sequence[int]) -> list[Future[Bytes]]:
+        return [self._pool.submit(self._decode, index) for index in wanted]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """One set: training and test images, and what identifies them."""
+
+    name: str
+    train: Images
+    test: Images
+    class_names: tuple[str, ...]
+    identity: dict[str, Any]  # what datasets.identify gives, without having loaded anything
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes, of which a split may lack some."""
+        return len(self.class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        return self.train.image_shape
+
+    def to(self, device: torch.device | str) -> "ImageData":
+        """Return the set with its images on ``device``; once, for all seeds of an experiment."""
+        return ImageData(
+            self.name,
+            self.train.to(device),
+            self.test.to(device),
+            self.class_names,
+            self.identity,
+        )
+
+
+def decoding_threads() -> int:
+    """Return how many threads decode images: one for each core we may use, at most 16."""
+    return min(16, len(os.sched_getaffinity(0)) if _HAS_AFFINITY else os.cpu_count() or 1)
+
+
+_HAS_AFFINITY = hasattr(os, "sched_getaffinity")
+
+
+def size_gib(num_images: int, image_shape: tuple[int, int, int]) -> float:
+    """Return how much memory that many images need as bytes."""
+    return num_images * int(np.prod(image_shape)) / GIB
+
+
+def make_split(
+    decode: Callable[[int], Bytes],
+    labels: Sequence[int],
+    *,
+    image_shape: tuple[int, int, int],
+    in_memory: bool,
+) -> Split | DecodedSplit:
+    """Decode everything now, or leave it to when it is asked for; both give the same batches."""
+    labels_n = torch.tensor(labels, dtype=torch.int64)
+    lazy = DecodedSplit(decode, labels_n, image_shape=image_shape)
+    if not in_memory:
+        return lazy
+    images = torch.empty((len(labels), *image_shape), dtype=torch.uint8)
+    for chunk in torch.split(torch.arange(len(labels)), 1024):
+        images[chunk[0] : chunk[-1] + 1] = lazy.take(chunk)[0]
+    return Split(images, labels_n)
+
+
+def from_arrays(images: Bytes, labels: Sequence[int], config: DatasetConfig) -> Split:
+    """Return arrays as a split, brought to ``config.image_size``.
+
+    Raises:
+        ValueError: they would need more memory than ``config.memory_gib``.
+    """
+    side = config.image_size
+    shape = images.shape[1:] if side is None else (images.shape[1], side, side)
+    needed = size_gib(len(images), shape)
+    if needed > config.memory_gib:
+        raise ValueError(
+            f"dataset.memory_gib: {len(images)} images of {shape[2]} px need {needed:.3g} GiB, "
+            f"more than {config.memory_gib:g}; this source is kept in memory"
+        )
+    fitted = fit_all(images, size=side)
+    return Split(torch.from_numpy(fitted), torch.tensor(labels, dtype=torch.int64))

@@ -1,0 +1,236 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from anneal.datasets import Paths, TrainingBatches, identify, load_dataset, statistics_of
+from anneal.datasets.image_data import DecodedSplit, Split
+
+NOWHERE = Paths(Path("nowhere"))
+
+
+@pytest.fixture
+def photos(tmp_path, draw_image):
+    """Two classes with train/ and val/, JPEG and PNG, one a folder deeper."""
+    folder = tmp_path / "photos"
+    for number in range(5):
+        draw_image(folder / "train" / "cat" / f"{number}.png", seed=number)
+        draw_image(folder / "train" / "dog" / "deeper" / f"{number}.JPG", seed=10 + number)
+    for number in range(2):
+        draw_image(folder / "val" / "cat" / f"{number}.jpeg", seed=20 + number)
+        draw_image(folder / "val" / "dog" / f"{number}.png", seed=30 + number)
+    (folder / "train" / "cat" / "notes.txt").write_text("not an image")
+    return folder
+
+
+@pytest.fixture
+def one_set(tmp_path, draw_image):
+    """Three classes of four images, not split."""
+    folder = tmp_path / "one_set"
+    for number in range(12):
+        draw_image(folder / "abc"[number % 3] / f"{number}.png", seed=number)
+    return folder
+
+
+@pytest.fixture
+def of_photos(photos, configure):
+    return configure(source="imagefolder", folder=str(photos))
+
+
+@pytest.fixture
+def of_one_set(one_set, configure):
+    return configure(source="imagefolder", folder=str(one_set), test_fraction=0.25)
+
+
+def test_train_and_val_folders_become_the_splits(of_photos, photos):
+    data = load_dataset(of_photos, NOWHERE)
+    assert data.class_names == ("cat", "dog")
+    assert (data.train.labels.tolist(), data.test.labels.tolist()) == (
+        [0] * 5 + [1] * 5,
+        [0, 0, 1, 1],
+    )
+    assert data.image_shape == (3, 10, 12)
+    first = np.asarray(Image.open(photos / "train" / "cat" / "0.png")).transpose(2, 0, 1)
+    assert torch.equal(data.train.take(torch.tensor([0]))[0][0], torch.from_numpy(first.copy()))
+
+
+def test_a_test_folder_stands_for_a_val_folder(of_photos, photos):
+    (photos / "val").rename(photos / "test")
+    assert len(load_dataset(of_photos, NOWHERE).test) == 4
+
+
+def test_one_set_is_split_by_its_seed_with_every_class_in_both(of_one_set, configure):
+    data = load_dataset(of_one_set, NOWHERE)
+    assert data.train.labels.bincount().tolist() == [3, 3, 3]
+    assert data.test.labels.bincount().tolist() == [1, 1, 1]
+    tests = {
+        identify(
+            configure(
+                source="imagefolder", folder=of_one_set.folder, test_fraction=0.25, split_seed=seed
+            ),
+            NOWHERE,
+        )["checksums"]["content"]
+        for seed in range(5)
+    }
+    assert len(tests) > 1
+
+
+def test_a_class_may_be_called_train(one_set, of_one_set):
+    (one_set / "a").rename(one_set / "train")
+    assert load_dataset(of_one_set, NOWHERE).class_names == ("b", "c", "train")
+
+
+def test_the_identity_is_that_of_what_is_loaded_and_names_no_place(of_photos, photos):
+    data = load_dataset(of_photos, NOWHERE)
+    assert data.identity == identify(of_photos, NOWHERE)
+    assert data.identity["splits"]["train"] == {"num_images": 10, "images_per_class": [5, 5]}
+    assert str(photos.parent) not in json.dumps(data.identity)
+
+
+def test_the_identity_survives_a_move_and_changes_with_one_pixel(
+    of_photos, photos, configure, draw_image
+):
+    before = identify(of_photos, NOWHERE)
+    moved = photos.rename(photos.with_name("elsewhere"))
+    of_moved = configure(source="imagefolder", folder=str(moved))
+    assert identify(of_moved, NOWHERE) == before
+    draw_image(moved / "val" / "dog" / "1.png", seed=99)
+    assert identify(of_moved, NOWHERE) != before
+
+
+def test_beyond_the_memory_given_images_are_decoded_on_demand_with_identical_batches(
+    of_photos, configure
+):
+    changes = {
+        "source": "imagefolder",
+        "folder": of_photos.folder,
+        "image_size": 8,
+        "subtract": "mean_image",
+        "crop_padding": 1,
+        "mirror": True,
+        "order": "shuffled",
+    }
+    roomy = load_dataset(configure(**changes), NOWHERE)
+    tight = load_dataset(configure(**changes, memory_gib=1e-9), NOWHERE)
+    assert isinstance(roomy.train, Split)
+    assert isinstance(tight.train, DecodedSplit)
+    assert roomy.identity == tight.identity
+    batches = [
+        TrainingBatches(
+            data.train,
+            config=configure(**changes),
+            batch_size=4,
+            seed=1,
+            device="cpu",
+            normalise=statistics_of(data.train, configure(**changes)),
+        )
+        for data in (roomy, tight)
+    ]
+    for index in (0, 1, 2, 3, 7, 2):
+        for expected, found in zip(batches[0](index), batches[1](index), strict=True):
+            assert torch.equal(expected, found)
+
+
+def test_the_shorter_side_is_resized_and_the_centre_cut_out(configure, tmp_path):
+    pixels = np.zeros((20, 60, 3), dtype=np.uint8)
+    pixels[:, 20:40] = 200  # the centre
+    for split, name in (("train", "a"), ("train", "b"), ("val", "a")):
+        folder = tmp_path / split / name
+        folder.mkdir(parents=True)
+        Image.fromarray(pixels).save(folder / "x.png")
+    config = configure(source="imagefolder", folder=str(tmp_path), image_size=10)
+    images = load_dataset(config, NOWHERE).train.images
+    assert images.shape == (2, 3, 10, 10)
+    assert images[..., 1:-1].eq(200).all()  # the outer columns mix with what was cut off
+
+
+def test_grey_images_have_one_channel_unless_one_is_in_colour(configure, tmp_path, draw_image):
+    for split in ("train", "val"):
+        for name in "ab":
+            draw_image(tmp_path / split / name / "x.png", seed=1, mode="L")
+    config = configure(source="imagefolder", folder=str(tmp_path))
+    assert load_dataset(config, NOWHERE).image_shape == (1, 10, 12)
+    draw_image(tmp_path / "val" / "a" / "y.png", seed=2)
+    assert load_dataset(config, NOWHERE).image_shape == (3, 10, 12)
+
+
+def test_no_folder_says_how_to_give_one(configure):
+    with pytest.raises(ValueError, match=r"give dataset.folder=<the folder of images>"):
+        identify(configure(source="imagefolder"), NOWHERE)
+
+
+def test_a_missing_folder_is_named(configure, tmp_path):
+    with pytest.raises(ValueError, match=f"dataset.folder: there is no folder {tmp_path}/photo"):
+        identify(configure(source="imagefolder", folder=f"{tmp_path}/photo"), NOWHERE)
+
+
+def test_a_folder_without_classes_is_named(configure, tmp_path):
+    with pytest.raises(ValueError, match=f"{tmp_path} holds no classes"):
+        identify(configure(source="imagefolder", folder=str(tmp_path), test_fraction=0.5), NOWHERE)
+
+
+def test_an_empty_class_is_named(of_photos, photos):
+    (photos / "train" / "eel").mkdir()
+    with pytest.raises(ValueError, match="train/eel holds no image"):
+        identify(of_photos, NOWHERE)
+
+
+def test_a_val_class_that_train_lacks_is_named(of_photos, photos, draw_image):
+    draw_image(photos / "val" / "eel" / "0.png", seed=0)
+    with pytest.raises(ValueError, match=r"val/eel: .*train has no such class"):
+        identify(of_photos, NOWHERE)
+
+
+@pytest.mark.parametrize("when", ["listed", "decoded"])
+def test_an_unreadable_image_is_named(of_photos, photos, when):
+    path = photos / "train" / "dog" / "deeper" / "3.JPG"
+    content = path.read_bytes()
+    path.write_bytes(content[: 20 if when == "listed" else len(content) - 100])
+    with pytest.raises(ValueError, match=r"deeper/3.JPG cannot be read as an image: \w+") as caught:
+        load_dataset(of_photos, NOWHERE)
+    assert "\n" not in str(caught.value)
+
+
+def test_images_of_more_than_8_bits_are_refused_by_name(of_photos, photos):
+    deep = np.full((10, 12), 40_000, dtype=np.uint16)
+    Image.fromarray(deep).save(photos / "train" / "cat" / "0.png")
+    with pytest.raises(ValueError, match=r"cat/0.png .*8 bits a channel"):
+        load_dataset(of_photos, NOWHERE)
+
+
+def test_images_of_different_sizes_need_an_image_size(of_photos, photos, draw_image, configure):
+    draw_image(photos / "train" / "cat" / "9.png", seed=9, width=30)
+    with pytest.raises(ValueError, match=r"dataset.image_size must be given: .* 2 different sizes"):
+        identify(of_photos, NOWHERE)
+    config = configure(source="imagefolder", folder=str(photos), image_size=6)
+    assert load_dataset(config, NOWHERE).image_shape == (3, 6, 6)
+
+
+def test_a_set_without_val_needs_a_test_fraction_and_one_with_val_takes_none(
+    configure, one_set, photos
+):
+    with pytest.raises(ValueError, match=r"dataset.test_fraction must be given"):
+        identify(configure(source="imagefolder", folder=str(one_set)), NOWHERE)
+    with pytest.raises(ValueError, match=r"test_fraction must be null, .* val/ folder; got 0.5"):
+        identify(configure(source="imagefolder", folder=str(photos), test_fraction=0.5), NOWHERE)
+
+
+def test_train_alone_and_val_beside_test_are_refused(of_photos, photos, draw_image):
+    draw_image(photos / "test" / "cat" / "0.png", seed=0)
+    with pytest.raises(ValueError, match="has val/ and test/"):
+        identify(of_photos, NOWHERE)
+    (photos / "test").rename(photos.parent / "test")
+    (photos / "val").rename(photos.parent / "val")
+    with pytest.raises(ValueError, match="neither val/ nor test/"):
+        identify(of_photos, NOWHERE)
+
+
+def test_too_few_images_to_split_names_the_key(of_one_set, one_set):
+    for path in one_set.rglob("*.png"):
+        if int(path.stem) > 2:
+            path.unlink()
+    with pytest.raises(ValueError, match=r"dataset.test_fraction: .* each class must keep one"):
+        identify(of_one_set, NOWHERE)
