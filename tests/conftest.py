@@ -16,9 +16,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if "ANNEAL_ARCHIVES" not in os.environ:
         no_archives = pytest.mark.skip(reason="ANNEAL_ARCHIVES names no folder of real archives")
         for item in items:
-            if "archives" in item.keywords:
+            if item.get_closest_marker("archives"):
                 item.add_marker(no_archives)
-    on_gpu = [item for item in items if "gpu" in item.keywords]
+    on_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if on_gpu and not _has_gpu():
         for item in on_gpu:
             item.add_marker(pytest.mark.skip(reason="there is no CUDA device"))
