@@ -6,6 +6,8 @@ Everything is imported when it is first used, so ``import anneal`` is quick and 
 >>> rate = anneal.triangular(base_lr=1.0, max_lr=5.0, half_cycle_steps=2)
 >>> rate(0), rate(2)
 (1.0, 5.0)
+
+A public name stands in three places here: for type checkers, with its home, and in ``__all__``.
 """
 
 from importlib import import_module
@@ -13,6 +15,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from anneal import schedules
+    from anneal.bounds import agreement, suggest
+    from anneal.range_test import run_range_test, sweep_rates
     from anneal.schedules import (
         Schedule,
         constant,
@@ -67,12 +71,17 @@ _HOMES = {
     "warmup_stable_decay": "anneal.schedules",
     "welch": "anneal.schedules",
     "ScheduledLR": "anneal.torch",
+    "run_range_test": "anneal.range_test",
+    "sweep_rates": "anneal.range_test",
+    "agreement": "anneal.bounds",
+    "suggest": "anneal.bounds",
 }
 
 __all__ = [
     "Schedule",
     "ScheduledLR",
     "__version__",
+    "agreement",
     "constant",
     "cosine",
     "cosine_restarts",
@@ -87,9 +96,12 @@ __all__ = [
     "one_cycle",
     "one_cycle_momentum",
     "polynomial",
+    "run_range_test",
     "schedules",
     "staged",
     "step_decay",
+    "suggest",
+    "sweep_rates",
     "triangular",
     "triangular2",
     "warmup",

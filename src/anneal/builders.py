@@ -12,7 +12,7 @@ from anneal.datasets.image_data import ImageData, Images
 from anneal.evaluation import Measurement, measure
 from anneal.hardware import Settings
 from anneal.models.building import build_model, parameter_groups
-from anneal.optimizers.caffe import (
+from anneal.optimizers import (
     CaffeAdaDelta,
     CaffeAdaGrad,
     CaffeAdam,

@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, cast
 
-from anneal.config import NOT_NEGATIVE, POSITIVE, Rule, did_you_mean, parse
 from anneal.curves import updates_to_target
 from anneal.metrics import METRICS, Evidence, find_metric
+from anneal.parsing import NOT_NEGATIVE, POSITIVE, Rule, did_you_mean, parse
 from anneal.statistics import (
     CONFIDENCE,
     FEWEST_RUNS,

@@ -15,6 +15,7 @@ NUMBERS = (  # files and folders of this package that a training's numbers go th
     "models",
     "optimizers",
     "plans.py",
+    "schedule_building.py",
     "schedules",
     "seeding.py",
     "torch.py",

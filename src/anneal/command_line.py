@@ -28,7 +28,9 @@ def complain(line: str) -> None:
     sys.stderr.flush()
 
 
-def command(*names: str, free: bool = False) -> Callable[[Main], Callable[..., None]]:
+def command(
+    *names: str, free: bool = False, own_help: bool = False
+) -> Callable[[Main], Callable[..., None]]:
     """Make a command of ``main(arguments)``: one clear line and a non-zero exit for a mistake.
 
     What a person can cause (``ValueError``, ``OSError``) becomes that line; anything else is our
@@ -36,7 +38,8 @@ def command(*names: str, free: bool = False) -> Callable[[Main], Callable[..., N
 
     Args:
         names: of the arguments, all of which must be given.
-        free: ``main`` reads any arguments itself, ``--help`` too.
+        free: ``main`` reads any arguments itself.
+        own_help: ``--help`` too.
     """
 
     def decorate(main: Main) -> Callable[..., None]:
@@ -49,13 +52,12 @@ def command(*names: str, free: bool = False) -> Callable[[Main], Callable[..., N
             given = [a for a in given if a != "--traceback"]
             logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
             try:
-                if not free:
-                    if given and given[0] in ("-h", "--help"):
-                        say(inspect.getdoc(about) or "")
-                        return
-                    if len(given) != len(names):
-                        wanted = " ".join(f"<{name}>" for name in names) or "nothing"
-                        raise ValueError(f"needs {wanted}, got {' '.join(given) or 'nothing'}")
+                if given and given[0] in ("-h", "--help") and not own_help:
+                    say(inspect.getdoc(about) or "")
+                    return
+                if not free and len(given) != len(names):
+                    wanted = " ".join(f"<{name}>" for name in names) or "nothing"
+                    raise ValueError(f"needs {wanted}, got {' '.join(given) or 'nothing'}")
                 main(given)
             except KeyboardInterrupt:
                 complain("interrupted")

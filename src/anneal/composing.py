@@ -17,7 +17,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from anneal.command_line import command, say
-from anneal.config import CampaignConfig, ExperimentConfig, did_you_mean, parse
+from anneal.config import CampaignConfig, ExperimentConfig
+from anneal.parsing import did_you_mean, parse
 from anneal.yaml_files import read_yaml, write_whole
 
 CONF = Path("conf")
@@ -42,36 +43,39 @@ def compose_plain(config_name: str, overrides: Sequence[str] = ()) -> dict[str, 
     Raises:
         ValueError: Hydra's complaint in one line, with the nearest names.
     """
+    try:
+        return _compose(config_name, overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(explain(error, overrides, config_name)) from error
+
+
+def _compose(config_name: str, overrides: Sequence[str]) -> dict[str, Any]:
     folder = conf_folder()
     GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(config_dir=str(folder.resolve()), version_base=None):
-            composed = compose(config_name=config_name, overrides=list(overrides))
-            plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(explain(error, overrides)) from error
+    with initialize_config_dir(config_dir=str(folder.resolve()), version_base=None):
+        composed = compose(config_name=config_name, overrides=list(overrides))
+        plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     return {str(name): value for name, value in plain.items()}
 
 
-def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
+def explain(error: Exception, overrides: Sequence[str] = (), config_name: str = "run") -> str:
     """Say in one line what Hydra says in several, with the nearest right spelling.
 
     Args:
         error: what Hydra or OmegaConf raised.
         overrides: what was asked for, to say which of them it was.
+        config_name: the root of ``conf/`` that was to be composed.
     """
     text = str(error)
-    if match := re.search(r"Could not find '([^']+)/([^'/]+(?:/[^']+)?)'", text):
+    if match := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+(?:/[^']+)?)'", text):
         group, option = match[1], match[2]
         group, option = (group, option) if (CONF / group).is_dir() else _split_option(match)
         return f"{CONF}/{group} has no option '{option}'{did_you_mean(option, options(group))}"
-    if match := re.search(r"Key '([^']+)' is not in struct\s+full_key: (\S+)", text):
-        key = match[2]
-        return f"unknown key '{key}'{did_you_mean(match[1], _siblings(key, overrides))}"
+    if match := re.search(r"Key '[^']+' is not in struct\s+full_key: (\S+)", text):
+        return _unknown_key(match[1], overrides, config_name)
     if match := re.search(r"Could not override '([^']+)'", text):
-        key = match[1]
-        return f"unknown key '{key}'{did_you_mean(key.split('.')[-1], _siblings(key, overrides))}"
+        return _unknown_key(match[1], overrides, config_name)
     return " ".join(text.split())
 
 
@@ -81,18 +85,21 @@ def _split_option(match: re.Match[str]) -> tuple[str, str]:
     return parts[0], "/".join(parts[1:])
 
 
-def _siblings(key: str, overrides: Sequence[str]) -> list[str]:
-    """Return the keys that stand where ``key`` was looked for."""
+def _unknown_key(key: str, overrides: Sequence[str], config_name: str) -> str:
+    """Say that a key is unknown, with the keys that stand where its first wrong part was sought."""
     groups = [
         o for o in overrides if re.match(r"\w+=[\w/]+$", o) and (CONF / o.split("=")[0]).is_dir()
     ]
     try:
-        node: Any = compose_plain("run", groups)
-    except ValueError:
-        return []
-    for part in key.split(".")[:-1]:
-        node = node.get(part, {}) if isinstance(node, dict) else {}
-    return list(node) if isinstance(node, dict) else []
+        node: Any = _compose(config_name, groups)
+    except (HydraException, OmegaConfBaseException):  # one of the groups is the mistake
+        node = _compose(config_name, [])
+    for part in key.split("."):
+        if not isinstance(node, dict) or part not in node:
+            break
+        node = node[part]
+    hint = did_you_mean(part, node) if isinstance(node, dict) else ""
+    return f"unknown key '{key}'{hint}"
 
 
 def options(group: str) -> list[str]:

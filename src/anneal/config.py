@@ -1,44 +1,59 @@
-"""Configuration as frozen dataclasses, and the strict reading of plain dicts into them (PURE).
+"""Configuration as frozen dataclasses (PURE).
 
-YAML and Hydra stop at this border: nothing deeper sees either. A key that is unknown or missing, a
-value of the wrong type or out of range is a ``ValueError`` that names the file, the key, the rule
-and, for a misspelling, the nearest right spelling.
+YAML and Hydra stop at this border: nothing deeper sees either. How plain data becomes one of these,
+and what is refused, is ``anneal.parsing``'s; its names are here too, since they are used together.
 """
 
-import dataclasses
-import difflib
-import hashlib
-import json
-import math
-import types
-import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from anneal.durations import Duration, parse_duration
+from anneal.durations import Duration
+from anneal.parsing import (
+    FRACTION,
+    NOT_NEGATIVE,
+    PART,
+    POSITIVE,
+    SHARE,
+    SOME_TIME,
+    Rest,
+    Rule,
+    configuration_hash,
+    did_you_mean,
+    one_of,
+    parse,
+    to_plain,
+)
 
-T = TypeVar("T")
+__all__ = [
+    "FRACTION",
+    "NOT_NEGATIVE",
+    "PART",
+    "POSITIVE",
+    "SHARE",
+    "SOME_TIME",
+    "Campaign",
+    "CampaignConfig",
+    "CampaignExperiment",
+    "CampaignRangeTest",
+    "DatasetConfig",
+    "ExperimentConfig",
+    "HardwareConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "RangeTestConfig",
+    "Rest",
+    "Rule",
+    "SchedulerConfig",
+    "TrackingConfig",
+    "TrainingConfig",
+    "configuration_hash",
+    "did_you_mean",
+    "one_of",
+    "parse",
+    "to_plain",
+]
 
-
-@dataclass(frozen=True)
-class Rule:
-    """What a value must satisfy, in words and as a predicate."""
-
-    words: str
-    holds: Callable[[Any], bool]
-
-
-class Rest:
-    """Marks the one mapping that takes the keys which no other field names."""
-
-
-POSITIVE = Rule("must be positive", lambda v: v > 0)
-NOT_NEGATIVE = Rule("must not be negative", lambda v: v >= 0)
-FRACTION = Rule("must lie in [0, 1)", lambda v: 0 <= v < 1)
-PART = Rule("must lie in (0, 1)", lambda v: 0 < v < 1)
-SHARE = Rule("must lie in (0, 1]", lambda v: 0 < v <= 1)
-SOME_TIME = Rule("must be longer than nothing", lambda v: v.value > 0)
 ENOUGH_POINTS = Rule("must be at least 5", lambda v: v >= 5)
 SEEDS = Rule(
     "must be one or more different whole numbers from 0 to 2**32 - 1",
@@ -46,29 +61,12 @@ SEEDS = Rule(
 )
 
 
-def _one_of(*names: str) -> Rule:
-    return Rule(f"must be one of {', '.join(names)}", lambda v: v in names)
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x' or 'y'?`` for a near miss, else the list of what there is.
-
-    >>> did_you_mean("momentun", ["momentum", "lr"])
-    "; did you mean 'momentum'?"
-    """
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
-    if near:
-        return f"; did you mean {' or '.join(map(repr, near))}?"
-    return f"; there is {', '.join(names) or 'nothing'}"
-
-
 @dataclass(frozen=True, kw_only=True)
 class DatasetConfig:
     """Which images, and what is done to them on the way in (``conf/dataset``)."""
 
     name: str
-    source: Annotated[str, _one_of("digits", "cifar10", "cifar100", "torchvision", "imagefolder")]
+    source: Annotated[str, one_of("digits", "cifar10", "cifar100", "torchvision", "imagefolder")]
     dataset_class: str | None  # torchvision: the name of the class, e.g. FashionMNIST
     folder: str | None  # imagefolder: the folder that holds the classes, or train/ and val/
     image_size: Annotated[int | None, POSITIVE]  # side in px after resizing; None: as stored
@@ -76,12 +74,12 @@ class DatasetConfig:
     split_seed: Annotated[int, NOT_NEGATIVE]
     memory_gib: Annotated[float, POSITIVE]  # above this, images are read from disk by a loader
     scale: Annotated[float, POSITIVE]  # what a full pixel becomes: 255 (raw, as Caffe) or 1
-    subtract: Annotated[str, _one_of("nothing", "mean_image", "channel_mean")]  # of training images
-    divide: Annotated[str, _one_of("nothing", "channel_std")]
+    subtract: Annotated[str, one_of("nothing", "mean_image", "channel_mean")]  # of training images
+    divide: Annotated[str, one_of("nothing", "channel_std")]
     crop_padding: Annotated[int, NOT_NEGATIVE]  # px on each side before a random crop; 0: no crop
-    crop_fill: Annotated[str, _one_of("zero", "reflect")]
+    crop_fill: Annotated[str, one_of("zero", "reflect")]
     mirror: bool  # flip left-right with probability 1/2
-    order: Annotated[str, _one_of("stored", "shuffled")]  # stored: as Caffe reads its LMDB
+    order: Annotated[str, one_of("stored", "shuffled")]  # stored: as Caffe reads its LMDB
     drop_last: bool  # leave the last, partial batch of an epoch out
 
 
@@ -90,7 +88,7 @@ class ModelConfig:
     """Which network (``conf/model``)."""
 
     name: str
-    library: Annotated[str, _one_of("timm", "torchvision")]  # ours are registered with timm
+    library: Annotated[str, one_of("timm", "torchvision")]  # ours are registered with timm
     architecture: str
     arguments: Mapping[str, Any]  # passed on to the constructor
     small_images: bool  # 3x3 stride-1 stem and no max pooling instead of the 224 px stem
@@ -135,14 +133,14 @@ class RangeTestConfig:
     """The sweep that finds the bounds (``conf/range_test``)."""
 
     name: str
-    sweep: Annotated[str, _one_of("linear", "exponential")]
+    sweep: Annotated[str, one_of("linear", "exponential")]
     first_lr: Annotated[float, NOT_NEGATIVE]
     last_lr: Annotated[float, POSITIVE]
     length: Annotated[Duration, SOME_TIME]
     points: Annotated[int, ENOUGH_POINTS]  # measured, evenly spread
     held_out_fraction: Annotated[float, PART]  # of the training images; never test images
     seeds: Annotated[tuple[int, ...], SEEDS]
-    rule: Annotated[str, _one_of("smith", "minimum", "steepest", "valley")]
+    rule: Annotated[str, one_of("smith", "minimum", "steepest", "valley")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,10 +148,10 @@ class HardwareConfig:
     """Where and how it computes (``conf/hardware``); ``auto`` reads the table of measurements."""
 
     name: str
-    device: Annotated[str, _one_of("auto", "cpu", "cuda", "mps")]
-    precision: Annotated[str, _one_of("auto", "float32", "bf16")]
-    memory_format: Annotated[str, _one_of("auto", "contiguous", "channels_last")]
-    compile: Annotated[str, _one_of("auto", "on", "off")]
+    device: Annotated[str, one_of("auto", "cpu", "cuda", "mps")]
+    precision: Annotated[str, one_of("auto", "float32", "bf16")]
+    memory_format: Annotated[str, one_of("auto", "contiguous", "channels_last")]
+    compile: Annotated[str, one_of("auto", "on", "off")]
     threads: Annotated[int | None, POSITIVE]  # None: one for each core
 
 
@@ -162,7 +160,7 @@ class TrackingConfig:
     """Where a view of the runs goes (``conf/tracking``); the record is on disk in any case."""
 
     name: str
-    mode: Annotated[str, _one_of("off", "auto", "offline", "online")]  # auto: online with a key
+    mode: Annotated[str, one_of("off", "auto", "offline", "online")]  # auto: online with a key
     project: str
     entity: str | None
 
@@ -180,7 +178,7 @@ class ExperimentConfig:
     scheduler: SchedulerConfig
     training: TrainingConfig
     range_test: RangeTestConfig
-    bounds: Annotated[str, _one_of("given", "range_test")]
+    bounds: Annotated[str, one_of("given", "range_test")]
     hardware: HardwareConfig
     tracking: TrackingConfig
     budget_fraction: Annotated[float, SHARE]
@@ -223,148 +221,3 @@ class CampaignConfig:
     budget_fraction: Annotated[float, SHARE]
     hardware: HardwareConfig
     tracking: TrackingConfig
-
-
-def parse(cls: type[T], section: object, *, where: str, key: str = "") -> T:
-    """Read a plain dict into a frozen dataclass, strictly.
-
-    Args:
-        cls: one of the dataclasses above.
-        section: what YAML gave.
-        where: the file that a person would edit, for the message.
-        key: dotted path of ``section`` inside that file.
-
-    Raises:
-        ValueError: names ``where``, the key and the rule.
-    """
-    if not isinstance(section, Mapping):
-        at = f"{where}: {key or 'the whole file'}"
-        raise ValueError(f"{at} must be a mapping, got {_shown(section)}")
-    hints = typing.get_type_hints(cls, include_extras=True)
-    rest = _rest_field(hints)
-    named = [name for name in hints if name != rest]
-    unnamed = {str(name): section[name] for name in section if name not in named}
-    if unnamed and rest is None:
-        name = next(iter(unnamed))
-        hint = did_you_mean(name, named)
-        raise ValueError(f"{where}: unknown key '{_dotted(key, name)}'{hint}")
-    missing = [_dotted(key, name) for name in named if name not in section]
-    if missing:
-        raise ValueError(f"{where}: missing key{'s' * (len(missing) > 1)} {', '.join(missing)}")
-    values = {
-        name: _convert(hints[name], section[name], where=where, key=_dotted(key, name))
-        for name in named
-    }
-    if rest is not None:
-        values[rest] = _plain(unnamed, where=where, key=key)
-    return cls(**values)
-
-
-def _rest_field(hints: Mapping[str, Any]) -> str | None:
-    """Return the name of the field that is marked :class:`Rest`, if there is one."""
-    marked = (n for n, h in hints.items() if Rest in typing.get_args(h)[1:])
-    return next(marked, None)
-
-
-def _convert(hint: Any, value: Any, *, where: str, key: str) -> Any:
-    """Return ``value`` as the annotated type, or raise with the place and the rule."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-
-    def refuse(kind: str) -> ValueError:
-        return ValueError(f"{where}: {key} must be {kind}, got {_shown(value)}")
-
-    if origin is Annotated:
-        inner, rule = arguments
-        converted = _convert(inner, value, where=where, key=key)
-        if converted is not None and not rule.holds(converted):
-            raise ValueError(f"{where}: {key} {rule.words}, got {_shown(value)}")
-        return converted
-    if origin is types.UnionType:  # only "X | None"
-        if value is None:
-            return None
-        return _convert(arguments[0], value, where=where, key=key)
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise refuse("a list")
-        return tuple(
-            _convert(arguments[0], item, where=where, key=f"{key}[{i}]")
-            for i, item in enumerate(value)
-        )
-    if origin is not None and issubclass(origin, Mapping):
-        if not isinstance(value, Mapping):
-            raise refuse("a mapping")
-        if arguments[1] is Any:
-            return _plain(value, where=where, key=key)
-        return {
-            str(name): _convert(arguments[1], item, where=where, key=_dotted(key, str(name)))
-            for name, item in value.items()
-        }
-    if dataclasses.is_dataclass(hint) and hint is not Duration:
-        return parse(typing.cast(type, hint), value, where=where, key=key)
-    if hint is Duration:
-        try:
-            return parse_duration(value)
-        except ValueError as error:
-            raise ValueError(f"{where}: {key} {error}") from None
-    if hint is bool and not isinstance(value, bool):
-        raise refuse("true or false")
-    if hint is int and (isinstance(value, bool) or not isinstance(value, int)):
-        raise refuse("a whole number")
-    if hint is float:
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not math.isfinite(value)
-        ):
-            raise refuse("a finite number")
-        return float(value)
-    if hint is str and (not isinstance(value, str) or not value):
-        raise refuse("some text")
-    return value
-
-
-def _plain(value: Any, *, where: str, key: str) -> Any:
-    """Return a copy made of dicts, lists and scalars; refuse anything else and NaN."""
-    if isinstance(value, Mapping):
-        return {str(n): _plain(v, where=where, key=_dotted(key, str(n))) for n, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v, where=where, key=f"{key}[{i}]") for i, v in enumerate(value)]
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{where}: {key} must be finite, got {value}")
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise ValueError(f"{where}: {key} must be plain data, got {type(value).__name__}")
-
-
-def _dotted(key: str, name: str) -> str:
-    return f"{key}.{name}" if key else name
-
-
-def _shown(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
-
-
-def to_plain(config: object) -> Any:
-    """Turn a parsed configuration back into what :func:`parse` reads: dicts, lists, scalars."""
-    if isinstance(config, Duration):
-        return str(config)
-    if dataclasses.is_dataclass(config):
-        plain = {f.name: to_plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
-        rest = _rest_field(typing.get_type_hints(type(config), include_extras=True))
-        return plain if rest is None else plain | plain.pop(rest)
-    if isinstance(config, Mapping):
-        return {str(name): to_plain(value) for name, value in config.items()}
-    if isinstance(config, list | tuple):
-        return [to_plain(value) for value in config]
-    return config
-
-
-def configuration_hash(plain: Mapping[str, Any]) -> str:
-    """Return 12 hexadecimal digits that change when anything in ``plain`` does.
-
-    >>> configuration_hash({"a": 1, "b": 2}) == configuration_hash({"b": 2, "a": 1})
-    True
-    """
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]

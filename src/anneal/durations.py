@@ -8,6 +8,7 @@ with the value, not with the key: a Hydra override can replace a value but not t
 import math
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal
 
 Unit = Literal["steps", "epochs", "images", "run"]
@@ -35,8 +36,8 @@ class Duration:
     unit: Unit
 
     def __str__(self) -> str:
-        """Write it as a configuration would."""
-        return f"{self.value:g} {self.unit}"
+        """Write it as a configuration would: every digit, no exponent."""
+        return f"{Decimal(repr(self.value)).normalize():f} {self.unit}"
 
 
 @dataclass(frozen=True, kw_only=True)

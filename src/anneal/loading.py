@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anneal.builders import Workshop, open_workshop
-from anneal.config import ExperimentConfig, parse
+from anneal.config import ExperimentConfig
 from anneal.datasets import Paths, load_dataset
 from anneal.hardware import decide
 from anneal.layout import CAMPAIGN_FILE, EXPERIMENTS, RESULTS, identity_file
+from anneal.parsing import parse
 from anneal.plans import Bounds, Plan, plan_run
 from anneal.yaml_files import read_json, read_yaml
 
@@ -51,7 +52,7 @@ def load_bounds(path: Path) -> Bounds:
     if found["base_lr"] is None or found["max_lr"] is None:
         raise ValueError(f"{path}: the range test gives no bounds: {found['reason']}")
     return Bounds(
-        range_test=found["name"],
+        name=found["name"],
         rule=found["rule"],
         base_lr=found["base_lr"],
         max_lr=found["max_lr"],

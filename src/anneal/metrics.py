@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from anneal.config import did_you_mean
 from anneal.curves import Curve
+from anneal.parsing import did_you_mean
 
 Status = Literal["finished", "diverged"]
 

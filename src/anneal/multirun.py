@@ -1,11 +1,12 @@
 """The table over a multirun, made from what its runs left on disk (edge)."""
 
 import dataclasses
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from anneal.config import parse
+from anneal.parsing import parse
 from anneal.statistics import mean_interval
 from anneal.yaml_files import read_json, write_json
 
@@ -57,12 +58,12 @@ def multirun_table(cells: Sequence[Cell]) -> str:
     What all combinations have in common stands above the table.
     """
     names = list(dict.fromkeys(cell.combination for cell in cells))
-    common = [part for part in names[0].split() if all(part in n.split() for n in names)]
+    common = [part for part in _parts(names[0]) if all(part in _parts(n) for n in names)]
     if len(names) == 1:
         common = []
     rows = [HEADER]
     for name in names:
-        own = " ".join(part for part in name.split() if part not in common)
+        own = " ".join(part for part in _parts(name) if part not in common) or "nothing else"
         # The same run asked for twice counts once.
         here = {(c.configuration_hash, c.seed): c for c in cells if c.combination == name}
         rows.append((own, *_numbers(list(here.values()))))
@@ -73,6 +74,11 @@ def multirun_table(cells: Sequence[Cell]) -> str:
     ]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join([f"all with {' '.join(common)}", *lines] if common else lines)
+
+
+def _parts(combination: str) -> list[str]:
+    """Return the overrides of a combination; a value may hold spaces (``half_cycle=9 steps``)."""
+    return re.split(r" (?=[+~]*[\w./@]+=)", combination)
 
 
 def _numbers(cells: Sequence[Cell]) -> tuple[str, str, str, str, str]:

@@ -129,6 +129,8 @@ def in_words(seconds: float) -> str:
 @command(free=True)
 def main(arguments: list[str]) -> None:
     """Say of a campaign what is done, running and left, and how long the rest will take."""
+    if len(arguments) > 1:
+        raise ValueError(f"needs at most the name of one campaign, got {' '.join(arguments)}")
     config = compose_campaign(arguments[0]) if arguments else load_campaign()
     runs = campaign_status(config)
     width = max(len(r.experiment) for r in runs)

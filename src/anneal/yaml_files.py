@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -63,14 +63,24 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 @contextmanager
 def synced(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing under a temporary name; sync and rename it when all went well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Open a file for writing under a temporary name; sync and rename it when all went well.
+
+    Raises:
+        OSError: names ``path``, also where the system names the temporary file or, as for a full
+            disk, none.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder may be what could not be made
+            temporary.unlink(missing_ok=True)

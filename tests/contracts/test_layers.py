@@ -14,8 +14,8 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 # The modules of `datasets` that are no edges know neither a configuration nor a file.
 RINGS = {
     "pure": """
-        bounds claims config curves durations metrics plans statistics tables
-        schedules.*
+        claims config curves durations metrics parsing plans schedule_building statistics tables
+        bounds.* schedules.*
         datasets.identity datasets.sources datasets.splitting
     """,
     "engine": """
@@ -26,7 +26,7 @@ RINGS = {
     "edges": """
         __init__ advise artifacts builders code command_line compare composing environment figures
         hardware layout loading multirun plot progress publish range_test_figure records results
-        run runs schedule_figure side_process status sweeps tracking yaml_files
+        one_run run runs schedule_figure side_process status sweeps threads tracking yaml_files
         datasets.__init__ datasets.archives datasets.batches datasets.cifar datasets.digits
         datasets.image_data datasets.imagefolder datasets.resizing datasets.torchvision_sets
         report.* stages.*

@@ -48,6 +48,15 @@ def test_every_public_name_exists_and_is_listed() -> None:
     assert set(anneal.__all__) == {*anneal._HOMES, "__version__"}
 
 
+def test_the_range_test_and_its_rules_are_there_for_somebodys_own_loop() -> None:
+    code = (
+        "import anneal, sys; anneal.suggest, anneal.agreement; "
+        "print('torch' in sys.modules, anneal.sweep_rates.__module__, "
+        "anneal.run_range_test.__module__)"
+    )
+    assert run_python(code).split() == ["False", "anneal.range_test", "anneal.range_test"]
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match=r"^module 'anneal' has no attribute 'triangulr'$"):
         anneal.triangulr  # noqa: B018

@@ -1,9 +1,9 @@
-"""Networks: ours, registered with timm, and everything that timm and torchvision have, by name.
+"""Networks: ours, and everything that timm and torchvision have, by name.
 
-Importing this package imports timm, which takes seconds; nothing that only needs schedules should.
+``import anneal.models.registered`` makes ours known to timm. Importing timm takes seconds: it is
+done where one of its own networks is built, and not for ours.
 """
 
-from anneal.models import caffe_cifar  # noqa: F401 - registers its models with timm
 from anneal.models.building import build_model, parameter_groups
 
 __all__ = ["build_model", "parameter_groups"]

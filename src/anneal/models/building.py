@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
+from anneal.models.ours import OURS
+
 # Given by the dataset, or a way to weights that somebody else has trained.
 RESERVED: Final = {
     "timm": frozenset(
@@ -125,6 +127,8 @@ def _names(library: str) -> list[str]:
     if library == "timm":
         import timm
 
+        import anneal.models.registered  # noqa: F401 - ours stand in the list too
+
         names: list[str] = timm.list_models()
     else:
         import torchvision
@@ -135,6 +139,8 @@ def _names(library: str) -> list[str]:
 
 def _check_name(library: str, architecture: str) -> None:
     """Refuse a name that is not registered, "hf-hub:" and other addresses of weights among them."""
+    if library == "timm" and architecture in OURS:
+        return
     names = _names(library)
     if architecture in names:
         return
@@ -156,6 +162,9 @@ def _build_with_timm(
     image_size: int,
 ) -> nn.Module:
     """Build with timm; ``img_size`` goes to networks of fixed input size and to our own."""
+    if architecture in OURS:  # what timm would call, without the seconds that importing it takes
+        build = OURS[architecture]
+        return build(num_classes=num_classes, in_chans=channels, img_size=image_size, **arguments)
     import timm
     from timm.models import get_pretrained_cfg, model_entrypoint
 

@@ -2,9 +2,10 @@
 
 Source: BVLC/caffe @9b89154, ``examples/cifar10/cifar10_full_train_test.prototxt`` (``caffe_cifar``)
 and ``cifar10_full_sigmoid_train_test_bn.prototxt`` (``caffe_cifar_sigmoid_bn``); the layers are
-those of ``src/caffe/layers``. Both are registered with timm:
+those of ``src/caffe/layers``. Both are registered with timm by ``anneal.models.registered``:
 
 >>> import timm
+>>> import anneal.models.registered
 >>> model = timm.create_model("caffe_cifar", num_classes=10)
 >>> sum(parameter.numel() for parameter in model.parameters())
 89578
@@ -24,7 +25,6 @@ What Caffe does and torch's defaults do not:
 from typing import Any, Final
 
 import torch
-from timm.models import register_model
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
@@ -313,7 +313,6 @@ def _size_arguments(
     return {"num_classes": num_classes, "in_chans": in_chans, "img_size": img_size}
 
 
-@register_model
 def caffe_cifar(
     pretrained: bool = False,
     *,
@@ -330,7 +329,6 @@ def caffe_cifar(
     )
 
 
-@register_model
 def caffe_cifar_sigmoid_bn(
     pretrained: bool = False,
     *,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anneal.claims import Claim, parse_claims
-from anneal.config import parse
+from anneal.parsing import parse
 from anneal.yaml_files import read_yaml
 
 

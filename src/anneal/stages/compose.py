@@ -7,8 +7,9 @@ from pathlib import Path
 
 from anneal.command_line import command, say
 from anneal.composing import compose_experiment, load_campaign
-from anneal.config import Campaign, ExperimentConfig, to_plain
+from anneal.config import Campaign, ExperimentConfig
 from anneal.layout import CAMPAIGN_FILE, EXPERIMENTS, GIVEN, RANGE_TESTS, SUGGESTION
+from anneal.parsing import to_plain
 from anneal.plans import check_plan
 from anneal.yaml_files import write_json, write_yaml
 

@@ -5,9 +5,10 @@
 
 from anneal.command_line import command, say
 from anneal.composing import compose_plain
-from anneal.config import DatasetConfig, parse
+from anneal.config import DatasetConfig
 from anneal.datasets import Paths, identify
 from anneal.layout import identity_file
+from anneal.parsing import parse
 from anneal.yaml_files import write_json
 
 

@@ -4,9 +4,10 @@
 """
 
 from anneal.command_line import command
-from anneal.config import ExperimentConfig, parse
+from anneal.config import ExperimentConfig
 from anneal.layout import EXPERIMENTS, RANGE_TESTS
 from anneal.loading import open_experiment
+from anneal.parsing import parse
 from anneal.sweeps import sweep_seeds
 from anneal.yaml_files import read_yaml
 

@@ -1,0 +1,79 @@
+"""One run of a multirun: composed, planned, trained, its line of the table left behind (edge)."""
+
+from pathlib import Path
+from typing import Any
+
+from anneal.artifacts import RunDirectory
+from anneal.builders import Workshop
+from anneal.code import code_digest
+from anneal.composing import check_experiment
+from anneal.config import ExperimentConfig
+from anneal.datasets import Paths
+from anneal.layout import MULTIRUN, REPLACED, seed_folder
+from anneal.loading import load_bounds, open_experiment
+from anneal.multirun import Cell
+from anneal.plans import Bounds, check_plan, plan_run
+from anneal.runs import train_run
+from anneal.sweeps import find_bounds
+
+WHERE = "conf/run.yaml"
+
+
+def run_once(config: dict[str, Any], *, combination: str) -> Cell:
+    """Train one combination with one seed, unless it is finished; return its line of the table.
+
+    Args:
+        config: ``conf/run.yaml`` composed, as plain data.
+        combination: what tells its row of the table apart.
+
+    Raises:
+        ValueError: the configuration is wrong; names the file, the key and the rule.
+    """
+    seed, places = check_seed(config.pop("seed")), config.pop("paths")
+    experiment = check_experiment(config, where=WHERE)
+    check_plan(experiment, where=WHERE)
+    archives = places["archives"]
+    paths = Paths(Path(places["data"]), Path(archives) if archives else None)
+    workshop = open_experiment(experiment, paths)
+    bounds = _bounds(experiment, workshop)
+    plan = plan_run(experiment, workshop.data.identity, bounds=bounds, where=WHERE)
+    directory = RunDirectory(
+        seed_folder(MULTIRUN / plan.configuration_hash, seed),
+        configuration_hash=plan.configuration_hash,
+        code=code_digest(),
+    )
+    with directory.held():
+        result = train_run(
+            plan,
+            workshop,
+            seed=seed,
+            directory=directory,
+            replaced=MULTIRUN / REPLACED,
+            job_type="multirun",
+        )
+    return Cell(
+        combination=combination,
+        configuration_hash=plan.configuration_hash,
+        seed=seed,
+        status=str(result["status"]),
+        updates=int(result["updates"]),
+        accuracy_pct=result.get("test_accuracy_pct@final"),
+        best_accuracy_pct=result.get("test_accuracy_pct@best"),
+    )
+
+
+def check_seed(seed: object) -> int:
+    """Return the seed of a run.
+
+    Raises:
+        ValueError: it is no whole number from 0 to 2**32 - 1.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ValueError(f"{WHERE}: seed must be a whole number from 0 to 2**32 - 1, got {seed!r}")
+    return seed
+
+
+def _bounds(experiment: ExperimentConfig, workshop: Workshop) -> Bounds | None:
+    if experiment.bounds == "given":
+        return None
+    return load_bounds(find_bounds(experiment, workshop, folder=MULTIRUN / "range_tests"))

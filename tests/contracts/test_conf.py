@@ -1,0 +1,253 @@
+"""conf/ composes, mirrors the code and says what it means; params.yaml is what it makes."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from anneal.composing import (
+    GROUPS,
+    check_experiment,
+    compose_campaign,
+    compose_experiment,
+    compose_plain,
+    compose_run,
+    options,
+    write_params,
+)
+from anneal.config import CampaignConfig
+from anneal.parsing import parse
+from anneal.plans import OPTIMIZERS, check_plan
+from anneal.schedules import BUILDERS
+from anneal.stages.compose import check_campaign
+
+ROOT = Path(__file__).resolve().parents[2]
+CONF = ROOT / "conf"
+OF_THE_MOMENTUM = {"one_cycle_momentum"}  # schedules of a momentum, named in another's file
+NEEDS = {("dataset", "imagefolder"): ["dataset.folder=photos"]}  # what only a person can say
+
+
+@pytest.fixture(autouse=True)
+def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def files_of(folder: str) -> list[str]:
+    """Return the options of a group as its files are named."""
+    below = CONF / folder
+    return sorted(f.relative_to(below).with_suffix("").as_posix() for f in below.rglob("*.yaml"))
+
+
+def plain_file(name: str) -> dict[str, Any]:
+    return dict(yaml.safe_load((CONF / f"{name}.yaml").read_text()))
+
+
+def scalars(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted path and the value of each scalar below mappings; a list is one value."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from scalars(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, node
+
+
+OPTIONS = [(group, option) for group in GROUPS for option in files_of(group)]
+EXPERIMENTS = files_of("experiment")
+CAMPAIGNS = files_of("campaign")
+
+
+def test_the_groups_are_the_folders_of_conf() -> None:
+    folders = {path.name for path in CONF.iterdir() if path.is_dir()}
+    assert folders == {*GROUPS, "experiment", "campaign"}
+    assert {path.name for path in CONF.glob("*.yaml")} == {"config.yaml", "run.yaml"}
+    for group in GROUPS:
+        assert options(group) == files_of(group) != []
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes_and_is_valid(group: str, option: str) -> None:
+    experiment = compose_run([f"{group}={option}", *NEEDS.get((group, option), [])])
+    check_plan(experiment, where="conf/run.yaml")
+    assert getattr(experiment, group).name == plain_file(f"{group}/{option}")["name"]
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_carries_the_name_of_its_file(group: str, option: str) -> None:
+    assert plain_file(f"{group}/{option}")["name"] == option
+
+
+def test_any_scheduler_goes_with_any_optimizer_and_any_model() -> None:
+    """A row of a grid, not the whole: each option of one group with another of the next."""
+    rows = zip(
+        files_of("scheduler"), files_of("optimizer") * 3, files_of("model") * 9, strict=False
+    )
+    for scheduler, optimizer, model in rows:
+        asked = [f"scheduler={scheduler}", f"optimizer={optimizer}", f"model={model}"]
+        check_plan(compose_run(asked), where="conf/run.yaml")
+
+
+def test_every_schedule_has_a_file_and_every_file_a_schedule() -> None:
+    assert {*files_of("scheduler")} == {*BUILDERS} - OF_THE_MOMENTUM
+    named = {plain_file(f"scheduler/{o}")["momentum"] is not None for o in files_of("scheduler")}
+    assert named == {True, False}, "one of them shows how a momentum is written"
+
+
+def test_every_update_rule_has_a_file_and_every_file_a_rule() -> None:
+    assert {*files_of("optimizer")} == {*OPTIMIZERS}
+
+
+def test_nothing_in_conf_names_code() -> None:
+    """`_target_` would let YAML call any function: options are keys of dicts in the code."""
+    naming = [path.name for path in CONF.rglob("*.yaml") if "_target_" in path.read_text()]
+    assert naming == []
+
+
+def test_defaults_lists_start_with_their_own_values() -> None:
+    """`_self_` last would let an option undo what the file itself says."""
+    roots = [plain_file("config")["defaults"], plain_file("run")["defaults"]]
+    assert [defaults[0] for defaults in roots] == ["_self_", "_self_"]
+
+
+# --- experiments ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes_and_keeps_its_name_and_its_own_values(name: str) -> None:
+    plain = compose_plain("run", [f"experiment={name}"])
+    assert plain["name"] == name
+    composed = dict(scalars(plain))
+    own = {k: v for k, v in scalars(plain_file(f"experiment/{name}")) if k != "defaults"}
+    assert own, "an experiment says something of its own"
+    assert {key: composed.get(key) for key in own} == own
+    del plain["seed"], plain["paths"]
+    experiment = check_experiment(plain, where=f"conf/experiment/{name}.yaml")
+    check_plan(experiment, where=f"conf/experiment/{name}.yaml")
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_is_global_and_takes_the_options_it_names(name: str) -> None:
+    text = (CONF / "experiment" / f"{name}.yaml").read_text()
+    assert text.startswith("# @package _global_\n")
+    plain = compose_plain("run", [f"experiment={name}"])
+    for entry in yaml.safe_load(text)["defaults"]:
+        if isinstance(entry, dict):
+            ((key, option),) = entry.items()
+            group = key.removeprefix("override /")
+            assert plain[group]["name"] == option
+
+
+def test_a_papers_experiment_says_where_in_the_paper_it_stands() -> None:
+    for name in EXPERIMENTS:
+        paper = compose_run([f"experiment={name}"]).paper
+        if name.startswith("digits/"):
+            assert paper is None, f"{name} is a demonstration of ours"
+        else:
+            assert re.match(r"\d{4}\.\d{5}v\d+, (Table|Figure|section)", paper or ""), name
+
+
+# --- campaigns ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CAMPAIGNS)
+def test_every_campaign_agrees_with_its_experiments(name: str) -> None:
+    config = compose_campaign(name)
+    assert config.campaign.name == name
+    composed = {e: compose_experiment(e, config) for e in config.campaign.experiments}
+    tested = {
+        n: compose_experiment(test.experiment, config)
+        for n, test in config.campaign.range_tests.items()
+    }
+    check_campaign(config.campaign, composed, tested)
+    for experiment in [*composed.values(), *tested.values()]:
+        assert experiment.budget_fraction == config.budget_fraction
+        assert (experiment.hardware, experiment.tracking) == (config.hardware, config.tracking)
+
+
+def wrong_campaign(**changes: Any) -> CampaignConfig:
+    """Return the quick campaign with parts of it replaced."""
+    plain = compose_plain("config", ["campaign=quick"])
+    plain["campaign"] |= changes
+    return parse(CampaignConfig, plain, where="x")
+
+
+EXPERIMENT = "digits/triangular2_found"
+WRONG_CAMPAIGNS = [
+    ({"experiments": {"digits/sgdr": {"dataset": "cifar10", "range_test": "given"}}},
+     "campaign.experiments.digits/sgdr.dataset must agree with the experiment (digits), got "
+     "cifar10"),
+    ({"datasets": ["cifar10"]}, "campaign.datasets must list digits"),
+    ({"experiments": {"digits/sgdr": {"dataset": "digits", "range_test": "digits"}}},
+     "campaign.experiments.digits/sgdr.range_test must be given, as conf/experiment/digits/sgdr."
+     "yaml says bounds: given, got digits"),
+    ({"experiments": {EXPERIMENT: {"dataset": "digits", "range_test": "given"}}},
+     "must be a range test, as conf/experiment/digits/triangular2_found.yaml says bounds: "
+     "range_test, got given"),
+    ({"range_tests": {}}, "campaign.range_tests must have digits"),
+    ({"range_tests": {"digits": {"dataset": "cifar10", "experiment": EXPERIMENT}}},
+     "campaign.range_tests.digits.dataset must agree with the experiment (digits), got cifar10"),
+    ({"range_tests": {"digits": {"dataset": "cifar10_caffe",
+                                 "experiment": "clr/cifar10_range_test"}}},
+     "range_test: dataset must agree with the experiment"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "said"), WRONG_CAMPAIGNS)
+def test_a_campaign_that_disagrees_is_refused_with_its_key(
+    changes: dict[str, Any], said: str
+) -> None:
+    config = wrong_campaign(**changes)
+    composed = {e: compose_experiment(e, config) for e in config.campaign.experiments}
+    tested = {
+        n: compose_experiment(test.experiment, config)
+        for n, test in config.campaign.range_tests.items()
+    }
+    with pytest.raises(ValueError, match=r"^conf/campaign/quick\.yaml: ") as refused:
+        check_campaign(config.campaign, composed, tested)
+    assert said in str(refused.value)
+
+
+# --- params.yaml ----------------------------------------------------------------------------------
+
+KEYS = ["seeds", "budget_fraction", "campaign", "hardware", "tracking"]
+
+
+def test_params_yaml_is_fresh(tmp_path: Path) -> None:
+    write_params(output=tmp_path / "params.yaml")
+    fresh = (tmp_path / "params.yaml").read_bytes()
+    assert (ROOT / "params.yaml").read_bytes() == fresh, "run `make params`"
+
+
+@pytest.mark.parametrize("overrides", [[], ["campaign=clr_cifar10_short", "seeds=[0,1]"]])
+def test_params_yaml_is_what_dvc_itself_would_write(tmp_path: Path, overrides: list[str]) -> None:
+    from dvc.utils.hydra import compose_and_dump
+
+    plugins = tmp_path / ".dvc"
+    plugins.mkdir()
+    compose_and_dump(tmp_path / "dvc.yaml", str(CONF), None, "config", str(plugins), overrides)
+    write_params(overrides, output=tmp_path / "ours.yaml")
+    assert (tmp_path / "ours.yaml").read_bytes() == (tmp_path / "dvc.yaml").read_bytes()
+
+
+@pytest.mark.parametrize("name", CAMPAIGNS)
+def test_the_root_of_params_yaml_has_five_keys(name: str) -> None:
+    plain = compose_plain("config", [f"campaign={name}"])
+    assert sorted(plain) == sorted(KEYS)
+    assert sorted(yaml.safe_load((ROOT / "params.yaml").read_text())) == sorted(KEYS)
+
+
+def test_dvc_reads_the_same_root_of_conf() -> None:
+    settings = (ROOT / ".dvc" / "config").read_text()
+    hydra = dict(re.findall(r"(\w+) = (\w+)", settings.split("[hydra]")[1]))
+    assert hydra == {"enabled": "true", "config_dir": "conf", "config_name": "config"}
+
+
+def test_a_root_with_another_key_is_not_written(tmp_path: Path) -> None:
+    output = tmp_path / "params.yaml"
+    output.write_text("as it was")
+    with pytest.raises(ValueError, match="unknown key 'foo'"):
+        write_params(["+foo=1"], output=output)
+    assert output.read_text() == "as it was"
+    assert list(tmp_path.iterdir()) == [output]

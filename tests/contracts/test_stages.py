@@ -1,0 +1,214 @@
+"""What a stage imports is what it depends on, and what changes numbers is in the code's digest."""
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from anneal.code import NUMBERS
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src"
+PACKAGE = SOURCE / "anneal"
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+READ_BY = {"measured_settings.json": "anneal.hardware"}  # files of the package that are no modules
+
+# A training goes through these three and what they import. Not in the digest, each for a reason:
+NUMBERS_COME_FROM = {"anneal.builders", "anneal.training", "anneal.plans"}
+RECORDED_ELSEWHERE = {
+    "anneal": "names alone, each imported when it is used",
+    "anneal.config": "what it reads is in the configuration's hash",
+    "anneal.parsing": "what it reads is in the configuration's hash",
+    "anneal.durations": "the updates that it finds are in the configuration's hash",
+    "anneal.bounds": "the rates that it puts in are in the configuration's hash",
+    "anneal.hardware": "the precision asked for is in the hash, the choice in the environment",
+}
+
+
+def file_of(module: str) -> Path:
+    """Return the file of a module of ours, or of a package its ``__init__.py``."""
+    path = SOURCE.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def is_module(name: str) -> bool:
+    return name.split(".")[0] == "anneal" and file_of(name).is_file()
+
+
+def imports_of(module: str) -> Iterator[str]:
+    """Yield the modules of ours that a file imports, inside its functions too.
+
+    Not what only type checkers read. Importing a module runs the packages it lies in.
+    """
+    pending: list[ast.AST] = [ast.parse(file_of(module).read_text())]
+    found = set()
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            pending += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        pending += ast.iter_child_nodes(node)
+    for name in found:
+        parts = name.split(".")
+        yield from filter(is_module, (".".join(parts[:n]) for n in range(1, len(parts) + 1)))
+
+
+def all_imports_of(modules: set[str], stop: set[str] = frozenset()) -> set[str]:  # type: ignore[assignment]
+    """Return these modules and all of ours that they import, directly or not."""
+    found: set[str] = set()
+    pending = set(modules)
+    while pending:
+        module = pending.pop()
+        found.add(module)
+        if module not in stop:
+            pending |= set(imports_of(module)) - found
+    return found
+
+
+def loaded_by(module: str) -> set[str]:
+    """Return the modules of ours that importing one loads, seen from inside a fresh process."""
+    code = f"import sys, json, {module}; print(json.dumps(sorted(sys.modules)))"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=240,
+    )
+    return {name for name in json.loads(run.stdout) if name.split(".")[0] == "anneal"}
+
+
+def section_of(stage: str) -> dict[str, Any]:
+    section = STAGES[stage]
+    return section.get("do", section)
+
+
+def paths_of(entries: list[Any]) -> list[str]:
+    """Return the paths of a list of dependencies or outputs, with or without options."""
+    return [next(iter(e)) if isinstance(e, dict) else e for e in entries]
+
+
+def covers(dependency: str, file: Path) -> bool:
+    """Tell whether a dependency is a file or a folder above it."""
+    path = ROOT / dependency
+    return file == path or path in file.parents
+
+
+def uncovered(files: set[Path], dependencies: list[str]) -> list[str]:
+    return sorted(
+        file.relative_to(ROOT).as_posix()
+        for file in files
+        if not any(covers(dependency, file) for dependency in dependencies)
+    )
+
+
+def test_every_stage_has_a_module_of_its_name_and_every_module_a_stage() -> None:
+    modules = {path.stem for path in (PACKAGE / "stages").glob("*.py")} - {"__init__"}
+    assert modules == set(STAGES)
+    for stage in STAGES:
+        assert section_of(stage)["cmd"].split()[:3] == ["python", "-m", f"anneal.stages.{stage}"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_all_it_imports_and_on_no_other_code(stage: str) -> None:
+    modules = loaded_by(f"anneal.stages.{stage}")
+    assert f"anneal.stages.{stage}" in modules
+    modules = all_imports_of(modules)  # what is imported only when a function runs, too
+    files = {file_of(module) for module in modules}
+    files |= {PACKAGE / name for name, module in READ_BY.items() if module in modules}
+    dependencies = paths_of(section_of(stage)["deps"])
+    missing = uncovered(files, dependencies)
+    assert missing == [], f"{stage} imports these; dvc.yaml's deps must list them: {missing}"
+    ours = [d for d in dependencies if d.startswith("src/")]
+    idle = [d for d in ours if not any(covers(d, file) for file in files)]
+    assert idle == [], f"{stage} imports nothing of these; dvc.yaml's deps must not list them"
+    assert ours == sorted(ours)
+    assert len(ours) == len(set(ours))
+
+
+def test_files_of_the_package_that_are_no_modules_are_known_by_their_reader() -> None:
+    data = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc") and path.name != "py.typed"
+    }
+    assert data == set(READ_BY)
+    for name, module in READ_BY.items():
+        assert name in file_of(module).read_text()
+
+
+def test_a_module_imported_inside_a_function_counts_and_one_for_type_checkers_does_not() -> None:
+    assert "anneal.datasets.image_data" in set(imports_of("anneal.datasets.digits"))
+    assert "anneal.torch" not in set(imports_of("anneal"))
+    assert "anneal.datasets" in set(imports_of("anneal.plans"))  # above anneal.datasets.sources
+
+
+def matches(one: str, other: str) -> bool:
+    """Tell whether a path is another or lies below it, as written, ``${...}`` included."""
+    return one == other or one.startswith(f"{other}/")
+
+
+def instances(written: str) -> str:
+    """Write ``range_tests/x/${item.range_test}/f`` as the stage that makes it writes it."""
+    return written.replace("${item.dataset}", "${item}").replace("${item.range_test}", "${key}")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_dependency_is_in_the_repository_or_comes_out_of_another_stage(stage: str) -> None:
+    outs = {
+        out: other
+        for other in STAGES
+        for out in paths_of(section_of(other)["outs"])
+        if other != stage
+    }
+    for dependency in paths_of(section_of(stage)["deps"]):
+        written = instances(dependency)
+        made = any(
+            matches(path, out) or matches(out, path)
+            for out in outs
+            for path in (dependency, written)
+        )
+        options = "${" in dependency and Path(dependency.split("${")[0]).parts[:1] == ("conf",)
+        kept = (ROOT / dependency).exists() if not options else True
+        assert made or kept, f"{stage}: {dependency} is neither kept nor made"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_output_is_no_dependency_of_its_own_stage(stage: str) -> None:
+    section = section_of(stage)
+    for out in paths_of(section["outs"]):
+        overlapping = [d for d in paths_of(section["deps"]) if matches(d, out) or matches(out, d)]
+        assert overlapping in ([], ["results"]), f"{stage}: {out}"
+
+
+def test_dvc_looks_at_no_compiled_modules() -> None:
+    """Folders of code are dependencies: each run of Python would change them."""
+    assert "__pycache__" in (ROOT / ".dvcignore").read_text().split()
+
+
+def test_the_digest_covers_every_module_that_a_trainings_numbers_go_through() -> None:
+    modules = all_imports_of(NUMBERS_COME_FROM, stop=set(RECORDED_ELSEWHERE))
+    through = {
+        module
+        for module in modules
+        if not any(
+            module == m or module.startswith(f"{m}.") for m in RECORDED_ELSEWHERE if "." in m
+        )
+    } - {"anneal"}
+    listed = [f"src/anneal/{name}" for name in NUMBERS]
+    assert uncovered({file_of(module) for module in through}, listed) == []
+    idle = [d for d in listed if not any(covers(d, file_of(module)) for module in through)]
+    assert idle == []
+    assert list(NUMBERS) == sorted(NUMBERS)
+    assert set(RECORDED_ELSEWHERE) <= modules, "an exception that is none"

@@ -1,0 +1,74 @@
+"""Renew the golden losses of this machine: ``python tests/golden/renew.py --changes-numbers``.
+
+They are renewed when a change of code, of ``small_run.yaml`` or of torch is meant to change numbers
+(CHANGELOG.md says which), and written once for a processor that has none yet (``--new``). Any other
+difference is the bug that they are there to catch, so that without being told it changes nothing.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from anneal.environment import cpu_name, version
+from anneal.hardware import cpu_capability
+from anneal.yaml_files import write_json
+
+FOLDER = Path(__file__).parent
+THREADS = (1, 2)
+# Settings of a person's shell that choose other instructions or other numbers of threads.
+STEERING = ("ATEN_", "DNNL_", "GOMP_", "KMP_", "MKL_", "OMP_", "ONEDNN_", "OPENBLAS_", "TORCH")
+
+PATIENT = {"OMP_WAIT_POLICY": "passive"}  # a busy machine: 14 s instead of 40, and the same bits
+
+
+def golden_file(threads: int) -> Path:
+    """Return where this processor's losses with a number of threads lie."""
+    return FOLDER / f"{cpu_capability()}-{threads}-thread{'s' * (threads > 1)}.json"
+
+
+def made_on() -> dict[str, str | None]:
+    """Return what else the bits depend on: vendors' libraries look at the processor's name."""
+    return {"cpu": cpu_name(), "torch": version("torch")}
+
+
+def measure(thread_counts: Iterable[int]) -> dict[int, dict[str, list[float]]]:
+    """Return the losses by threads and precision, each number of threads in a fresh process."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(STEERING)
+    }
+    command = [sys.executable, str(FOLDER / "small_run.py")]
+    started = {
+        threads: subprocess.Popen(
+            [*command, str(threads)],
+            env=environment | {"OMP_NUM_THREADS": str(threads)} | PATIENT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for threads in thread_counts
+    }
+    printed = {threads: process.communicate()[0] for threads, process in started.items()}
+    for process in started.values():
+        if process.returncode != 0:
+            raise subprocess.CalledProcessError(process.returncode, process.args)
+    return {threads: json.loads(text.splitlines()[-1]) for threads, text in printed.items()}
+
+
+def main() -> None:
+    """Write the files that were asked for, or say what to ask."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--new", action="store_true", help="only what this processor does not have")
+    asked.add_argument("--changes-numbers", action="store_true", help="replace what is there")
+    new = parser.parse_args().new
+    wanted = [threads for threads in THREADS if not (new and golden_file(threads).exists())]
+    for threads, losses in measure(wanted).items():
+        write_json(golden_file(threads), {"made_on": made_on(), "losses": losses})
+        sys.stdout.write(f"wrote {golden_file(threads)}\n")
+
+
+if __name__ == "__main__":
+    main()
