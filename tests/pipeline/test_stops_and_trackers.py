@@ -1,0 +1,124 @@
+"""Runs that are stopped, and trackers that fail: the record on disk is the same."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from anneal.artifacts import CHECKPOINT, HISTORY, RESULT, RunDirectory
+
+pytestmark = pytest.mark.slow
+TRAIN = ("-m", "anneal.stages.train", "smoke", "smoke/plain", "given")
+RUN = "runs/smoke/smoke/plain/seed-0"
+FAKE_WANDB = {
+    "raises": "raise RuntimeError('no tracker today')",
+    "hangs": "import time\ntime.sleep(30)",
+    "vanishes": "import os\nos._exit(9)",
+}
+
+
+@pytest.fixture(scope="module")
+def composed(project):
+    """Return the project ready to train one seed."""
+    project.python("-m", "anneal.composing", "campaign=smoke", "tracking=off", "hardware=cpu",
+                   "seeds=[0]", "budget_fraction=1.0")  # fmt: skip
+    project.python("-m", "anneal.stages.compose")
+    project.python("-m", "anneal.stages.download", "digits")
+    return project
+
+
+def record(project):
+    """Return the bytes that a run leaves behind, and take the run away."""
+    folder = project.root / RUN
+    weights = torch.load(folder / CHECKPOINT, weights_only=True)["state"]
+    found = ((folder / HISTORY).read_bytes(), (folder / RESULT).read_bytes(), weights)
+    folder.rename(folder.with_name(f"seen-{time.monotonic_ns()}"))
+    return found
+
+
+def same(one, other):
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(composed):
+    composed.python(*TRAIN)
+    return record(composed)
+
+
+def start(project, **environment):
+    """Start the training and wait until it has made some updates."""
+    process = subprocess.Popen(
+        [sys.executable, *TRAIN],
+        cwd=project.root,
+        env=os.environ | {"PYTHONPATH": str(project.root / "src")} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    history = project.root / RUN / HISTORY
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if history.is_file() and history.stat().st_size:
+            return process
+        time.sleep(0.02)
+    raise AssertionError(process.communicate()[0])
+
+
+def test_ctrl_c_writes_a_checkpoint_and_the_run_goes_on_to_the_same_bits(composed, uninterrupted):
+    process = start(composed)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "error: interrupted"
+    assert (composed.root / RUN / CHECKPOINT).is_file()
+    assert not (composed.root / RUN / RESULT).is_file()
+    assert "stopped at" in composed.python("-m", "anneal.status")
+    assert "left of 400" in composed.python(*TRAIN)
+    assert same(record(composed), uninterrupted)
+
+
+def test_a_killed_run_starts_again_and_ends_with_the_same_bits(composed, uninterrupted):
+    process = start(composed)
+    process.kill()
+    process.communicate(timeout=60)
+    composed.python(*TRAIN)
+    assert same(record(composed), uninterrupted)
+
+
+def test_a_run_in_use_is_refused_in_one_line(composed):
+    held = RunDirectory(composed.root / RUN, configuration_hash="of the other process")
+    with held.held():
+        said = composed.python(*TRAIN, expect=1)
+    reason = "is in use by another process; wait for it or stop it"
+    assert said.splitlines()[-1] == f"error: {RUN} {reason}"
+    assert "Traceback" not in said
+    assert not (composed.root / RUN).exists()
+
+
+@pytest.mark.parametrize("fault", FAKE_WANDB)
+def test_a_tracker_that_fails_leaves_the_same_record(composed, uninterrupted, tmp_path, fault):
+    (tmp_path / "wandb.py").write_text(FAKE_WANDB[fault])
+    resolved = composed.root / "experiments/smoke/smoke/plain.yaml"
+    plain = resolved.read_text()
+    resolved.write_text(plain.replace("mode: 'off'", "mode: offline"))
+    assert resolved.read_text() != plain
+    try:
+        path = f"{composed.root / 'src'}{os.pathsep}{tmp_path}"
+        began = time.monotonic()
+        said = composed.python(*TRAIN, PYTHONPATH=path)
+        assert "the record on disk is complete" in said
+        assert time.monotonic() - began < 60
+    finally:
+        resolved.write_text(plain)
+    assert same(record(composed), uninterrupted)
