@@ -56,7 +56,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 reproduce: $(INSTALLED)  ## set up, run what is out of date of the default campaign, write the report
 	$(require_git)$(require_dvc)
 	dvc repro
-	@echo "The report: paper/report.md (with figures: paper/report.html)"
+	@echo "The report: paper/report.md"
 
 .PHONY: test
 test: $(INSTALLED)  ## run every test (real archives too when ANNEAL_ARCHIVES names their folder)
@@ -76,7 +76,7 @@ params: $(INSTALLED)  ## compose conf/ into params.yaml, after every edit of con
 .PHONY: report
 report: $(INSTALLED)  ## write the report again from results/ alone
 	python -m anneal.stages.report
-	@echo "The report: paper/report.md (with figures: paper/report.html)"
+	@echo "The report: paper/report.md"
 
 .PHONY: faults
 faults: $(INSTALLED)  ## run the tests that break things: full disks, bad archives, trackers that hang

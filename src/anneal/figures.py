@@ -1,18 +1,14 @@
-"""Figures as SVG text: accuracy and rate against the update, range tests (edge).
+"""Figures of a campaign as SVG text: accuracy and rate against the update (edge).
 
-The same input gives the same bytes: ids are hashed with a fixed salt, no date is written, and text
-is drawn as paths, so that no font has to be there where it is looked at. The ground is white, since
-a figure is read on light and on dark pages alike. Colours are Okabe and Ito's without their yellow,
-and Tol's wine: they stay apart for colour-blind readers. Beyond eight curves the dashes change.
+The ground is white, since a figure is read on light and on dark pages alike. Colours are Okabe and
+Ito's without their yellow, and Tol's wine: they stay apart for colour-blind readers. Beyond eight
+curves the dashes change.
 """
 
-import io
 import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -22,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from anneal.curves import Curve, band, series
 from anneal.metrics import Evidence
 from anneal.statistics import mean_interval
+from anneal.svg import REPRODUCIBLE, svg_text
 
 COLOURS = (
     "#000000",
@@ -35,15 +32,10 @@ COLOURS = (
 )
 DASHES = ("-", "--", ":", "-.")
 FAINT = "#8a8a8a"
-SKIPPED_PART = 0.2  # of the longest run, which may start below the frame of the accuracy figure
-_STYLE: dict[str, Any] = {
-    "svg.hashsalt": "anneal",
-    "svg.fonttype": "path",
-    "path.simplify": True,
-    "font.family": ["DejaVu Sans"],  # ships with matplotlib
+SKIPPED_PART = 0.3  # of the longest run, which may start below the frame of the accuracy figure
+STYLE: dict[Any, Any] = REPRODUCIBLE | {
     "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
+    "axes.titlesize": 9.5,
     "axes.titlelocation": "left",
     "axes.edgecolor": "#444444",
     "axes.linewidth": 0.8,
@@ -97,18 +89,18 @@ def draw_accuracy(drawn: Sequence[Drawn], *, title: str) -> str:
     thin line that ends in a cross. Right: every finished run at its end, the mean and its 95 %
     interval, which for two runs is so long that it may leave the frame.
     """
-    with _figure(width=9.5, height=max(3.4, 1.3 + 0.36 * len(drawn))) as (figure, text):
+    with mpl.rc_context(STYLE):
+        figure = _figure(height=max(3.4, 1.3 + 0.36 * len(drawn)), title=title)
         left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": [1.75, 1]})
         for one in drawn:
             _draw_band(left, one)
         _frame_accuracy(left, drawn)
         left.set_xlabel("update")
         left.set_ylabel("test accuracy (%)")
-        left.set_title("during training: mean, lowest to highest")
+        left.set_title("during training: mean, and from lowest to highest seed")
         _updates_axis(left)
         _draw_finals(right, drawn)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    return text[0]
+        return svg_text(figure)
 
 
 def _draw_band(axes: Axes, one: Drawn) -> None:
@@ -127,7 +119,7 @@ def _draw_band(axes: Axes, one: Drawn) -> None:
 
 
 def _frame_accuracy(axes: Axes, drawn: Sequence[Drawn]) -> None:
-    """Let the frame begin where the curves are after the first fifth: the end is what differs."""
+    """Let the frame begin where the curves are after the first part: the end is what differs."""
     curves = [series(curve, "test_accuracy_pct") for one in drawn for curve in _all(one)]
     ends = [updates[-1] for updates, _ in curves if updates]
     if not ends:
@@ -194,10 +186,10 @@ def _draw_finals(axes: Axes, drawn: Sequence[Drawn]) -> None:
     axes.grid(visible=False, axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.set_xlabel("test accuracy at the end (%)")
-    axes.set_title("at the end: mean with 95 %")
-    if framed:  # the interval of two runs may leave the frame: it would flatten all others
+    axes.set_title("at the end: seeds, mean, 95 % interval")
+    if framed:  # an interval of two runs, or beyond 100 %, may leave it: it would flatten the rest
         room = 0.06 * max(1.0, max(framed) - min(framed))
-        axes.set_xlim(min(framed) - room, max(framed) + room)
+        axes.set_xlim(min(framed) - room, min(100.0, max(framed)) + room)
 
 
 def draw_rates(drawn: Sequence[Drawn], *, title: str) -> str:
@@ -208,12 +200,13 @@ def draw_rates(drawn: Sequence[Drawn], *, title: str) -> str:
     """
     columns = 3 if len(drawn) in (5, 6) else min(4, max(1, len(drawn)))
     rows = math.ceil(len(drawn) / columns)
-    with _figure(width=9.5, height=0.7 + 1.75 * rows) as (figure, text):
+    with mpl.rc_context(STYLE):
+        figure = _figure(height=0.7 + 1.75 * rows, title=title)
         grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
         peaks = []
         for position, one in enumerate(drawn):
             axes = grid[position // columns][position % columns]
-            axes.set_title(_wrap(one.title, 21), color=one.colour, fontsize=9)
+            _name_panel(axes, one, pad=6)
             peaks.append(_draw_rate(axes, one))
         if peaks and max(peaks) > 0 and max(peaks) <= 4 * min(peaks):
             for axes in grid.flat:
@@ -227,8 +220,12 @@ def draw_rates(drawn: Sequence[Drawn], *, title: str) -> str:
                 axes.set_ylabel("rate")
             axes.set_xlim(left=0)
             _updates_axis(axes)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    return text[0]
+        return svg_text(figure)
+
+
+def _name_panel(axes: Axes, one: Drawn, *, pad: float) -> None:
+    words = _wrap(one.title, 21)
+    axes.set_title(words, color=one.colour, fontsize=9, fontweight="bold", pad=pad)
 
 
 def _draw_rate(axes: Axes, one: Drawn) -> float:
@@ -242,98 +239,30 @@ def _draw_rate(axes: Axes, one: Drawn) -> float:
         return 0.0
     axes.plot(updates, rates, color=one.colour, linewidth=1.3)
     axes.set_ylim(0, 1.08 * max(rates) or 1)
-    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
     moments, momenta = series(longest, "momentum")
     if momenta and max(momenta) - min(momenta) > 1e-9:
         beside = axes.twinx()
         beside.plot(moments, momenta, color=FAINT, linewidth=1, linestyle="--")
-        beside.set_ylim(min(momenta) - 0.05, 1)
-        beside.grid(visible=False)
-        beside.tick_params(labelsize=7, colors=FAINT)
-        beside.set_ylabel("momentum (dashed)", color=FAINT, fontsize=7)
+        beside.set_ylim(min(momenta) - 0.05, max(momenta) + 0.05)
+        beside.set_axis_off()  # an axis at the right would make this panel narrower than the others
+        _name_panel(axes, one, pad=15)  # room for the line below
+        axes.annotate(
+            f"dashed: momentum, {min(momenta):.2f} to {max(momenta):.2f}",
+            (0, 1),
+            xycoords="axes fraction",
+            xytext=(0, 4),
+            textcoords="offset points",
+            color=FAINT,
+            fontsize=7.5,
+        )
     return max(rates)
 
 
-def draw_range_test(suggestion: Mapping[str, Any], *, title: str) -> str:
-    """Draw a range test: accuracy and loss against the rate, the suggested bounds drawn in.
-
-    Thin lines are single seeds, the thick one is their mean; the shaded range is what the chosen
-    rule suggests, and a rule that abstained says so in the title.
-
-    Args:
-        suggestion: as committed, with ``curve`` in columns (seed, lr, accuracy_pct, loss).
-        title: of the figure.
-    """
-    columns = suggestion["curve"]
-    log = str(suggestion.get("sweep", "linear")) == "exponential"
-    with _figure(width=9.5, height=3.5) as (figure, text):
-        left, right = figure.subplots(1, 2)
-        for axes, column, words in (
-            (left, "accuracy_pct", "accuracy on held-out training images (%)"),
-            (right, "loss", "loss"),
-        ):
-            _draw_sweep(axes, columns, column)
-            if log:
-                axes.set_xscale("log")
-            else:
-                axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-            # where the curve is not: low rates have low accuracies and high losses
-            _draw_bounds(axes, suggestion, base_on_top=column == "accuracy_pct")
-            axes.set_xlabel("rate")
-            axes.set_title(words)
-        rule = suggestion.get("rule", "?")
-        if suggestion.get("max_lr") is None:
-            note = f"{rule} abstains"
-        else:
-            note = f"{rule}: {suggestion['base_lr']:.3g} to {suggestion['max_lr']:.3g}"
-        figure.suptitle(f"{title}; {note}", x=0.01, ha="left", fontsize=11)
-    return text[0]
-
-
-def _draw_sweep(axes: Axes, columns: Mapping[str, Sequence[float | None]], column: str) -> None:
-    by_seed: dict[float | None, list[tuple[float, float]]] = {}
-    measured = zip(columns.get("seed", ()), columns.get("lr", ()), columns.get(column, ()),
-                   strict=False)  # fmt: skip
-    for seed, rate, value in measured:
-        if rate is not None and value is not None:
-            by_seed.setdefault(seed, []).append((rate, value))
-    for points in by_seed.values():
-        axes.plot(*zip(*points, strict=True), color=COLOURS[1], alpha=0.4, linewidth=0.8)
-    if not by_seed:
-        return
-    at_rate: dict[float, list[float]] = {}
-    for points in by_seed.values():
-        for rate, value in points:
-            at_rate.setdefault(rate, []).append(value)
-    whole = sorted(rate for rate, values in at_rate.items() if len(values) == len(by_seed))
-    means = [sum(at_rate[rate]) / len(by_seed) for rate in whole]
-    axes.plot(whole, means, color=COLOURS[1], linewidth=2)
-    if column == "loss":  # a loss that runs away would flatten everything else
-        calm = sorted(value for values in at_rate.values() for value in values)
-        axes.set_ylim(top=1.15 * calm[int(0.9 * (len(calm) - 1))])
-
-
-def _draw_bounds(axes: Axes, suggestion: Mapping[str, Any], *, base_on_top: bool) -> None:
-    base, peak = suggestion.get("base_lr"), suggestion.get("max_lr")
-    if base is None or peak is None:
-        return
-    axes.axvspan(base, peak, color=COLOURS[2], alpha=0.10, linewidth=0)
-    for rate, words, side in ((base, "base", "right"), (peak, "max", "left")):
-        on_top = base_on_top == (words == "base")
-        axes.axvline(rate, color=COLOURS[2], linewidth=1.2)
-        axes.annotate(
-            f"{words} {rate:.3g}",
-            (rate, 0.97 if on_top else 0.03),
-            xycoords=("data", "axes fraction"),
-            xytext=(-3 if side == "right" else 3, 0),
-            textcoords="offset points",
-            rotation=90,
-            ha=side,
-            va="top" if on_top else "bottom",
-            color=COLOURS[2],
-            fontsize=8,
-            bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.8},
-        )
+def _figure(*, height: float, title: str) -> Figure:
+    figure = Figure(figsize=(9.5, height), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    return figure
 
 
 def _updates_axis(axes: Axes) -> None:
@@ -355,20 +284,3 @@ def _wrap(text: str, width: int) -> str:
         else:
             lines[-1] = longer
     return "\n".join(lines)
-
-
-@contextmanager
-def _figure(*, width: float, height: float) -> Iterator[tuple[Figure, list[str]]]:
-    """Open a figure in the house look; when it closes, its SVG is the first entry of the list."""
-    with mpl.rc_context(cast(Any, _STYLE)):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        text: list[str] = []
-        yield figure, text
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-        text.append(_tidy(buffer.getvalue()))
-
-
-def _tidy(svg: str) -> str:
-    """Drop trailing blanks, which version control complains of."""
-    return re.sub(r"[ \t]+$", "", svg, flags=re.MULTILINE)

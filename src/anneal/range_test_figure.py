@@ -1,25 +1,22 @@
 """The picture of a range test: curves of all seeds, and where each rule puts its bounds (edge)."""
 
-import io
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import matplotlib
+import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from anneal.bounds import Agreement, RangeTestCurve, RangeTestPoint
+from anneal.svg import REPRODUCIBLE, svg_text
 
 INK, GREY, PALE = "#222222", "#8a8a8a", "#e3e3e3"
 ACCURACY, LOSS, BOUNDS = "#0b6e99", "#b3541e", "#2a7f4f"
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
+STYLE: dict[Any, Any] = REPRODUCIBLE | {
     "font.size": 10,
     "axes.edgecolor": GREY,
     "axes.labelcolor": INK,
@@ -30,11 +27,9 @@ STYLE: dict[Any, Any] = {
     "ytick.color": GREY,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
-    "svg.hashsalt": "anneal",  # or the ids in the file are random
-    "svg.fonttype": "path",
 }
-LEFT, RIGHT = 0.1, 0.965  # of the axes, in parts of the figure's width
-HEADLINE_LETTERS = 108  # in one line
+LEFT, RIGHT = 0.1, 0.95  # of the axes, in parts of the figure's width
+HEADLINE_LETTERS = 100  # in one line
 # A loss that explodes is cut off at this many times the largest of the sweep's first half.
 MOST_LOSS = 1.5
 
@@ -45,9 +40,8 @@ def draw_range_test(
     *,
     rule: str,
     title: str,
-    path: Path,
-) -> None:
-    """Draw one range test over its seeds; the same arguments give the same bytes.
+) -> str:
+    """Return the picture of one range test over its seeds, as SVG.
 
     Above, the accuracy on held-out training images against the rate, a thin line for each seed and
     a bold one for their mean; below, the training loss. The chosen rule's bounds are drawn in and
@@ -59,25 +53,18 @@ def draw_range_test(
         readings: what each rule says over these seeds.
         rule: whose bounds are drawn in, a key of ``readings``.
         title: over the picture.
-        path: ends in ``.svg`` or ``.png``.
 
     Raises:
-        ValueError: there is no curve, the curves are of different sweeps, the rule is not among the
-            readings, or the file is of another kind.
+        ValueError: there is no curve, the curves are of different sweeps, or the rule is not among
+            the readings.
     """
     kinds = {curve.sweep for curve in curves}
     if len(kinds) != 1:
         raise ValueError(f"curves must be of one kind of sweep, got {sorted(kinds) or 'none'}")
     if rule not in readings:
         raise ValueError(f"rule must be one of {', '.join(sorted(readings))}, got {rule!r}")
-    if path.suffix not in (".svg", ".png"):
-        raise ValueError(f"path must end in .svg or .png, got '{path.name}'")
-    with matplotlib.rc_context(STYLE):
-        figure = _compose(curves, readings, rule, title)
-        drawn = io.BytesIO()
-        metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-        figure.savefig(drawn, format=path.suffix[1:], dpi=150, metadata=metadata)
-    path.write_bytes(drawn.getvalue())
+    with mpl.rc_context(STYLE):
+        return svg_text(_compose(curves, readings, rule, title))
 
 
 def _compose(
@@ -87,13 +74,14 @@ def _compose(
     title: str,
 ) -> Figure:
     figure = Figure(figsize=(8.0, 6.4), facecolor="white")
-    FigureCanvasAgg(figure)
     upper, lower, marks = figure.subplots(
         3, 1, sharex=True, gridspec_kw={"height_ratios": [10, 6, 3.2], "hspace": 0.1}
     )
-    figure.subplots_adjust(left=LEFT, right=RIGHT, top=0.82, bottom=0.085)
+    headline = _headline(readings[rule], len(curves))
+    top = 0.87 - 0.025 * headline.count("\n")
+    figure.subplots_adjust(left=LEFT, right=RIGHT, top=top, bottom=0.085)
     figure.text(LEFT, 0.965, title, fontsize=13, fontweight="bold", va="center")
-    figure.text(LEFT, 0.935, _headline(readings[rule], len(curves)), fontsize=9.5, va="top")
+    figure.text(LEFT, 0.935, headline, fontsize=9.5, va="top")
     logarithmic = curves[0].sweep == "exponential"
     rates = [p.lr for curve in curves for p in _drawable(curve)]
     rates += [curve.diverged_lr for curve in curves if curve.diverged_lr]
@@ -197,7 +185,7 @@ def _draw_bounds(axes: Axes, reading: Agreement, *, labelled: bool) -> None:
         if labelled:
             # Above the axes and outwards, where two labels of a narrow span cannot meet.
             axes.annotate(
-                f"{name} {_rate(rate)}",
+                name,
                 (rate, 1.0),
                 xycoords=("data", "axes fraction"),
                 xytext=(3 if name == "base" else -3, 4),
@@ -298,4 +286,4 @@ def _tick(value: float, _position: Any) -> str:
 
 
 def _rate(value: float) -> str:
-    return f"{value:.2g}"
+    return f"{value:.3g}"

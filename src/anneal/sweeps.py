@@ -106,16 +106,15 @@ def sweep_seeds(
         "diverged_at": {
             str(seed): curve.diverged_at for seed, curve in zip(config.seeds, curves, strict=True)
         },
+        "diverged_lr": {
+            str(seed): curve.diverged_lr for seed, curve in zip(config.seeds, curves, strict=True)
+        },
         "settings": workshop.settings.describe(),
     }
+    title = f"Range test: {experiment.model.architecture} on {experiment.dataset.name}"
     write_whole(folder / CURVE, curves_csv(dict(zip(config.seeds, curves, strict=True))))
-    draw_range_test(
-        curves,
-        readings,
-        rule=config.rule,
-        title=f"Range test: {experiment.model.architecture} on {experiment.dataset.name}",
-        path=folder / PICTURE,
-    )
+    picture = draw_range_test(curves, readings, rule=config.rule, title=title)
+    write_whole(folder / PICTURE, picture)
     write_json(folder / SUGGESTION, said)
     found = f"{chosen.base_lr:.4g} to {chosen.max_lr:.4g}" if chosen.found else "no bounds"
     say(f"{folder}: {config.rule} says {found} ({chosen.reason})")

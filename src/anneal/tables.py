@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Literal
 
-from anneal.claims import Claim, Judgement, OrderClaim, SpeedClaim, ValueClaim
+from anneal.claims import Claim, OrderClaim, SpeedClaim, ValueClaim
+from anneal.judging import Judgement
 from anneal.metrics import Metric, find_metric
 from anneal.statistics import Interval
 
@@ -138,19 +139,28 @@ def schedule_words(description: Mapping[str, Any]) -> str:
     >>> schedule_words({"name": "staged", "arguments": {"stages": [[0, one], [60, one]]}})
     'constant(lr 0.1), from update 60 constant(lr 0.1)'
     """
+    return ", ".join(stage_words(description))
+
+
+def stage_words(description: Mapping[str, Any]) -> list[str]:
+    """Return a schedule's description stage by stage; most have a single one.
+
+    >>> one, two = ({"name": "constant", "arguments": {"lr": lr}} for lr in (0.1, 0.01))
+    >>> stage_words({"name": "staged", "arguments": {"stages": [[0, one], [60, two]]}})
+    ['constant(lr 0.1)', 'from update 60 constant(lr 0.01)']
+    """
     name = str(description.get("name", "a schedule"))
     arguments = description.get("arguments")
     if not isinstance(arguments, Mapping):
         arguments = {key: value for key, value in description.items() if key != "name"}
     stages = arguments.get("stages")
     if name == "staged" and isinstance(stages, Sequence):
-        parts = [
+        return [
             (f"from update {number(first)} " if first else "") + schedule_words(stage)
             for first, stage in stages
         ]
-        return ", ".join(parts)
     inside = ", ".join(f"{key} {_argument_words(value)}" for key, value in arguments.items())
-    return f"{name}({inside})" if inside else name
+    return [f"{name}({inside})" if inside else name]
 
 
 def _argument_words(value: object) -> str:
@@ -174,11 +184,11 @@ def paper_words(claim: Claim) -> str:
     if isinstance(claim, OrderClaim):
         first, second = claim.values
         bound = (
-            f"difference above {claim.margin:g}"
+            f"better by more than {claim.margin:g}"
             if claim.margin >= 0
             else f"not worse by more than {-claim.margin:g}"
         )
-        return f"{first:g} against {second:g}{unit} ({bound})"
+        return f"{first:g} against {second:g}{unit}, {bound}"
     return f"{claim.ratio:.2g} of the updates to {claim.target:g}{unit} ± {claim.tolerance:g}"
 
 
@@ -202,25 +212,23 @@ def verdict_words(judgement: Judgement) -> str:
 
 def verdicts_table(judgements: Sequence[Judgement]) -> str:
     """Return the table that holds the paper's numbers against ours, one claim a row."""
-    header = ["claim", "source", "the paper", "ours", "n", "budget", "verdict", "why"]
-    sides: list[Side] = ["left", "left", "left", "left", "right", "left", "left", "left"]
+    header = ["claim", "the paper", "ours", "n", "verdict"]
     rows = []
     for found in judgements:
         source = found.claim.source
-        budget = found.budget_fraction
+        where = f"{source.paper}, {source.at} ({source.confidence})"
+        budget = found.budget_fraction if found.label else None
+        to_budget = "" if budget is None else f" to {fraction_words(budget)}"
         rows.append(
             [
-                escape_markdown(found.claim.text),
-                escape_markdown(f"{source.paper}, {source.at} ({source.confidence})"),
+                f"{escape_markdown(found.claim.text)}<br>{escape_markdown(where)}",
                 escape_markdown(f"{paper_words(found.claim)} ({found.claim.statistic})"),
                 escape_markdown(ours_words(found)),
                 _count_words(found.n, found.num_diverged),
-                NOTHING if budget is None else fraction_words(budget),
-                f"**{verdict_words(found)}**",
-                escape_markdown(found.reason),
+                f"**{verdict_words(found)}**{to_budget}: {escape_markdown(found.reason)}",
             ]
         )
-    return markdown_table(header, rows, sides=sides)
+    return markdown_table(header, rows, sides=["left", "left", "left", "right", "left"])
 
 
 def verdicts_overview(judgements: Sequence[Judgement]) -> str:

@@ -114,11 +114,8 @@ def test_a_duration_becomes_whole_updates(written: str, fraction: float, steps: 
 
 
 def test_it_is_rounded_once_and_not_before_the_budget_is_applied() -> None:
-    # 1.4 updates x 0.5 = 0.7 -> 1; rounded first, 1 x 0.5 = 0.5 -> 0
-    assert to_steps(parse_duration("140 images"), CLOCK, budget_fraction=0.5) == 1
-    # 26 x 0.5 epochs of 501: 6513; a rounded epoch would give another number
-    clock = Clock(steps_per_epoch=501, images_per_step=100)
-    assert to_steps(parse_duration("13 epochs"), clock, budget_fraction=1 / 501) == 13
+    # 3.4 updates x 0.8 = 2.72 -> 3; rounded first, 3 x 0.8 = 2.4 -> 2
+    assert to_steps(parse_duration("340 images"), CLOCK, budget_fraction=0.8) == 3
 
 
 @pytest.mark.parametrize("unit", ["steps", "epochs", "images", "run"])

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,17 @@ def test_a_campaign_that_disagrees_is_refused_with_its_key(
     with pytest.raises(ValueError, match=r"^conf/campaign/quick\.yaml: ") as refused:
         check_campaign(config.campaign, composed, tested)
     assert said in str(refused.value)
+
+
+def test_a_campaign_plans_each_of_its_experiments() -> None:
+    config = wrong_campaign(
+        experiments={"digits/sgdr": {"dataset": "digits", "range_test": "given"}}
+    )
+    experiment = compose_experiment("digits/sgdr", config)
+    arguments = dict(experiment.scheduler.arguments) | {"max_lr": -1.0}
+    wrong = replace(experiment, scheduler=replace(experiment.scheduler, arguments=arguments))
+    with pytest.raises(ValueError, match=r"^conf/experiment/digits/sgdr\.yaml: scheduler: max_lr"):
+        check_campaign(config.campaign, {"digits/sgdr": wrong}, {})
 
 
 # --- params.yaml ----------------------------------------------------------------------------------

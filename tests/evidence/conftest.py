@@ -137,20 +137,30 @@ class World:
                 rising = 45 * (1 - math.exp(-rate / 0.003)) - 8 * max(0, rate - 0.012) / 0.008
                 accuracy = 10 + rising + rng.normal(0, 1 + 150 * rate)
                 loss = 2.3 - rising / 40 + (rate / 0.016) ** 8
-                rows.append([seed, update * 10, rate, accuracy, loss])
-        smith = {"rule": "smith", "base_lr": 0.001, "max_lr": max_lr, "reason": "rises, then falls"}
-        valley = {"rule": "valley", "base_lr": 0.0008, "max_lr": 0.004, "reason": "longest slope"}
+                rows.append([seed, update * 10, rate, accuracy, loss, loss if update else ""])
+        why = "it does not rise" if max_lr is None else "rises, then falls"
+        smith = {"base_lr": None if max_lr is None else 0.001, "max_lr": max_lr, "reason": why}
+        valley = {"base_lr": 0.0008, "max_lr": 0.004, "reason": "longest slope"}
+        over = {"num_seeds": 3, "num_found": 3, "base_spread": 1.0, "max_spread": 1.0}
         suggestion = smith | {
             "name": name,
-            "suggestions": [smith, valley],
-            "agreement": {"smith": {"max_lr": [0.006, 0.006, 0.005]}},
+            "rule": "smith",
+            "agreement": {
+                rule: over | said | {"rule": rule}
+                for rule, said in {"smith": smith, "valley": valley}.items()
+            },
             "dataset": "digits",
+            "model": "caffe_cifar",
             "sweep": "linear",
+            "held_out_images": 288,
+            "diverged_at": {"0": None, "1": None, "2": 400},
+            "diverged_lr": {"0": None, "1": None, "2": 0.02},
         }
         (folder / "suggestion.json").write_text(json.dumps(suggestion))
         with (folder / "curve.csv").open("w", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(["seed", "update", "lr", "accuracy_pct", "loss"])
+            columns = "seed,update,lr,accuracy_pct,held_out_loss,train_loss"
+            writer.writerow(columns.split(","))
             writer.writerows(rows)
         given = self.root / "range_tests" / self.campaign / "given"
         given.mkdir(parents=True, exist_ok=True)

@@ -78,7 +78,7 @@ def test_every_number_of_a_row_is_there(reported):
     assert "94.50 ± 1.24 [93.26, 95.74]" in line
     assert "700 of 70,000" in line
     assert "3 finished" in line
-    assert "cpu, float32, commit abcdef0123" in line
+    assert "Where they ran: cpu, float32, commit abcdef0123." in page(reported)
     assert "97.00 (one run)" in page(reported)
     assert "run 2026-03-04" in page(reported)
 
@@ -161,7 +161,23 @@ def test_an_abstaining_range_test_is_drawn_without_bounds(world):
     world.test_range("digits", max_lr=None)
     collect.main(["quick"])
     report.main([])
-    assert "| smith (used) | 0.001 | \N{EN DASH} |" in page(world)
+    assert "| **smith** | \N{EN DASH} | \N{EN DASH} | it does not rise |" in page(world)
+    assert "no experiment here trained between its bounds" in page(world)
+
+
+def test_a_range_test_is_said_rule_by_rule_with_what_trained_by_it(reported):
+    section = page(reported).split("### Range test digits")[1].split("\n## ")[0]
+    assert "| **smith** | 0.001 | 0.006 |" in section
+    assert "| valley | 0.0008 | 0.004 |" in section
+    assert "`digits/one_cycle` trained between its bounds" in section
+
+
+def test_a_range_test_that_lacks_a_key_is_named(reported, capsys):
+    path = reported.root / "results/quick/range_tests/digits.json"
+    path.write_text(path.read_text().replace('"sweep"', '"swep"'))
+    with pytest.raises(SystemExit):
+        report.main([])
+    assert "range test digits of campaign quick: missing key sweep" in capsys.readouterr().err
 
 
 def test_a_report_without_any_result_says_that_nothing_was_run(world):

@@ -6,7 +6,9 @@ import shutil
 import pytest
 import yaml
 
-from anneal.results import gather_evidence, load_all_results, load_results, merge
+from anneal.curves import series
+from anneal.results import gather_evidence, merge
+from anneal.results_files import load_all_results, load_results
 from anneal.stages import collect
 
 TWO = ["digits/fixed", "digits/decay"]
@@ -111,18 +113,33 @@ def test_a_changed_configuration_keeps_old_rows_and_is_what_counts_from_then_on(
     ] == NEW  # fmt: skip
     evidence = load_results(folder).evidence()["digits/fixed"]
     assert evidence.values("test_accuracy_pct@final") == {0: 90.0}
-    metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["digits/fixed"] == {"n": 1, "diverged": 0, "test_accuracy_pct@final": 90.0}
+    metrics = json.loads((folder / "metrics/digits__fixed.json").read_text())
+    assert metrics == {"n": 1, "diverged": 0, "test_accuracy_pct@final": 90.0}
     assert {p.stem for p in folder.glob("configurations/*")} == {"0123456789ab", "aa" * 6, NEW}
 
 
 def test_metrics_hold_mean_half_width_and_counts(collected):
-    metrics = json.loads((collected.root / "results/quick/metrics.json").read_text())
-    assert list(metrics) == TWO  # in the campaign's order
-    assert metrics["digits/fixed"]["n"] == 2
-    assert metrics["digits/fixed"]["diverged"] == 1
-    assert metrics["digits/decay"]["test_accuracy_pct@final"] == 96.5
-    assert metrics["digits/decay"]["half_width_pct"] == pytest.approx(1.2421, abs=1e-4)
+    folder = collected.root / "results/quick/metrics"
+    metrics = {file.stem: json.loads(file.read_text()) for file in folder.iterdir()}
+    assert metrics.keys() == {"digits__fixed", "digits__decay"}
+    assert metrics["digits__fixed"]["n"] == 2
+    assert metrics["digits__fixed"]["diverged"] == 1
+    assert metrics["digits__decay"]["test_accuracy_pct@final"] == 96.5
+    assert metrics["digits__decay"]["half_width_pct"] == pytest.approx(1.2421, abs=1e-4)
+
+
+def test_plots_hold_the_mean_over_seeds_of_each_evaluation(collected):
+    file = collected.root / "results/quick/plots/digits__decay.csv"
+    with file.open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    evidence = load_results(collected.root / "results/quick").evidence()["digits/decay"]
+    curves = [dict(zip(*series(run.curve, "test_accuracy_pct"), strict=True))
+              for run in evidence.runs]  # fmt: skip
+    assert [int(row["update"]) for row in rows] == sorted(curves[0])
+    for row in rows:
+        values = [curve[int(row["update"])] for curve in curves]
+        mean = sum(values) / len(values)
+        assert float(row["test_accuracy_pct"]) == pytest.approx(mean, rel=1e-4)  # printed short
 
 
 def test_curves_are_compact_and_keep_every_evaluation(collected):
@@ -218,7 +235,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_partial_one(collected, mo
         raise OSError(28, "No space left on device", "results/quick/runs.csv")
 
     collected.evaluate("digits/fixed", {5: 50.0})
-    monkeypatch.setattr("anneal.results.write_whole", refuse)
+    monkeypatch.setattr("anneal.results_files.write_whole", refuse)
     with pytest.raises(SystemExit):
         collect.main(["quick"])
     assert "No space left" in capsys.readouterr().err

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from anneal.claims import OrderClaim, SpeedClaim, ValueClaim, judge, parse_claims
+from anneal.claims import OrderClaim, SpeedClaim, ValueClaim, parse_claims
 from anneal.curves import Point
+from anneal.judging import judge
 from anneal.metrics import Evidence, Run
 from anneal.report.sources import load_claims
 from anneal.tables import ours_words, paper_words, verdicts_table
@@ -279,7 +280,7 @@ def test_a_pair_whose_worse_run_diverged_is_left_out():
 
 def test_the_words_of_a_claim_hold_its_numbers():
     assert paper_words(value_claim()) == "81.4 % ± 0.6"
-    assert paper_words(order_claim(margin=-0.6)) == ("82 against 80 % (not worse by more than 0.6)")
+    assert paper_words(order_claim(margin=-0.6)) == "82 against 80 %, not worse by more than 0.6"
     assert paper_words(speed_claim()) == "0.4 of the updates to 80 % ± 0.1"
     speed = judge(
         speed_claim(),

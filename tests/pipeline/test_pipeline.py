@@ -97,7 +97,7 @@ def test_a_second_reproduction_has_nothing_to_do(reproduced):
 def test_metrics_and_plots_are_there_for_dvc_to_show(reproduced):
     project, _ = reproduced
     shown = project.run("dvc", "metrics", "show", "--md")
-    assert "smoke/plain" in shown
+    assert "smoke__plain" in shown
     project.run("dvc", "plots", "show", "--out", "plots_shown")
     page = (project.root / "plots_shown/index.html").read_text()
     assert "test_accuracy_pct" in page

@@ -6,10 +6,11 @@ chosen, none is formatted.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from anneal.claims import Claim, Judgement, judge
+from anneal.claims import Claim
+from anneal.judging import Judgement, judge
 from anneal.metrics import Evidence
+from anneal.range_test_record import RangeTestRecord, read_range_test
 from anneal.report.sources import Deviation
 from anneal.results import CampaignResults, MeasuredExperiment, gather_evidence
 from anneal.statistics import Interval, mean_interval
@@ -60,7 +61,7 @@ class Section:
     days: tuple[str, str] | None
     rows: tuple[Row, ...]
     groups: Mapping[str, tuple[Row, ...]]
-    range_tests: Mapping[str, Mapping[str, Any]]
+    range_tests: Mapping[str, RangeTestRecord]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +133,10 @@ def _section(
         days=(started[0], started[-1]) if started else None,
         rows=rows,
         groups={about: tuple(found) for about, found in groups.items()},
-        range_tests=results.range_tests,
+        range_tests={
+            name: read_range_test(plain, where=f"range test {name} of campaign {results.name}")
+            for name, plain in results.range_tests.items()
+        },
     )
 
 

@@ -2,17 +2,19 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
-from anneal.claims import Judgement
-from anneal.figures import Drawn, draw_accuracy, draw_range_test, draw_rates
-from anneal.metrics import find_metric
+from anneal.figures import Drawn, draw_accuracy, draw_rates
+from anneal.judging import Judgement
+from anneal.metrics import Run, find_metric
+from anneal.range_test_figure import draw_range_test
+from anneal.range_test_record import RangeTestRecord
 from anneal.report.content import Content, Row, Section
-from anneal.results import MeasuredExperiment, file_name, write_if_changed
+from anneal.results import MeasuredExperiment
+from anneal.results_files import file_name, write_if_changed
 from anneal.tables import (
     NOTHING,
     Side,
@@ -24,7 +26,7 @@ from anneal.tables import (
     mean_words,
     number,
     renew_block,
-    schedule_words,
+    stage_words,
     verdict_words,
     verdicts_overview,
     verdicts_table,
@@ -88,15 +90,19 @@ def draw_figures(content: Content) -> dict[str, str]:
                 accuracy, rates = figure_names(section, about)
                 figures[accuracy] = draw_accuracy(drawn, title=label)
                 figures[rates] = draw_rates(drawn, title=label)
-        for name, suggestion in section.range_tests.items():
-            drawing = draw_range_test(suggestion, title=f"range test {name}")
-            figures[range_test_figure_name(section, name)] = drawing
+        for name, test in section.range_tests.items():
+            figures[range_test_figure_name(section, name)] = draw_range_test(
+                list(test.curves.values()),
+                test.readings,
+                rule=test.rule,
+                title=f"Range test: {test.model} on {test.dataset}",
+            )
     return figures
 
 
 def _figure_label(section: Section, about: str) -> str:
     budget = section.budget_fraction
-    behind = "" if budget == 1 else f" ({fraction_words(budget)} of the paper's updates)"
+    behind = "" if budget == 1 else f", {fraction_words(budget)} of the paper's updates"
     return f"{about}{behind}"
 
 
@@ -137,6 +143,9 @@ def render_markdown(content: Content, *, template: str) -> str:
         range_test_figure_name=range_test_figure_name,
         range_test_table=range_test_table,
         deviations_words=deviations_words,
+        results_file_name=file_name,
+        trained_between_words=trained_between_words,
+        where_words=where_words,
         verdicts_table=verdicts_table,
     )
     try:
@@ -151,15 +160,15 @@ def render_markdown(content: Content, *, template: str) -> str:
 def experiments_table(section: Section) -> str:
     """Return a campaign's table: one experiment a row, each linked to what made it."""
     header = [
-        "experiment", "schedule", "updates", "n", "test accuracy at the end (%)",
-        "best on the way (%)", "status", "where", "more",
+        "experiment", "schedule", "updates", "test accuracy at the end (%)",
+        "best on the way (%)", "runs",
     ]  # fmt: skip
-    sides: list[Side] = ["left", "left", "right", "right", "left", "left", "left", "left", "left"]
+    sides: list[Side] = ["left", "left", "right", "left", "left", "left"]
     return markdown_table(header, [_cells(section, row) for row in section.rows], sides=sides)
 
 
 def _cells(section: Section, row: Row) -> list[str]:
-    experiment, evidence = row.experiment, row.evidence
+    experiment = row.experiment
     results = f"../results/{section.name}"
     total = number(experiment.total_steps)
     if experiment.total_steps != experiment.full_total_steps:
@@ -167,27 +176,24 @@ def _cells(section: Section, row: Row) -> list[str]:
     best = NOTHING
     if row.best:
         best = mean_words(row.best, metric=find_metric("test_accuracy_pct@best"))
-    links = [
-        f"[configuration]({results}/configurations/{experiment.configuration_hash}.yaml)",
-        f"[curves]({results}/curves/{file_name(experiment.name)}.csv)",
-    ]
+    configuration = f"{results}/configurations/{experiment.configuration_hash}.yaml"
+    curves = f"{results}/curves/{file_name(experiment.name)}.csv"
+    runs = _status_words(row)
     return [
-        f"{escape_markdown(experiment.title)}<br>`{experiment.name}`",
+        f"{escape_markdown(experiment.title)}<br>[`{experiment.name}`]({configuration})",
         _schedule_cell(experiment),
         total,
-        str(row.final.n if row.final else 0),
         interval_words(row.final, decimals=2),
         best,
-        _status_words(row),
-        escape_markdown(_where_words(evidence.runs)),
-        ", ".join(links),
+        f"{runs}, [curves]({curves})" if row.evidence.runs else runs,
     ]
 
 
 def _schedule_cell(experiment: MeasuredExperiment) -> str:
-    lines = [schedule_words(experiment.schedule)]
+    lines = stage_words(experiment.schedule)
     if experiment.momentum_schedule:
-        lines.append(f"momentum {schedule_words(experiment.momentum_schedule)}")
+        first, *others = stage_words(experiment.momentum_schedule)
+        lines += [f"momentum {first}", *others]
     if experiment.range_test:
         found = experiment.range_test
         lines.append(f"bounds found by range test {found['name']}, rule {found['rule']}")
@@ -204,36 +210,50 @@ def _status_words(row: Row) -> str:
     return words or "not run"
 
 
-def _where_words(runs: Sequence[Any]) -> str:
-    """Return device, precision and commit of the runs, each different one once."""
-    places = []
-    for run in runs:
-        known = run.environment
-        parts = [known.get("device", ""), known.get("precision", "")]
-        if known.get("commit"):
-            parts.append(f"commit {known['commit'][:10]}")
-        place = ", ".join(part for part in parts if part)
-        if place and place not in places:
-            places.append(place)
-    return "; ".join(places) or NOTHING
+def where_words(section: Section) -> str:
+    """Return where a campaign ran: each device, precision and commit, the most used first."""
+    places = Counter(_place(run) for row in section.rows for run in row.evidence.runs)
+    total = sum(places.values())
+    known = [(place, n) for place, n in places.most_common() if place]
+    if not known:
+        return "nowhere on record"
+    if len(places) == 1:
+        return known[0][0]
+    return "; ".join(f"{place} ({n} of {total} runs)" for place, n in known)
 
 
-def range_test_table(suggestion: Mapping[str, Any]) -> str:
-    """Return what each rule says of one range test."""
-    rows = []
-    for found in suggestion.get("suggestions") or [suggestion]:
-        chosen = found.get("rule") == suggestion.get("rule")
-        base, peak = found.get("base_lr"), found.get("max_lr")
-        rows.append(
-            [
-                escape_markdown(str(found.get("rule"))) + (" (used)" if chosen else ""),
-                NOTHING if base is None else f"{base:.3g}",
-                NOTHING if peak is None else f"{peak:.3g}",
-                escape_markdown(str(found.get("reason") or NOTHING)),
-            ]
-        )
+def _place(run: Run) -> str:
+    known = run.environment
+    parts = [known.get("device", ""), known.get("precision", "")]
+    if known.get("commit"):
+        changed = " with changes" if known["commit"].endswith("+") else ""
+        parts.append(f"commit {known['commit'][:10]}{changed}")
+    return ", ".join(part for part in parts if part)
+
+
+def range_test_table(test: RangeTestRecord) -> str:
+    """Return what each rule says of one range test, over its seeds."""
+    rows = [
+        [
+            f"**{rule}**" if rule == test.rule else rule,
+            NOTHING if found.base_lr is None else f"{found.base_lr:.3g}",
+            NOTHING if found.max_lr is None else f"{found.max_lr:.3g}",
+            escape_markdown(found.reason),
+        ]
+        for rule, found in test.readings.items()
+    ]
     sides: list[Side] = ["left", "right", "right", "left"]
     return markdown_table(["rule", "base rate", "highest rate", "why"], rows, sides=sides)
+
+
+def trained_between_words(section: Section, name: str) -> str:
+    """Return which experiments of a campaign took their bounds from one of its range tests."""
+    found = [
+        f"`{row.experiment.name}`"
+        for row in section.rows
+        if row.experiment.range_test and row.experiment.range_test["name"] == name
+    ]
+    return f"{' and '.join(found) or 'no experiment here'} trained between its bounds"
 
 
 def deviations_words(section: Section) -> str:

@@ -5,11 +5,13 @@
 
 from pathlib import Path
 
-from anneal.claims import judge
 from anneal.command_line import command, say
+from anneal.judging import judge
 from anneal.layout import RESULTS
+from anneal.measured import read_measured
 from anneal.report.sources import load_claims
-from anneal.results import load_results, merge, read_measured, save_results
+from anneal.results import merge
+from anneal.results_files import load_results, save_results
 
 CLAIMS = Path("paper/claims")
 

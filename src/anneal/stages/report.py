@@ -10,7 +10,7 @@ from anneal.layout import RESULTS
 from anneal.report.content import make_content
 from anneal.report.markdown import write_report
 from anneal.report.sources import load_claims, load_deviations
-from anneal.results import load_all_results
+from anneal.results_files import load_all_results
 
 PAPER = Path("paper")
 README = Path("README.md")
