@@ -155,8 +155,12 @@ class RunDirectory:
 
     def append(self, name: str, line: dict[str, Any]) -> None:
         """Append one line to ``history.jsonl`` or ``timing.jsonl``."""
-        with (self.path / name).open("a") as file:
-            file.write(json.dumps(line, allow_nan=False) + "\n")
+        text = json.dumps(line, allow_nan=False) + "\n"
+        try:
+            with (self.path / name).open("a") as file:
+                file.write(text)
+        except OSError as error:  # a full disk names no file
+            raise OSError(error.errno, error.strerror, str(self.path / name)) from error
 
     def add_environment(self, entry: dict[str, Any]) -> None:
         """Add the entry of this start to ``environment.json``."""

@@ -20,8 +20,10 @@ from anneal.optimizers import (
     CaffeRMSProp,
     CaffeSGD,
 )
+from anneal.plans import Plan
 from anneal.seeding import seed_everything
-from anneal.training import Learner
+from anneal.torch import ScheduledLR
+from anneal.training import Learner, Training, evenly_spread
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "caffe_sgd": CaffeSGD,
@@ -118,6 +120,20 @@ def open_workshop(experiment: ExperimentConfig, data: ImageData, settings: Setti
     """Bring an experiment, its images and this machine's settings together."""
     statistics = statistics_of(data.train, experiment.dataset)
     return Workshop(experiment, data, settings, statistics)
+
+
+def build_training(plan: Plan, workshop: Workshop, *, seed: int) -> Training:
+    """Build the loop of one run, at its first update."""
+    learner = workshop.learner(seed)
+    config = plan.experiment.training
+    return Training(
+        learner=learner,
+        scheduled=ScheduledLR(learner.optimizer, plan.schedule, momentum=plan.momentum),
+        total_steps=plan.total_steps,
+        log_at=evenly_spread(config.log_lines, plan.total_steps),
+        evaluate_at=evenly_spread(config.evaluations, plan.total_steps),
+        evaluate=workshop.evaluate(learner.model, workshop.data.test),
+    )
 
 
 def build_optimizer(

@@ -16,7 +16,6 @@ from omegaconf.errors import OmegaConfBaseException
 from anneal.command_line import command, complain, describe, say
 from anneal.composing import conf_folder, explain
 from anneal.multirun import combination_of, multirun_table, read_cells, write_cell
-from anneal.threads import let_idle_threads_sleep
 
 JOB = "job.json"
 
@@ -24,7 +23,6 @@ JOB = "job.json"
 @command(free=True, own_help=True)
 def main(arguments: list[str]) -> None:
     """Hand the command line to Hydra; then print the table over what was run."""
-    let_idle_threads_sleep()
     config_path = str(conf_folder().resolve())
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us; `command` makes one line of them
     errors: list[Exception] = []

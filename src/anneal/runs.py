@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from anneal.artifacts import HISTORY, TIMING, RunDirectory, read_lines
-from anneal.builders import Workshop
+from anneal.builders import Workshop, build_training
 from anneal.command_line import say
 from anneal.environment import describe_environment, now
 from anneal.plans import Plan
 from anneal.progress import metered
-from anneal.torch import ScheduledLR
 from anneal.tracking import open_tracker
-from anneal.training import Outcome, Record, Training, evenly_spread
+from anneal.training import Outcome, Record, Training
 
 CHECKPOINT_SECONDS = 60.0  # between checkpoints: what a crash may cost
 
@@ -120,21 +119,6 @@ def train_run(
         tracker.summary({key: value for key, value in result.items() if value is not None})
         tracker.close(outcome.status)
     return result
-
-
-def build_training(plan: Plan, workshop: Workshop, *, seed: int) -> Training:
-    """Build the loop of one run, at its first update."""
-    learner = workshop.learner(seed)
-    config = plan.experiment.training
-    evaluate_at = evenly_spread(config.evaluations, plan.total_steps)
-    return Training(
-        learner=learner,
-        scheduled=ScheduledLR(learner.optimizer, plan.schedule, momentum=plan.momentum),
-        total_steps=plan.total_steps,
-        log_at=evenly_spread(config.log_lines, plan.total_steps),
-        evaluate_at=evaluate_at,
-        evaluate=workshop.evaluate(learner.model, workshop.data.test),
-    )
 
 
 def _finish(directory: RunDirectory, training: Training, outcome: Outcome) -> dict[str, Any]:

@@ -45,7 +45,9 @@ def campaign_status(config: CampaignConfig) -> list[RunStatus]:
     for experiment in config.campaign.experiments:
         composed = compose_experiment(experiment, config)
         plan = check_plan(composed, where=f"conf/experiment/{experiment}.yaml")
-        committed = set() if config.campaign.rerun_committed else _committed(name, experiment)
+        committed: set[int] = set()
+        if not config.campaign.rerun_committed:
+            committed = _committed(name, experiment, total_steps=plan.total_steps)
         found += [
             _run_status(
                 seed_folder(RUNS / name / experiment, seed),
@@ -59,12 +61,18 @@ def campaign_status(config: CampaignConfig) -> list[RunStatus]:
     return found
 
 
-def _committed(campaign: str, experiment: str) -> set[int]:
+def _committed(campaign: str, experiment: str, *, total_steps: int) -> set[int]:
+    """Return the seeds in results/ of a run of this length; `train` compares configurations."""
     rows = RESULTS / campaign / "runs.csv"
     if not rows.is_file():
         return set()
     with rows.open(newline="") as file:
-        return {int(r["seed"]) for r in csv.DictReader(file) if r["experiment"] == experiment}
+        return {
+            int(row["seed"])
+            for row in csv.DictReader(file)
+            if row["experiment"] == experiment
+            and (int(row["updates"]) == total_steps or row["status"] == "diverged")
+        }
 
 
 def _run_status(

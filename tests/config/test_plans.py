@@ -546,7 +546,7 @@ def test_the_hash_changes_with_the_bounds_that_were_found_and_not_with_the_reaso
 
     assert digest(base_lr=0.0006) != digest()
     assert digest(max_lr=0.005) != digest()
-    assert digest(reason="other words", rule="valley", range_test="x") == digest()
+    assert digest(reason="other words", rule="valley", name="x") == digest()
 
 
 def test_the_hash_of_bounds_found_is_that_of_the_same_bounds_given(plain: dict[str, Any]) -> None:

@@ -1,12 +1,12 @@
 """The run directory: nothing lost, nothing overwritten, nothing mixed up."""
 
 import errno
-import multiprocessing
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
-from filelock import FileLock
 
 from anneal import artifacts
 from anneal.artifacts import (
@@ -16,7 +16,6 @@ from anneal.artifacts import (
     RESULT,
     RunDirectory,
     is_held,
-    lock_of,
     read_lines,
 )
 
@@ -132,28 +131,28 @@ def test_an_interrupted_run_goes_on_under_other_code(directory, tmp_path):
     assert changed.load_checkpoint()["update"] == 4
 
 
-def _hold(path, ready, done):
-    with FileLock(lock_of(path)):
-        ready.set()
-        done.wait(30)
+HOLD = """
+import sys
+from pathlib import Path
+from filelock import FileLock
+from anneal.artifacts import lock_of
+with FileLock(lock_of(Path(sys.argv[1]))):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_a_directory_in_use_by_another_process_is_refused(directory):
-    context = multiprocessing.get_context("spawn")
-    ready, done = context.Event(), context.Event()
-    other = context.Process(target=_hold, args=(directory.path, ready, done))
-    other.start()
-    assert ready.wait(60)
+    command = [sys.executable, "-c", HOLD, str(directory.path)]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
+        assert other.stdout.readline() == "held\n"
         assert is_held(directory.path)
-        with (
-            pytest.raises(ValueError, match="seed-0 is in use by another process"),
-            directory.held(),
-        ):
+        refused = pytest.raises(ValueError, match="seed-0 is in use by another process")
+        with refused, directory.held():
             pass
     finally:
-        done.set()
-        other.join(30)
+        other.communicate("")
     assert not is_held(directory.path)
     with directory.held():
         assert directory.path.is_dir()
@@ -173,3 +172,19 @@ def test_a_number_that_is_none_never_gets_into_the_history(directory):
     with pytest.raises(ValueError, match="Out of range float"):
         directory.append(HISTORY, {"loss": float("nan")})
     assert artifacts.read_lines(directory.path / HISTORY) == []
+
+
+def test_a_full_disk_names_the_history_that_could_not_be_written(directory, monkeypatch):
+    class Full:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as closing the file does
+
+        def write(self, _text):
+            return 0
+
+    monkeypatch.setattr(type(directory.path), "open", lambda _path, _mode: Full())
+    with pytest.raises(OSError, match=r"No space left on device: .*history.jsonl"):
+        directory.append(HISTORY, {"update": 1})

@@ -95,7 +95,12 @@ def test_a_run_of_another_length_is_none_of_this_campaign(project: Path) -> None
 
 def test_a_row_in_results_is_committed_unless_the_campaign_runs_it_again(project: Path) -> None:
     Path("results/quick").mkdir(parents=True)
-    rows = "experiment,seed,configuration_hash\ndigits/sgdr,1,abc\ndigits/other,0,abc\n"
+    rows = (
+        "experiment,seed,configuration_hash,status,updates\n"
+        f"digits/sgdr,1,abc,finished,{STEPS}\n"
+        f"digits/sgdr,0,abc,finished,{STEPS + 1}\n"  # of another length
+        f"digits/other,0,abc,finished,{STEPS}\n"
+    )
     Path("results/quick/runs.csv").write_text(rows)
     assert states()["sgdr", 1] == "left"
     found = states(campaign(rerun_committed=False))
