@@ -6,6 +6,7 @@ beside it, and, once the run has ended, ``result.json``.
 """
 
 import json
+import os
 import pickle
 import shutil
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ PREVIOUS = "checkpoint.previous.pt"
 RESULT = "result.json"
 PLAN = "experiment.yaml"
 ENVIRONMENT = "environment.json"
+LOCK_SECONDS = 1.0  # `status` holds a lock for a moment to see whether it is free
 
 
 class RunDirectory:
@@ -32,8 +34,8 @@ class RunDirectory:
     Args:
         path: ``runs/<campaign>/<experiment>/seed-<n>`` or ``multirun/<hash>/seed-<n>``.
         configuration_hash: of the plan that is to be run in it.
-        code: digest of the sources that change numbers; None where only reading is wanted. A run
-            that ended under other code is not taken for this one.
+        code: digest of the sources and settings that change numbers; None where only reading is
+            wanted. A run that ended under another is not taken for this one.
     """
 
     def __init__(self, path: Path, *, configuration_hash: str, code: str | None = None) -> None:
@@ -51,7 +53,7 @@ class RunDirectory:
         lock = lock_of(self.path)
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(lock, timeout=0):
+            with FileLock(lock, timeout=LOCK_SECONDS):
                 yield self
         except Timeout:
             raise ValueError(
@@ -101,6 +103,9 @@ class RunDirectory:
         import torch
 
         history = self.path / HISTORY
+        if history.is_file():
+            with history.open("rb") as file:
+                os.fsync(file.fileno())  # never a checkpoint on disk without its history
         content = {
             "configuration_hash": self.configuration_hash,
             "update": update,
@@ -114,19 +119,40 @@ class RunDirectory:
                 shutil.copyfile(checkpoint, self.path / f".{PREVIOUS}.tmp")
                 (self.path / f".{PREVIOUS}.tmp").replace(self.path / PREVIOUS)
 
-    def load_checkpoint(self) -> dict[str, Any] | None:
-        """Return the state to go on from, its history cut to it; None where a run starts anew.
+    def go_on(self) -> dict[str, Any] | None:
+        """Return the checkpoint to go on from, the history cut to it; None to start anew.
 
         Raises:
             ValueError: the checkpoint is of another configuration, unreadable, or its history is
                 gone; names the file.
         """
+        content = self.read_checkpoint()
+        if content is None:
+            for name in (HISTORY, TIMING):
+                (self.path / name).unlink(missing_ok=True)
+            return None
+        history = self.path / HISTORY
+        size = history.stat().st_size if history.is_file() else 0
+        if size < content["history_bytes"]:
+            raise ValueError(
+                f"{history} has {size} bytes and {CHECKPOINT} was made at "
+                f"{content['history_bytes']}: move {self.path / CHECKPOINT} away to start anew"
+            )
+        if history.is_file():
+            with history.open("r+b") as file:
+                file.truncate(content["history_bytes"])
+        return content
+
+    def read_checkpoint(self) -> dict[str, Any] | None:
+        """Return the last checkpoint, changing nothing; None where there is none.
+
+        Raises:
+            ValueError: it is of another configuration, or unreadable; names the file.
+        """
         import torch
 
         checkpoint = self.path / CHECKPOINT
         if not checkpoint.is_file():
-            for name in (HISTORY, TIMING):
-                (self.path / name).unlink(missing_ok=True)
             return None
         try:
             content = torch.load(checkpoint, weights_only=True, map_location="cpu")
@@ -141,16 +167,6 @@ class RunDirectory:
                 f"{checkpoint} is of configuration {found}, not {self.configuration_hash}: "
                 "move it away to start anew"
             )
-        history = self.path / HISTORY
-        size = history.stat().st_size if history.is_file() else 0
-        if size < content["history_bytes"]:
-            raise ValueError(
-                f"{history} has {size} bytes and {CHECKPOINT} was made at "
-                f"{content['history_bytes']}: move {checkpoint} away to start anew"
-            )
-        if history.is_file():
-            with history.open("r+b") as file:
-                file.truncate(content["history_bytes"])
         return dict(content)
 
     def append(self, name: str, line: dict[str, Any]) -> None:
@@ -164,7 +180,7 @@ class RunDirectory:
 
     def add_environment(self, entry: dict[str, Any]) -> None:
         """Add the entry of this start to ``environment.json``."""
-        write_json(self.path / ENVIRONMENT, [*self.environment(), entry])
+        write_json(self.path / ENVIRONMENT, [*self.environment(), {"code": self.code, **entry}])
 
     def end_environment(self, **values: Any) -> None:
         """Complete the entry of this start: when it ended, and at which update."""
@@ -177,8 +193,14 @@ class RunDirectory:
         return list(read_json(file)) if file.is_file() else []
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write down how the run ended; from here on it is not run again."""
-        header = {"configuration_hash": self.configuration_hash, "code": self.code}
+        """Write down how the run ended; from here on it is not run again.
+
+        A run that was resumed under other code or settings is of no code: the next start of its
+        stage runs it again.
+        """
+        codes = {entry.get("code") for entry in self.environment()} | {self.code}
+        code = self.code if len(codes) == 1 else None
+        header = {"configuration_hash": self.configuration_hash, "code": code}
         write_json(self.path / RESULT, header | result)
 
 

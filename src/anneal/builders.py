@@ -119,7 +119,7 @@ class Workshop:
 def open_workshop(experiment: ExperimentConfig, data: ImageData, settings: Settings) -> Workshop:
     """Bring an experiment, its images and this machine's settings together."""
     statistics = statistics_of(data.train, experiment.dataset)
-    return Workshop(experiment, data, settings, statistics)
+    return Workshop(experiment, data.to(settings.device), settings, statistics)
 
 
 def build_training(plan: Plan, workshop: Workshop, *, seed: int) -> Training:

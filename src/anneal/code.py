@@ -13,6 +13,7 @@ NUMBERS = (  # files and folders of this package that a training's numbers go th
     "datasets",
     "evaluation.py",
     "models",
+    "optimizer_arguments.py",
     "optimizers",
     "plans.py",
     "schedule_building.py",
@@ -24,11 +25,11 @@ NUMBERS = (  # files and folders of this package that a training's numbers go th
 
 
 @functools.cache
-def code_digest() -> str:
-    """Return 12 hexadecimal digits that change when the sources of numbers do."""
+def code_digest(*more: str) -> str:
+    """Return 12 hexadecimal digits that change when the sources of numbers, or ``more``, do."""
     package = Path(__file__).parent
     digest = hashlib.sha256()
-    for name in NUMBERS:
+    for name in (*NUMBERS, *more):
         path = package / name
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             digest.update(file.relative_to(package).as_posix().encode())

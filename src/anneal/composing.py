@@ -140,7 +140,10 @@ def compose_experiment(name: str, campaign: CampaignConfig) -> ExperimentConfig:
     """
     if name not in (known := options("experiment")):
         raise ValueError(f"{CONF}/experiment has no option '{name}'{did_you_mean(name, known)}")
-    experiment = compose_run([f"experiment={name}"])
+    experiment, plain = compose_run([f"experiment={name}"]), compose_run([])
+    for key in ("hardware", "tracking", "budget_fraction"):
+        if getattr(experiment, key) != getattr(plain, key):
+            raise ValueError(f"{CONF}/experiment/{name}.yaml: {key} is the campaign's to say")
     return dataclasses.replace(
         experiment,
         hardware=campaign.hardware,

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Literal
 
 Unit = Literal["steps", "epochs", "images", "run"]
+ROUNDING = 1e-6  # of an update: 0.1 * 2000 must not come out as 199.99999999999997
 UNITS: dict[str, Unit] = {
     "step": "steps",
     "steps": "steps",
@@ -100,6 +101,13 @@ def to_steps(duration: Duration, clock: Clock, *, budget_fraction: float = 1.0) 
                 f"the length of the run cannot be a fraction of itself, got {duration}"
             )
         steps = duration.value * clock.total_steps
-    if steps == 0:
-        return 0
-    return max(1, round(steps * budget_fraction))
+    return scaled(steps, budget_fraction) if steps else 0
+
+
+def scaled(steps: float, budget_fraction: float) -> int:
+    """Return whole updates, rounded down so that parts never exceed the whole; at least one.
+
+    >>> scaled(2000, 0.1), scaled(3571, 0.01), scaled(3, 0.01)
+    (200, 35, 1)
+    """
+    return max(1, math.floor(steps * budget_fraction + ROUNDING))

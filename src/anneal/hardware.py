@@ -1,7 +1,8 @@
 """From ``auto`` to what this machine does best, by a table of measurements (edge).
 
-``measured_settings.json`` is written by ``python benchmarks/settings.py``; each row says for which
-device and processor capability it was measured, and by how much the choice won.
+``python benchmarks/settings.py --write`` puts a row for this machine into
+``measured_settings.json``, with the ratio by which the choice won; a row without a ratio is an
+assumption.
 """
 
 import json
@@ -38,6 +39,11 @@ class Settings:
         """Whether images and weights lie channels last."""
         return self.memory_format == "channels_last"
 
+    @property
+    def numerics(self) -> str:
+        """What of the choice may change a number's last digits, in words."""
+        return f"{self.precision} {self.memory_format} {'compiled' if self.compile else 'eager'}"
+
     def describe(self) -> dict[str, Any]:
         """Return the choice as plain data, for environment.json."""
         return asdict(self)
@@ -64,6 +70,7 @@ def decide(config: HardwareConfig, *, architecture: str) -> Settings:
     memory_format = row["memory_format"] if config.memory_format == "auto" else config.memory_format
     threads = config.threads or num_cores()
     torch.set_num_threads(threads)
+    torch.backends.cudnn.deterministic = True  # the same bits after any number of stops
     return Settings(
         device=device,
         precision=precision,

@@ -15,6 +15,7 @@ SUGGESTION = "suggestion.json"
 CURVE = "curve.csv"
 RECORD = "record.json"
 CURVES = "curves.csv"
+SKIPPED = "skipped.json"  # in place of a record, where a range test gave no bounds
 REPLACED = ".replaced"  # below runs/: runs of configurations that are no longer wanted
 GIVEN = "given"  # the name that stands for "no range test: the bounds are given"
 

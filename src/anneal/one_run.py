@@ -10,9 +10,10 @@ from anneal.composing import check_experiment
 from anneal.config import ExperimentConfig
 from anneal.datasets import Paths
 from anneal.layout import MULTIRUN, REPLACED, seed_folder
-from anneal.loading import load_bounds, open_experiment
+from anneal.loading import open_experiment
 from anneal.multirun import Cell
-from anneal.plans import Bounds, check_plan, plan_run
+from anneal.plans import Bounds, plan_run
+from anneal.resolved import load_bounds
 from anneal.runs import train_run
 from anneal.sweeps import find_bounds
 
@@ -31,7 +32,6 @@ def run_once(config: dict[str, Any], *, combination: str) -> Cell:
     """
     seed, places = check_seed(config.pop("seed")), config.pop("paths")
     experiment = check_experiment(config, where=WHERE)
-    check_plan(experiment, where=WHERE)
     archives = places["archives"]
     paths = Paths(Path(places["data"]), Path(archives) if archives else None)
     workshop = open_experiment(experiment, paths)
@@ -40,7 +40,7 @@ def run_once(config: dict[str, Any], *, combination: str) -> Cell:
     directory = RunDirectory(
         seed_folder(MULTIRUN / plan.configuration_hash, seed),
         configuration_hash=plan.configuration_hash,
-        code=code_digest(),
+        code=f"{code_digest()} {workshop.settings.numerics}",
     )
     with directory.held():
         result = train_run(

@@ -10,24 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from anneal.bounds import apply_bounds
-from anneal.config import ExperimentConfig, OptimizerConfig
+from anneal.config import ExperimentConfig
 from anneal.datasets.sources import CIFAR10, CIFAR100, DIGITS
-from anneal.durations import Clock
-from anneal.parsing import configuration_hash, did_you_mean, to_plain
+from anneal.durations import Clock, scaled
+from anneal.optimizer_arguments import check_momentum, check_optimizer
+from anneal.parsing import configuration_hash, to_plain
 from anneal.schedule_building import ScheduleBuilder, convert_duration
 from anneal.schedules import Schedule
 
-OPTIMIZERS: dict[str, tuple[str, ...]] = {  # each rule's own arguments
-    "caffe_sgd": ("momentum",),
-    "caffe_nesterov": ("momentum",),
-    "caffe_adam": ("momentum", "momentum2", "delta"),
-    "caffe_rmsprop": ("rms_decay", "delta"),
-    "caffe_adagrad": ("delta",),
-    "caffe_adadelta": ("momentum", "delta"),
-    "sgd": ("momentum", "dampening", "nesterov"),
-    "adam": ("betas", "eps", "amsgrad"),
-    "adamw": ("betas", "eps", "amsgrad"),
-}
 NUM_TRAINING_IMAGES = {
     "digits": sum(DIGITS.images_per_class["train"]),
     **{s.name: s.images_per_class["train"] * len(s.class_names) for s in (CIFAR10, CIFAR100)},
@@ -76,7 +66,7 @@ class Plan:
             "schedule": self.schedule.describe(),
             "momentum_schedule": self.momentum.describe() if self.momentum else None,
             "range_test": to_plain(self.bounds) if self.bounds else None,
-            "configuration": to_plain(self.experiment),
+            "configuration": _without_folder(to_plain(self.experiment)),
         }
 
 
@@ -100,6 +90,7 @@ def plan_run(
             file, the key and the rule.
     """
     check_optimizer(experiment.optimizer)
+    check_momentum(experiment.scheduler, experiment.optimizer)
     training, fraction = experiment.training, experiment.budget_fraction
     steps_per_epoch = steps_per_epoch_of(experiment, identity["splits"]["train"]["num_images"])
     clock = Clock(
@@ -114,7 +105,7 @@ def plan_run(
         images_per_step=clock.images_per_step,
         total_steps=full_total_steps,
     )
-    total_steps = max(1, round(full_total_steps * fraction))
+    total_steps = scaled(full_total_steps, fraction)
     section = {"name": experiment.scheduler.name} | dict(experiment.scheduler.arguments)
     if experiment.bounds == "range_test":
         if bounds is None:
@@ -151,21 +142,9 @@ def plan_run(
     )
 
 
-def check_optimizer(config: OptimizerConfig) -> None:
-    """Check that the update rule exists and takes these arguments.
-
-    Raises:
-        ValueError: names the file, the key and the nearest right spelling.
-    """
-    where = f"conf/optimizer/{config.name}.yaml"
-    if config.name not in OPTIMIZERS:
-        raise ValueError(
-            f"{where}: optimizer.name must be a rule, got '{config.name}'"
-            f"{did_you_mean(config.name, OPTIMIZERS)}"
-        )
-    for name in config.arguments:
-        if name not in (known := OPTIMIZERS[config.name]):
-            raise ValueError(f"{where}: unknown key 'optimizer.{name}'{did_you_mean(name, known)}")
+def _without_folder(configuration: dict[str, Any]) -> dict[str, Any]:
+    """Leave a person's folder out: a record says what the images are, not where they lie."""
+    return configuration | {"dataset": configuration["dataset"] | {"folder": None}}
 
 
 def check_plan(experiment: ExperimentConfig, *, where: str) -> Plan:

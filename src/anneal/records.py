@@ -69,7 +69,7 @@ def evaluate_runs(
 
 def _measure_again(directory: RunDirectory, workshop: Workshop, said: float) -> dict[str, float]:
     """Measure the final weights in a fresh network, and compare with what training said."""
-    checkpoint = directory.load_checkpoint()
+    checkpoint = directory.read_checkpoint()
     if checkpoint is None:
         raise ValueError(f"{directory.path / CHECKPOINT} is missing, and the run has ended")
     model = workshop.model()
@@ -103,9 +103,15 @@ def _environment(directory: RunDirectory) -> dict[str, Any]:
         "commit": last["commit"],
         "torch": last["versions"]["torch"],
         "started": entries[0]["started"],
-        "seconds": round(sum(entry.get("seconds", 0.0) for entry in entries), 1),
+        "seconds": _seconds(entries),
         "starts": len(entries),
     }
+
+
+def _seconds(entries: list[dict[str, Any]]) -> float | None:
+    """Return the seconds of all starts; None when one of them was killed and said nothing."""
+    known = [entry["seconds"] for entry in entries if "seconds" in entry]
+    return round(sum(known), 1) if len(known) == len(entries) else None
 
 
 def make_record(plan: Plan, *, campaign: str, runs: list[EndedRun]) -> dict[str, Any]:

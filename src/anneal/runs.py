@@ -55,7 +55,7 @@ def train_run(
         return result
     directory.open(plan.describe(), replaced=replaced)
     training = build_training(plan, workshop, seed=seed)
-    checkpoint = directory.load_checkpoint()
+    checkpoint = directory.go_on()
     if checkpoint is not None:
         training.load_state_dict(checkpoint["state"])
     start = training.update
@@ -118,6 +118,8 @@ def train_run(
         result = _finish(directory, training, outcome)
         tracker.summary({key: value for key, value in result.items() if value is not None})
         tracker.close(outcome.status)
+        if interrupted():  # on the very last update: this run has ended, the next must not begin
+            raise Interrupted
     return result
 
 

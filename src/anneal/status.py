@@ -11,9 +11,10 @@ from pathlib import Path
 from anneal.artifacts import ENVIRONMENT, PLAN, RESULT, TIMING, is_held, read_lines
 from anneal.command_line import command, say
 from anneal.composing import compose_campaign, compose_experiment, load_campaign
-from anneal.config import CampaignConfig
-from anneal.layout import RESULTS, RUNS, seed_folder
-from anneal.plans import check_plan
+from anneal.config import CampaignConfig, ExperimentConfig
+from anneal.layout import RANGE_TESTS, RESULTS, RUNS, SUGGESTION, identity_file, seed_folder
+from anneal.plans import check_plan, plan_run
+from anneal.resolved import NoBoundsError, load_bounds
 from anneal.yaml_files import read_json, read_yaml
 
 ENDED = ("done", "diverged", "committed")
@@ -44,16 +45,17 @@ def campaign_status(config: CampaignConfig) -> list[RunStatus]:
     found = []
     for experiment in config.campaign.experiments:
         composed = compose_experiment(experiment, config)
-        plan = check_plan(composed, where=f"conf/experiment/{experiment}.yaml")
+        total_steps, configuration_hash = _expected(composed, config, experiment)
         committed: set[int] = set()
         if not config.campaign.rerun_committed:
-            committed = _committed(name, experiment, total_steps=plan.total_steps)
+            committed = _committed(name, experiment, configuration_hash, total_steps)
         found += [
             _run_status(
                 seed_folder(RUNS / name / experiment, seed),
                 experiment=experiment,
                 seed=seed,
-                total_steps=plan.total_steps,
+                total_steps=total_steps,
+                configuration_hash=configuration_hash,
                 is_committed=seed in committed,
             )
             for seed in config.seeds
@@ -61,25 +63,61 @@ def campaign_status(config: CampaignConfig) -> list[RunStatus]:
     return found
 
 
-def _committed(campaign: str, experiment: str, *, total_steps: int) -> set[int]:
-    """Return the seeds in results/ of a run of this length; `train` compares configurations."""
+def _expected(
+    experiment: ExperimentConfig, config: CampaignConfig, name: str
+) -> tuple[int, str | None]:
+    """Return a run's updates and its configuration hash; None before images and bounds are known.
+
+    Without them lengths in epochs are judged as ``check_plan`` does.
+    """
+    where = f"conf/experiment/{name}.yaml"
+    identity = identity_file(experiment.dataset.name)
+    range_test = config.campaign.experiments[name].range_test
+    suggestion = RANGE_TESTS / config.campaign.name / range_test / SUGGESTION
+    if identity.is_file() and suggestion.is_file():
+        try:
+            bounds = load_bounds(suggestion)
+        except NoBoundsError:
+            return check_plan(experiment, where=where).total_steps, None
+        plan = plan_run(experiment, read_json(identity), bounds=bounds, where=where)
+        return plan.total_steps, plan.configuration_hash
+    return check_plan(experiment, where=where).total_steps, None
+
+
+def _committed(
+    campaign: str, experiment: str, configuration_hash: str | None, total_steps: int
+) -> set[int]:
+    """Return the seeds in results/ of this configuration, or of this length where it is unknown."""
     rows = RESULTS / campaign / "runs.csv"
     if not rows.is_file():
         return set()
+
+    def is_this(row: dict[str, str]) -> bool:
+        if configuration_hash is not None:
+            return row["configuration_hash"] == configuration_hash
+        return int(row["updates"]) == total_steps or row["status"] == "diverged"
+
     with rows.open(newline="") as file:
-        return {
-            int(row["seed"])
-            for row in csv.DictReader(file)
-            if row["experiment"] == experiment
-            and (int(row["updates"]) == total_steps or row["status"] == "diverged")
-        }
+        found = [row for row in csv.DictReader(file) if row["experiment"] == experiment]
+    return {int(row["seed"]) for row in found if is_this(row)}
 
 
 def _run_status(
-    path: Path, *, experiment: str, seed: int, total_steps: int, is_committed: bool
+    path: Path,
+    *,
+    experiment: str,
+    seed: int,
+    total_steps: int,
+    configuration_hash: str | None,
+    is_committed: bool,
 ) -> RunStatus:
     state, updates, pace = "committed" if is_committed else "left", 0, None
-    if (path / PLAN).is_file() and read_yaml(path / PLAN)["total_steps"] == total_steps:
+    plan = read_yaml(path / PLAN) if (path / PLAN).is_file() else None
+    if plan is not None and (
+        plan["configuration_hash"] == configuration_hash
+        if configuration_hash is not None
+        else plan["total_steps"] == total_steps
+    ):
         lines = read_lines(path / TIMING)
         updates = int(lines[-1]["update"]) if lines else 0
         pace = _pace(path, lines)

@@ -8,20 +8,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from anneal.bounds import Agreement, RangeTestCurve, RangeTestPoint, agreement, suggest
 from anneal.builders import Workshop
+from anneal.code import code_digest
 from anneal.command_line import say
 from anneal.config import ExperimentConfig
 from anneal.datasets.batches import hold_out
 from anneal.durations import Clock, to_steps
 from anneal.layout import CURVE, SUGGESTION
+from anneal.parsing import to_plain
 from anneal.plans import range_test_hash, steps_per_epoch_of
 from anneal.progress import Meter, metered
 from anneal.range_test import run_range_test
 from anneal.range_test_figure import draw_range_test
 from anneal.schedules import Schedule, exponential_ramp, linear_ramp
+from anneal.tracking import Tracker, open_tracker
 from anneal.yaml_files import write_json, write_whole
 
+# The code of a range test, beside the training's.
+READING = ("bounds", "range_test.py", "sweeps.py")
 SPLIT_SEED = 0  # of the held-out images: the same for all seeds, so that curves compare
 PICTURE = "range_test.svg"
 COLUMNS = ("seed", "update", "lr", "accuracy_pct", "held_out_loss", "train_loss")
@@ -33,12 +40,16 @@ def find_bounds(experiment: ExperimentConfig, workshop: Workshop, *, folder: Pat
     Args:
         experiment: its dataset, model, optimizer, batch size and range_test are what is tested.
         workshop: its data and settings.
-        folder: takes one folder for each different range test, named by its hash.
+        folder: takes one folder for each different range test, named by the hash of its
+            configuration and the digest of the code.
     """
     digest = range_test_hash(experiment, workshop.data.identity)
-    suggestion = folder / digest / SUGGESTION
-    if not suggestion.is_file():
-        sweep_seeds(experiment, workshop, name=digest, folder=folder / digest)
+    name = f"{digest}-{code_digest(*READING)}-{workshop.settings.precision}"
+    suggestion = folder / name / SUGGESTION
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f".{name}.lock"):
+        if not suggestion.is_file():
+            sweep_seeds(experiment, workshop, name=digest, folder=folder / name)
     return suggestion
 
 
@@ -66,7 +77,18 @@ def sweep_seeds(
     curves = []
     for seed in config.seeds:
         learner = workshop.learner(seed, indices=training)
-        with metered(f"{folder} seed {seed}", total=total_steps) as meter:
+        with (
+            open_tracker(
+                experiment.tracking,
+                run_dir=folder / f"tracking-{seed}",
+                group=experiment.name,
+                job_type="range_test",
+                name=f"range test {name} seed {seed}",
+                tags=(experiment.dataset.name, config.sweep),
+                configuration={"range_test": to_plain(config), "seed": seed},
+            ) as tracker,
+            metered(f"{folder} seed {seed}", total=total_steps) as meter,
+        ):
             curves.append(
                 run_range_test(
                     learner,
@@ -76,7 +98,7 @@ def sweep_seeds(
                     evaluate=workshop.evaluate(
                         learner.model, workshop.data.train, indices=held_out
                     ),
-                    on_point=functools.partial(_show, meter),
+                    on_point=functools.partial(_show, meter, tracker),
                 )
             )
     readings = agree(curves)
@@ -121,8 +143,10 @@ def sweep_seeds(
     return said
 
 
-def _show(meter: Meter, point: RangeTestPoint) -> None:
+def _show(meter: Meter, tracker: Tracker, point: RangeTestPoint) -> None:
     meter(point.update, f"{point.accuracy_pct:.1f} %")
+    values = {k: v for k, v in dataclasses.asdict(point).items() if v is not None}
+    tracker.log(point.update, values)
 
 
 def agree(curves: list[RangeTestCurve]) -> dict[str, Agreement]:

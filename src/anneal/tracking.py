@@ -174,6 +174,7 @@ def _keep_id(path: Path, *, go_on: bool) -> str:
             if _ID.fullmatch(kept):
                 return str(kept)
     run_id = secrets.token_hex(4)  # leaves every seeded stream alone
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps({"id": run_id}) + "\n")
     temporary.replace(path)

@@ -149,7 +149,7 @@ class Training:
         return Outcome(status="finished", updates=self.update)
 
     def _log(self, record: Callable[[Record], None]) -> bool:
-        """Make one record; False when the loss is no longer a finite number."""
+        """Make one record; False when a loss, of training or test, is no finite number."""
         assert self._loss_sum is not None
         loss = self._loss_sum.item() / self._losses
         self._loss_sum, self._losses = None, 0
@@ -167,7 +167,8 @@ class Training:
             line["test_accuracy_pct"] = measured.accuracy_pct
             if measured.top5_accuracy_pct is not None:
                 line["test_top5_accuracy_pct"] = measured.top5_accuracy_pct
-            if math.isfinite(measured.loss):
+            finite = math.isfinite(measured.loss)  # the last update may have broken the weights
+            if finite:
                 line["test_loss"] = measured.loss
         record(line)
         return finite

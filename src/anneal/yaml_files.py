@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import yaml
 
@@ -61,19 +61,45 @@ def write_whole(path: Path, content: str | bytes) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
+class Watched:
+    """A file that remembers why a write failed, for writers that raise something of their own."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.failure: OSError | None = None
+        self._file = file
+
+    def write(self, content: bytes) -> int:  # noqa: D102 - a file's
+        try:
+            return self._file.write(content)
+        except OSError as error:
+            self.failure = self.failure or error
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
 @contextmanager
 def synced(path: Path) -> Iterator[BinaryIO]:
     """Open a file for writing under a temporary name; sync and rename it when all went well.
 
     Raises:
         OSError: names ``path``, also where the system names the temporary file or, as for a full
-            disk, none.
+            disk, none; also where the writer, as ``torch.save`` does, hid it behind another error.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            yield file
+            watched = Watched(file)
+            try:
+                yield cast(BinaryIO, watched)
+            except Exception:
+                if watched.failure is not None:
+                    raise watched.failure from None
+                raise
+            if watched.failure is not None:  # the writer went on as if nothing had happened
+                raise watched.failure
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -103,8 +103,8 @@ def test_a_duration_is_written_as_a_person_would(value: float, written: str) -> 
         ("100000 images", 0.25, 250),
         ("0.08 run", 0.01, 20),
         ("149 images", 1.0, 1),  # 1.49 updates
-        ("151 images", 1.0, 2),
-        ("3 steps", 0.5, 2),  # half to even, once
+        ("151 images", 1.0, 1),
+        ("3 steps", 0.5, 1),  # rounded down, once
         ("5 steps", 0.5, 2),
     ],
 )
@@ -114,8 +114,18 @@ def test_a_duration_becomes_whole_updates(written: str, fraction: float, steps: 
 
 
 def test_it_is_rounded_once_and_not_before_the_budget_is_applied() -> None:
-    # 3.4 updates x 0.8 = 2.72 -> 3; rounded first, 3 x 0.8 = 2.4 -> 2
-    assert to_steps(parse_duration("340 images"), CLOCK, budget_fraction=0.8) == 3
+    # 2.6 updates x 0.8 = 2.08 -> 2; rounded first, 2 x 0.8 = 1.6 -> 1
+    assert to_steps(parse_duration("260 images"), CLOCK, budget_fraction=0.8) == 2
+
+
+@pytest.mark.parametrize("percent", range(1, 101))
+def test_two_halves_of_a_run_never_exceed_it(percent: int) -> None:
+    clock = Clock(steps_per_epoch=15, images_per_step=100, total_steps=300)
+    half, whole = (
+        to_steps(parse_duration(written), clock, budget_fraction=percent / 100)
+        for written in ("0.5 run", "1 run")
+    )
+    assert 2 * half <= whole
 
 
 @pytest.mark.parametrize("unit", ["steps", "epochs", "images", "run"])

@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 
 from anneal.config import ExperimentConfig, OptimizerConfig
 from anneal.durations import Clock
+from anneal.optimizer_arguments import OPTIMIZERS, check_optimizer, has_momentum
 from anneal.parsing import parse, to_plain
 from anneal.plans import (
-    OPTIMIZERS,
     Bounds,
     Plan,
-    check_optimizer,
     check_plan,
     plan_run,
     range_test_hash,
@@ -261,7 +260,7 @@ def test_the_length_of_a_run_at_full_and_at_this_budget(
 def test_parts_of_a_run_are_parts_of_its_full_length(plain: dict[str, Any]) -> None:
     """Scaled twice, an eighth of a run at a tenth of the budget would be an eightieth."""
     plan = planned(set_at(plain, "budget_fraction", 0.1) | {})
-    assert plan.schedule.arguments["half_cycle_steps"] == round(300 * 0.125 * 0.1)
+    assert plan.schedule.arguments["half_cycle_steps"] == 3  # of 3.75
 
 
 @pytest.mark.parametrize(
@@ -375,17 +374,40 @@ def test_each_rule_takes_the_arguments_of_its_real_class() -> None:
         taken = set(inspect.signature(rule).parameters) - OF_THE_IMPLEMENTATION
         if name in ("caffe_rmsprop", "caffe_adagrad"):
             taken.remove("momentum")  # there to be refused, as Caffe does
-        assert set(OPTIMIZERS[name]) == taken, name
+        assert {field.name for field in dataclasses.fields(OPTIMIZERS[name])} == taken, name
+
+
+SGD = {"momentum": 0.9, "dampening": 0.0, "nesterov": True}
+ADAM = {"betas": [0.9, 0.999], "eps": 1e-8, "amsgrad": False}
 
 
 @pytest.mark.parametrize(
     ("name", "arguments", "said"),
     [
         ("sdg", {}, "optimizer.name must be a rule, got 'sdg'; did you mean 'sgd'"),
-        ("sgd", {"momentun": 0.9}, "unknown key 'optimizer.momentun'; did you mean 'momentum'"),
-        ("adam", {"momentum": 0.9}, "unknown key 'optimizer.momentum'"),
-        ("sgd", {"lr": 0.1}, "unknown key 'optimizer.lr'"),
-        ("sgd", {"fused": True}, "unknown key 'optimizer.fused'"),
+        ("sgd", SGD | {"momentun": 0.9}, "unknown key 'optimizer.momentun'; did you mean"),
+        ("adam", ADAM | {"momentum": 0.9}, "unknown key 'optimizer.momentum'"),
+        ("sgd", SGD | {"lr": 0.1}, "unknown key 'optimizer.lr'"),
+        ("sgd", SGD | {"fused": True}, "unknown key 'optimizer.fused'"),
+        ("sgd", {"momentum": 0.9}, "missing keys optimizer.dampening, optimizer.nesterov"),
+        ("caffe_adam", {"momentum": 0.9, "delta": 1e-8}, "missing key optimizer.momentum2"),
+        ("caffe_sgd", {"momentum": 1.0}, "optimizer.momentum must lie in [0, 1), got 1.0"),
+        ("caffe_nesterov", {"momentum": -0.1}, "optimizer.momentum must lie in [0, 1), got -0.1"),
+        ("caffe_sgd", {"momentum": "0.9"}, "optimizer.momentum must be a finite number"),
+        ("sgd", SGD | {"nesterov": 1}, "optimizer.nesterov must be true or false, got 1"),
+        ("sgd", SGD | {"dampening": 1.5}, "optimizer.dampening must lie in [0, 1], got 1.5"),
+        ("sgd", SGD | {"dampening": 0.5}, "optimizer.nesterov needs a dampening of 0, got 0.5"),
+        ("sgd", SGD | {"momentum": 0}, "optimizer.nesterov needs a momentum above 0, got 0"),
+        ("adam", ADAM | {"betas": 0.9}, "optimizer.betas must be a list, got 0.9"),
+        ("adam", ADAM | {"betas": [0.9]}, "optimizer.betas must be two numbers in [0, 1), got"),
+        ("adamw", ADAM | {"betas": [0.9, 1.0]}, "optimizer.betas must be two numbers in [0, 1)"),
+        ("adamw", ADAM | {"betas": [0.9, "x"]}, "optimizer.betas[1] must be a finite number"),
+        ("adamw", ADAM | {"eps": 0}, "optimizer.eps must be positive, got 0"),
+        ("adam", ADAM | {"eps": "1e-8"}, "optimizer.eps must be a finite number, got '1e-8'"),
+        ("adam", ADAM | {"amsgrad": None}, "optimizer.amsgrad must be true or false, got None"),
+        ("caffe_adagrad", {"delta": 0.0}, "optimizer.delta must be positive, got 0.0"),
+        ("caffe_rmsprop", {"rms_decay": 1.0, "delta": 1e-8}, "optimizer.rms_decay must lie in"),
+        ("caffe_adadelta", {"momentum": 2.0, "delta": 1e-8}, "optimizer.momentum must lie in"),
     ],
 )
 def test_an_optimizers_section_is_checked_before_torch_is_there(
@@ -395,6 +417,48 @@ def test_an_optimizers_section_is_checked_before_torch_is_there(
     with pytest.raises(ValueError, match=rf"^conf/optimizer/{name}.yaml: ") as refused:
         check_optimizer(config)
     assert said in str(refused.value)
+
+
+def test_an_optimizer_out_of_range_stops_the_plan(plain: dict[str, Any]) -> None:
+    plain["optimizer"]["momentum"] = 1.0
+    with pytest.raises(ValueError, match=r"^conf/optimizer/caffe_sgd\.yaml: optimizer\.momentum"):
+        planned(plain)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_schedule_of_the_momentum_needs_a_rule_that_has_one(
+    plain: dict[str, Any], name: str
+) -> None:
+    """AdaDelta's momentum is the memory of its averages, and not driven."""
+    read = yaml.safe_load((REPOSITORY / f"conf/optimizer/{name}.yaml").read_text())
+    one_cycle = yaml.safe_load((REPOSITORY / "conf/scheduler/one_cycle.yaml").read_text())
+    plain |= {"optimizer": read, "scheduler": one_cycle}
+    if name in ("caffe_rmsprop", "caffe_adagrad", "caffe_adadelta"):
+        assert not has_momentum(name)
+        with pytest.raises(ValueError, match=r"^conf/scheduler/one_cycle\.yaml: ") as refused:
+            planned(plain)
+        assert "scheduler.momentum must be null" in str(refused.value)
+        assert name in str(refused.value)
+    else:
+        assert has_momentum(name)
+        assert planned(plain).momentum is not None
+    one_cycle["momentum"] = None
+    assert planned(plain).momentum is None
+
+
+def test_no_rule_has_a_momentum_that_is_not_in_its_groups() -> None:
+    import torch
+
+    from anneal import builders
+
+    for name in filter(has_momentum, OPTIMIZERS):
+        read = yaml.safe_load((REPOSITORY / f"conf/optimizer/{name}.yaml").read_text())
+        arguments = {k: v for k, v in read.items() if k not in ("name", "weight_decay")}
+        weight = torch.nn.Parameter(torch.zeros(1))
+        (group,) = builders.OPTIMIZERS[name]([weight], lr=1.0, **arguments).param_groups
+        assert {"momentum", "betas"} & set(group), name
+        assert list(group.get("betas", ())) == arguments.pop("betas", [])
+        assert {key: group[key] for key in arguments} == arguments
 
 
 # --- the hash -------------------------------------------------------------------------------------
@@ -499,7 +563,7 @@ def test_the_hash_is_of_the_plan_and_not_of_how_it_is_written(plain: dict[str, A
     """300 updates are 20 epochs of 15, and 0.125 of them 37.5."""
     before = planned(copy.deepcopy(plain)).configuration_hash
     plain["training"]["length"] = "20 epochs"
-    plain["scheduler"]["half_cycle"] = "38 steps"
+    plain["scheduler"]["half_cycle"] = "37 steps"
     assert planned(plain).configuration_hash == before
 
 

@@ -20,8 +20,9 @@ from anneal.composing import (
     write_params,
 )
 from anneal.config import CampaignConfig
+from anneal.optimizer_arguments import OPTIMIZERS
 from anneal.parsing import parse
-from anneal.plans import OPTIMIZERS, check_plan
+from anneal.plans import check_plan
 from anneal.schedules import BUILDERS
 from anneal.stages.compose import check_campaign
 
@@ -191,7 +192,7 @@ WRONG_CAMPAIGNS = [
      "campaign.range_tests.digits.dataset must agree with the experiment (digits), got cifar10"),
     ({"range_tests": {"digits": {"dataset": "cifar10_caffe",
                                  "experiment": "clr/cifar10_range_test"}}},
-     "range_test: dataset must agree with the experiment"),
+     "range_test must be of the same dataset, model, optimizer, batch size"),
 ]  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """The table over a multirun: one line per combination, from what its runs left on disk."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +137,121 @@ def test_a_jobs_line_that_was_edited_is_refused_with_its_file(tmp_path: Path) ->
     (tmp_path / "job.json").write_text(text.replace('"seed": 0', '"seed": "0"'))
     with pytest.raises(ValueError, match=r"job\.json: seed must be a whole number"):
         read_cells([tmp_path / "job.json"])
+
+
+# --- the command, with one combination that fails -------------------------------------------------
+
+STAND_IN = """
+import os, sys
+from anneal import one_run
+from anneal.multirun import Cell
+import anneal.run
+
+def run_once(config, *, combination):
+    seed = config["seed"]
+    if seed == 1:
+        raise RuntimeError("CUDA out of memory")
+    if seed == 2:
+        raise KeyError("ours")
+    return Cell(combination=combination, configuration_hash="h", seed=seed, status="finished",
+                updates=3, accuracy_pct=90.0, best_accuracy_pct=91.0)
+
+one_run.run_once = run_once
+LAUNCHER
+anneal.run.main()
+"""
+
+# What joblib and submitit do: each job in a process of its own, of which nothing comes back.
+OTHER_PROCESSES = """
+from hydra.core import utils  # its plugins are imported afresh, and take run_job from here
+from hydra.core.utils import JobReturn, JobStatus
+
+run_job = utils.run_job
+
+def elsewhere(**given):
+    if os.fork() == 0:
+        os.close(2)  # its words are in a file of the launcher
+        os.open(os.devnull, os.O_WRONLY)
+        if given["config"].hydra.job.num == 3:
+            one_run.run_once = lambda *_, **__: os._exit(9)
+        run_job(**given)
+        os._exit(0)
+    os.wait()
+    return JobReturn(status=JobStatus.COMPLETED, _return_value=None)
+
+utils.run_job = elsewhere
+"""
+
+
+def multirun(
+    tmp_path: Path, repository: Path, *arguments: str, launcher: str = ""
+) -> subprocess.CompletedProcess[str]:
+    if not (tmp_path / "conf").exists():
+        (tmp_path / "conf").symlink_to(repository / "conf")
+    return subprocess.run(
+        [sys.executable, "-c", STAND_IN.replace("LAUNCHER", launcher), "-m", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+
+def num_runs(stdout: str) -> int:
+    """Return n of the only row of the table."""
+    header, _, row = stdout.splitlines()
+    return int(row[header.index(" n ") :].split()[0])
+
+
+def test_one_combination_out_of_memory_or_of_values_leaves_the_table_of_the_others(
+    tmp_path: Path, repository: Path
+) -> None:
+    ended = multirun(tmp_path, repository, "seed=0,1,3,${no_such_key}")
+    assert ended.returncode == 1
+    assert "90.00 %" in ended.stdout
+    assert num_runs(ended.stdout) == 2
+    one, other, last = ended.stderr.splitlines()
+    assert one == "error: seed=1: CUDA out of memory"
+    assert other.startswith("error: seed=$")
+    assert "Interpolation key 'no_such_key' not found" in other
+    assert last == "error: 2 of 4 runs failed"
+
+
+def test_a_mistake_of_ours_keeps_its_traceback_and_the_table(
+    tmp_path: Path, repository: Path
+) -> None:
+    ended = multirun(tmp_path, repository, "seed=0,2,3")
+    assert ended.returncode == 1
+    assert "KeyError: 'ours'" in ended.stderr
+    assert num_runs(ended.stdout) == 2
+
+
+def test_jobs_in_other_processes_are_read_from_their_folders(
+    tmp_path: Path, repository: Path
+) -> None:
+    ended = multirun(tmp_path, repository, "seed=0,1,3,4", launcher=OTHER_PROCESSES)
+    assert ended.returncode == 1
+    assert num_runs(ended.stdout) == 2
+    assert ended.stderr.splitlines() == [
+        "error: seed=1: CUDA out of memory",
+        "error: seed=4: the job ended without a word",
+        "error: 2 of 4 runs failed",
+    ]
+
+
+def test_a_folder_that_is_asked_for_is_used_and_what_an_earlier_multirun_left_does_not_count(
+    tmp_path: Path, repository: Path
+) -> None:
+    first = multirun(tmp_path, repository, "seed=0,1,3", "hydra.sweep.dir=mine")
+    assert first.returncode == 1
+    left = sorted(
+        p.relative_to(tmp_path / "mine").as_posix() for p in (tmp_path / "mine").glob("*/*")
+    )
+    assert left == ["0/job.json", "1/error.json", "2/job.json"]
+    second = multirun(tmp_path, repository, "seed=5", "hydra.sweep.dir=mine")
+    assert (second.returncode, second.stderr) == (0, "")
+    assert num_runs(second.stdout) == 1
+    assert not (tmp_path / "multirun").exists()
+    refused = multirun(tmp_path, repository, "seed=5", "hydra.sweep.dir=${now:%Y}")
+    assert refused.stderr == "error: hydra.sweep.dir must be a folder's plain name, got ${now:%Y}\n"

@@ -39,7 +39,7 @@ def test_a_run_goes_on_from_its_checkpoint_with_its_history_cut_to_it(directory)
     checkpoint(directory, 2)
     directory.append(HISTORY, {"update": 3})
     (directory.path / HISTORY).open("a").write('{"upd')  # a crash in the middle of a line
-    found = directory.load_checkpoint()
+    found = directory.go_on()
     assert found["update"] == 2
     assert found["state"]["weights"].tolist() == [2.0, 2.0, 2.0]
     assert read_lines(directory.path / HISTORY) == [{"update": 1}, {"update": 2}]
@@ -47,7 +47,7 @@ def test_a_run_goes_on_from_its_checkpoint_with_its_history_cut_to_it(directory)
 
 def test_a_run_without_a_checkpoint_starts_anew_with_an_empty_history(directory):
     directory.append(HISTORY, {"update": 1})
-    assert directory.load_checkpoint() is None
+    assert directory.go_on() is None
     assert read_lines(directory.path / HISTORY) == []
 
 
@@ -68,7 +68,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_no_partial_file(directory, m
     with pytest.raises(OSError, match="No space left"):
         checkpoint(directory, 2)
     monkeypatch.undo()
-    assert directory.load_checkpoint()["update"] == 1
+    assert directory.go_on()["update"] == 1
     assert not [f for f in directory.path.iterdir() if "tmp" in f.name]
 
 
@@ -76,8 +76,8 @@ def test_a_checkpoint_of_another_configuration_is_refused(directory):
     checkpoint(directory, 1)
     other = RunDirectory(directory.path, configuration_hash="bbbbbbbbbbbb")
     with pytest.raises(ValueError, match=r"checkpoint.pt is of configuration aaaaaaaaaaaa, not bb"):
-        other.load_checkpoint()
-    assert directory.load_checkpoint()["update"] == 1
+        other.go_on()
+    assert directory.go_on()["update"] == 1
 
 
 def test_a_checkpoint_that_cannot_be_read_is_refused_and_stays(directory):
@@ -85,7 +85,7 @@ def test_a_checkpoint_that_cannot_be_read_is_refused_and_stays(directory):
     file = directory.path / CHECKPOINT
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"checkpoint.pt cannot be read .* checkpoint.previous.pt"):
-        directory.load_checkpoint()
+        directory.go_on()
     assert file.stat().st_size == 200
 
 
@@ -93,7 +93,7 @@ def test_a_checkpoint_whose_history_is_gone_is_refused(directory):
     checkpoint(directory, 1)
     (directory.path / HISTORY).unlink()
     with pytest.raises(ValueError, match=r"history.jsonl has 0 bytes"):
-        directory.load_checkpoint()
+        directory.go_on()
 
 
 def test_a_run_of_another_configuration_is_set_aside_and_not_lost(directory, tmp_path):
@@ -101,7 +101,7 @@ def test_a_run_of_another_configuration_is_set_aside_and_not_lost(directory, tmp
     new = RunDirectory(directory.path, configuration_hash="bbbbbbbbbbbb", code="c1")
     assert new.result() is None
     new.open({"configuration_hash": "bbbbbbbbbbbb"}, replaced=tmp_path / "replaced")
-    assert new.load_checkpoint() is None
+    assert new.go_on() is None
     aside = tmp_path / "replaced" / "seed-0-aaaaaaaaaaaa"
     assert torch.load(aside / CHECKPOINT, weights_only=True)["update"] == 7
     directory.open(PLAN, replaced=tmp_path / "replaced")  # and back again, twice
@@ -124,11 +124,30 @@ def test_a_run_that_ended_under_other_code_is_run_again(directory, tmp_path):
     assert (tmp_path / "replaced" / "seed-0-aaaaaaaaaaaa" / RESULT).is_file()
 
 
+def test_reading_a_checkpoint_that_is_gone_deletes_nothing(directory):
+    checkpoint(directory, 1)
+    (directory.path / CHECKPOINT).unlink()
+    assert directory.read_checkpoint() is None
+    assert read_lines(directory.path / HISTORY) == [{"update": 1}]
+
+
+def test_a_run_resumed_under_other_code_is_certified_for_none(directory, tmp_path):
+    directory.add_environment({})
+    checkpoint(directory, 4)
+    changed = RunDirectory(directory.path, configuration_hash="aaaaaaaaaaaa", code="c2")
+    changed.open(PLAN, replaced=tmp_path / "replaced")
+    changed.add_environment({})
+    changed.finish({"status": "finished", "updates": 10})
+    assert changed.result() is None
+    reader = RunDirectory(directory.path, configuration_hash="aaaaaaaaaaaa")
+    assert reader.result()["status"] == "finished"
+
+
 def test_an_interrupted_run_goes_on_under_other_code(directory, tmp_path):
     checkpoint(directory, 4)
     changed = RunDirectory(directory.path, configuration_hash="aaaaaaaaaaaa", code="c2")
     changed.open(PLAN, replaced=tmp_path / "replaced")
-    assert changed.load_checkpoint()["update"] == 4
+    assert changed.go_on()["update"] == 4
 
 
 HOLD = """
@@ -163,8 +182,8 @@ def test_a_start_adds_its_environment_and_completes_it(directory):
     directory.add_environment({"started": "b"})
     directory.end_environment(ended="c", to_update=3)
     assert directory.environment() == [
-        {"started": "a"},
-        {"started": "b", "ended": "c", "to_update": 3},
+        {"code": "c1", "started": "a"},
+        {"code": "c1", "started": "b", "ended": "c", "to_update": 3},
     ]
 
 

@@ -1,8 +1,12 @@
 """Files are written whole or not at all, and what cannot be read says where it is wrong."""
 
+import contextlib
 import errno
+import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +78,81 @@ def test_a_full_disk_under_torch_is_a_full_disk(old: Path) -> None:
     (old.parent / f".{old.name}.{os.getpid()}.tmp").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"), synced(old) as file:
         torch.save({"weights": torch.zeros(10_000)}, file)
+    assert_untouched(old)
+
+
+class FullAfter(io.FileIO):
+    """A disk that has room for one MB, and then fails once: closing the file goes well again."""
+
+    room = 10**6
+
+    def write(self, content: Any) -> int:
+        self.room -= len(content)
+        if -(10**9) < self.room < 0:
+            self.room = -(10**12)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(content)
+
+
+def fail_midway(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "open", lambda self, mode: io.BufferedWriter(FullAfter(self, mode)))
+
+
+def test_a_disk_that_is_full_midway_is_named_though_torch_hides_it_and_closing_goes_well(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    fail_midway(monkeypatch)
+    with pytest.raises(OSError, match="No space left") as full, synced(old) as file:
+        torch.save({"weights": torch.zeros(1_250_000)}, file)  # 5 MB
+    monkeypatch.undo()
+    assert (full.value.errno, full.value.filename) == (errno.ENOSPC, str(old))
+    assert_untouched(old)
+
+
+def test_a_writer_that_swallows_a_failed_write_leaves_the_old_file(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_midway(monkeypatch)
+
+    def write() -> None:
+        with synced(old) as file:
+            with contextlib.suppress(OSError):
+                file.write(bytes(5 * 10**6))
+            file.write(b"the rest")
+
+    with pytest.raises(OSError, match="No space left"):
+        write()
+    monkeypatch.undo()
+    assert_untouched(old)
+
+
+LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+import torch
+from anneal.yaml_files import synced
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6))
+try:
+    with synced(Path(sys.argv[1])) as file:
+        torch.save({"weights": torch.zeros(1_250_000)}, file)
+except OSError as error:
+    print(error.errno, error.filename)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of a file's size there")
+def test_a_real_limit_on_a_files_size_is_named_with_the_file(old: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(old)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (ended.returncode, ended.stdout) == (0, f"{errno.EFBIG} {old}\n"), ended.stderr
     assert_untouched(old)
 
 

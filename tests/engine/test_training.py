@@ -15,7 +15,7 @@ from torch import nn
 from anneal.config import DatasetConfig
 from anneal.datasets.batches import TrainingBatches, statistics_of
 from anneal.datasets.image_data import Split
-from anneal.evaluation import measure
+from anneal.evaluation import Measurement, measure
 from anneal.optimizers.caffe import CaffeSGD
 from anneal.schedules import one_cycle, one_cycle_momentum, triangular2
 from anneal.seeding import random_state, restore_random_state, seed_everything
@@ -266,15 +266,11 @@ def test_the_loss_is_read_from_the_device_only_when_it_is_logged(monkeypatch):
     reads = []
     real = torch.Tensor.item
     monkeypatch.setattr(torch.Tensor, "item", lambda self: reads.append(1) or real(self))
-    training._evaluate = lambda: replace_measure()
+    training._evaluate = lambda: Measurement(
+        accuracy_pct=50.0, top5_accuracy_pct=None, loss=1.0, num_images=2
+    )
     training.run(record=lambda _line: None)
     assert len(reads) == 5
-
-
-def replace_measure():
-    from anneal.evaluation import Measurement
-
-    return Measurement(accuracy_pct=50.0, top5_accuracy_pct=None, loss=1.0, num_images=2)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -291,6 +287,18 @@ def test_a_loss_that_is_no_number_ends_the_run_as_diverged(bad):
     outcome = training.run(record=records.append)
     assert (outcome.status, outcome.updates) == ("diverged", 21)
     assert records[-1] == {"update": 21, "lr": training.scheduled.schedule(20), "momentum": 0.9}
+    json.dumps(records, allow_nan=False)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_the_last_update_broke_make_the_run_diverged(bad):
+    training, records = make_training(), []
+    broken = Measurement(accuracy_pct=10.0, top5_accuracy_pct=None, loss=bad, num_images=2)
+    real = training._evaluate
+    training._evaluate = lambda: broken if training.update == TOTAL else real()
+    outcome = training.run(record=records.append)
+    assert (outcome.status, outcome.updates) == ("diverged", TOTAL)
+    assert "test_loss" not in records[-1]
     json.dumps(records, allow_nan=False)
 
 

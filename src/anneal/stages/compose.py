@@ -3,6 +3,7 @@
 ``python -m anneal.stages.compose``
 """
 
+import dataclasses
 from pathlib import Path
 
 from anneal.command_line import command, say
@@ -10,7 +11,7 @@ from anneal.composing import compose_experiment, load_campaign
 from anneal.config import Campaign, ExperimentConfig
 from anneal.layout import CAMPAIGN_FILE, EXPERIMENTS, GIVEN, RANGE_TESTS, SUGGESTION
 from anneal.parsing import to_plain
-from anneal.plans import check_plan
+from anneal.plans import NUM_TRAINING_IMAGES, check_plan, range_test_hash
 from anneal.yaml_files import write_json, write_yaml
 
 
@@ -21,8 +22,13 @@ def main(_arguments: list[str]) -> None:
     campaign = config.campaign
     folder = EXPERIMENTS / campaign.name
     composed = {name: compose_experiment(name, config) for name in campaign.experiments}
-    tested = {
-        name: compose_experiment(test.experiment, config)
+    tested = {  # without what changes nothing of a sweep, so that it does not start one either
+        name: dataclasses.replace(
+            compose_experiment(test.experiment, config),
+            title=name,
+            paper=None,
+            budget_fraction=1.0,
+        )
         for name, test in campaign.range_tests.items()
     }
     check_campaign(campaign, composed, tested)
@@ -69,14 +75,14 @@ def check_campaign(
                     f"{where}: campaign.range_tests must have {entry.range_test} ({key})"
                 )
             other = tested[entry.range_test]
-            for part in ("dataset", "model", "optimizer", "range_test"):
-                _agree(
-                    where,
-                    f"{key}.range_test: {part}",
-                    getattr(other, part),
-                    getattr(experiment, part),
+            if range_test_hash(other, {}) != range_test_hash(experiment, {}):
+                raise ValueError(
+                    f"{where}: {key}.range_test must be of the same dataset, model, optimizer, "
+                    f"batch size and range_test as the experiment, got {entry.range_test} of "
+                    f"{campaign.range_tests[entry.range_test].experiment}"
                 )
-        check_plan(experiment, where=f"conf/experiment/{name}.yaml")
+        if experiment.dataset.source in NUM_TRAINING_IMAGES:  # of others, train knows the lengths
+            check_plan(experiment, where=f"conf/experiment/{name}.yaml")
     for name, test in campaign.range_tests.items():
         key = f"campaign.range_tests.{name}.dataset"
         _agree(where, key, test.dataset, tested[name].dataset.name)

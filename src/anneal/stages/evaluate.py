@@ -5,9 +5,11 @@
 """
 
 from anneal.command_line import command, say
-from anneal.layout import CURVES, EVALUATIONS, GIVEN, RANGE_TESTS, RECORD, RUNS, SUGGESTION
-from anneal.loading import load_bounds, load_experiment, plan_experiment
+from anneal.layout import CURVES, EVALUATIONS, RANGE_TESTS, RECORD, RUNS, SKIPPED, SUGGESTION
+from anneal.loading import plan_experiment
 from anneal.records import curves_csv, evaluate_runs, make_record
+from anneal.resolved import NoBoundsError, load_bounds, load_experiment
+from anneal.tracking import open_tracker
 from anneal.yaml_files import write_json, write_whole
 
 
@@ -16,14 +18,26 @@ def main(arguments: list[str]) -> None:
     """Measure every ended seed of one experiment on the test images."""
     campaign, name, range_test = arguments
     loaded = load_experiment(campaign, name)
-    bounds = None
-    if range_test != GIVEN:
+    folder = EVALUATIONS / campaign / name
+    try:
         bounds = load_bounds(RANGE_TESTS / campaign / range_test / SUGGESTION)
+    except NoBoundsError as abstention:
+        write_json(folder / SKIPPED, {"reason": str(abstention)})
+        say(f"{name}: nothing to evaluate. {abstention}")
+        return
     plan, workshop = plan_experiment(loaded, bounds)
     runs = evaluate_runs(plan, workshop, RUNS / campaign / name, loaded.seeds)
-    folder = EVALUATIONS / campaign / name
     write_json(folder / RECORD, make_record(plan, campaign=campaign, runs=runs))
     write_whole(folder / CURVES, curves_csv(runs))
+    with open_tracker(
+        loaded.experiment.tracking,
+        run_dir=folder,
+        group=name,
+        job_type="evaluate",
+        name=f"{name} evaluated",
+        configuration=plan.describe(),
+    ) as tracker:
+        tracker.summary({f"seed {r.seed}/{key}": v for r in runs for key, v in r.metrics.items()})
     finals = [r.metrics.get("test_accuracy_pct@final") for r in runs]
     shown = ", ".join("diverged" if f is None else f"{f:.2f} %" for f in finals)
     say(f"{name}: {shown or 'no run here'}")

@@ -3,13 +3,12 @@
 ``python -m anneal.stages.train <campaign> <experiment> <range test or "given">``
 """
 
-from pathlib import Path
-
 from anneal.artifacts import RunDirectory
 from anneal.code import code_digest
 from anneal.command_line import command, say
-from anneal.layout import GIVEN, RANGE_TESTS, REPLACED, RUNS, SUGGESTION, seed_folder
-from anneal.loading import committed_seeds, load_bounds, load_experiment, plan_experiment
+from anneal.layout import RANGE_TESTS, REPLACED, RUNS, SUGGESTION, seed_folder
+from anneal.loading import plan_experiment
+from anneal.resolved import NoBoundsError, committed_seeds, load_bounds, load_experiment
 from anneal.runs import train_run
 
 
@@ -18,12 +17,14 @@ def main(arguments: list[str]) -> None:
     """Train every seed that is not finished; go on with what was interrupted."""
     campaign, name, range_test = arguments
     loaded = load_experiment(campaign, name)
-    bounds = None
-    if range_test != GIVEN:
-        bounds = load_bounds(RANGE_TESTS / campaign / range_test / SUGGESTION)
-    plan, workshop = plan_experiment(loaded, bounds)
     folder = RUNS / campaign / name
     folder.mkdir(parents=True, exist_ok=True)
+    try:
+        bounds = load_bounds(RANGE_TESTS / campaign / range_test / SUGGESTION)
+    except NoBoundsError as abstention:
+        say(f"{name}: not trained. {abstention}")
+        return
+    plan, workshop = plan_experiment(loaded, bounds)
     committed = committed_seeds(campaign, name, plan.configuration_hash)
     for seed in loaded.seeds:
         if seed in committed:
@@ -32,16 +33,11 @@ def main(arguments: list[str]) -> None:
         directory = RunDirectory(
             seed_folder(folder, seed),
             configuration_hash=plan.configuration_hash,
-            code=code_digest(),
+            code=f"{code_digest()} {workshop.settings.numerics}",
         )
         with directory.held():
-            train_run(
-                plan,
-                workshop,
-                seed=seed,
-                directory=directory,
-                replaced=RUNS / campaign / REPLACED / Path(name),
-            )
+            replaced = RUNS / campaign / REPLACED / name
+            train_run(plan, workshop, seed=seed, directory=directory, replaced=replaced)
 
 
 if __name__ == "__main__":
