@@ -53,6 +53,8 @@ def _keep_to_itself(monkeypatch: pytest.MonkeyPatch, _settings_folder: Path) -> 
     for name in [name for name in os.environ if name.startswith(("WANDB_", "DVC_", "ANNEAL_"))]:
         if name != "ANNEAL_ARCHIVES":
             monkeypatch.delenv(name)
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # these tests run under `make` themselves
+        monkeypatch.delenv(name, raising=False)
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
     settings = {
