@@ -5,6 +5,8 @@
 assumption.
 """
 
+import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -70,6 +72,8 @@ def decide(config: HardwareConfig, *, architecture: str) -> Settings:
     memory_format = row["memory_format"] if config.memory_format == "auto" else config.memory_format
     threads = config.threads or num_cores()
     torch.set_num_threads(threads)
+    if device == "cpu":
+        _keep_freed_memory()
     torch.backends.cudnn.deterministic = True  # the same bits after any number of stops
     return Settings(
         device=device,
@@ -128,3 +132,17 @@ def cpu_capability() -> str:
 
 def _has_compiler() -> bool:
     return any(shutil.which(name) for name in ("g++", "clang++", "c++"))
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what an update frees for the next one, instead of giving it back.
+
+    By default an activation of some megabytes is mapped, zeroed by the kernel and unmapped again in
+    each update. Another C library has no ``mallopt`` and is left alone.
+    """
+    m_trim_threshold, m_top_pad, m_mmap_threshold = -1, -2, -3  # malloc.h
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(m_mmap_threshold, 2**30)
+        mallopt(m_trim_threshold, 2**31 - 1)
+        mallopt(m_top_pad, 2**27)
