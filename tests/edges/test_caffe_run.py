@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.models.test_caffe_cifar import cifar10_full
 
 from anneal.builders import open_workshop
 from anneal.composing import compose_run
@@ -13,7 +14,6 @@ from anneal.datasets.image_data import ImageData, Split
 from anneal.hardware import Settings
 from anneal.plans import plan_run
 from anneal.torch import ScheduledLR
-from tests.models.test_caffe_cifar import cifar10_full
 
 RTOL = 1e-7  # measured: 2e-9 of the largest weight after 7 updates; logits are read in float32
 # of cifar10_full_train_test.prototxt; what is not named here is (1, 1)
