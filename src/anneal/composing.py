@@ -133,7 +133,9 @@ def compose_run(overrides: Sequence[str]) -> ExperimentConfig:
 
 
 def compose_experiment(name: str, campaign: CampaignConfig) -> ExperimentConfig:
-    """Compose one experiment as a campaign runs it.
+    """Compose one experiment as a campaign runs it, on the campaign's hardware.
+
+    Of the hardware an experiment may say its precision, which changes numbers.
 
     Raises:
         ValueError: there is no such experiment, or it is wrong; names the file.
@@ -141,12 +143,18 @@ def compose_experiment(name: str, campaign: CampaignConfig) -> ExperimentConfig:
     if name not in (known := options("experiment")):
         raise ValueError(f"{CONF}/experiment has no option '{name}'{did_you_mean(name, known)}")
     experiment, plain = compose_run([f"experiment={name}"]), compose_run([])
+    own, hardware = experiment.hardware.precision, campaign.hardware
+    if own != plain.hardware.precision:  # a row that is about the precision
+        hardware = dataclasses.replace(hardware, precision=own)
+        plain = dataclasses.replace(
+            plain, hardware=dataclasses.replace(plain.hardware, precision=own)
+        )
     for key in ("hardware", "tracking", "budget_fraction"):
         if getattr(experiment, key) != getattr(plain, key):
             raise ValueError(f"{CONF}/experiment/{name}.yaml: {key} is the campaign's to say")
     return dataclasses.replace(
         experiment,
-        hardware=campaign.hardware,
+        hardware=hardware,
         tracking=campaign.tracking,
         budget_fraction=campaign.budget_fraction,
     )

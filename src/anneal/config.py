@@ -190,6 +190,7 @@ class CampaignExperiment:
 
     dataset: str
     range_test: str  # "given", or the range test that the experiment takes its bounds from
+    num_seeds: Annotated[int | None, POSITIVE] = None  # the first so many; None: all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,3 +222,7 @@ class CampaignConfig:
     budget_fraction: Annotated[float, SHARE]
     hardware: HardwareConfig
     tracking: TrackingConfig
+
+    def seeds_of(self, experiment: str) -> tuple[int, ...]:
+        """Return the seeds that one experiment of the campaign is trained with."""
+        return self.seeds[: self.campaign.experiments[experiment].num_seeds]

@@ -93,17 +93,18 @@ def draw_accuracy(drawn: Sequence[Drawn], *, title: str) -> str:
         figure = _figure(height=max(3.4, 1.3 + 0.36 * len(drawn)), title=title)
         left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": [1.75, 1]})
         for one in drawn:
-            _draw_band(left, one)
+            draw_band(left, one)
         _frame_accuracy(left, drawn)
         left.set_xlabel("update")
         left.set_ylabel("test accuracy (%)")
         left.set_title("during training: mean, and from lowest to highest seed")
-        _updates_axis(left)
+        updates_axis(left)
         _draw_finals(right, drawn)
         return svg_text(figure)
 
 
-def _draw_band(axes: Axes, one: Drawn) -> None:
+def draw_band(axes: Axes, one: Drawn) -> None:
+    """Draw one experiment's accuracy: the mean over the seeds, and the range of them as a band."""
     finished = one.curves(finished=True)
     if finished:
         over = band(finished, "test_accuracy_pct")
@@ -219,7 +220,7 @@ def draw_rates(drawn: Sequence[Drawn], *, title: str) -> str:
             if position % columns == 0:
                 axes.set_ylabel("rate")
             axes.set_xlim(left=0)
-            _updates_axis(axes)
+            updates_axis(axes)
         return svg_text(figure)
 
 
@@ -265,7 +266,8 @@ def _figure(*, height: float, title: str) -> Figure:
     return figure
 
 
-def _updates_axis(axes: Axes) -> None:
+def updates_axis(axes: Axes) -> None:
+    """Write the updates along an axis as whole numbers."""
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 

@@ -317,6 +317,40 @@ def test_nested_mappings_of_dataclasses_name_the_whole_path() -> None:
     )
 
 
+# --- keys that may be left out --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithDefault:
+    batch_size: int
+    cycles: Annotated[int | None, POSITIVE] = None
+
+
+@pytest.mark.parametrize(
+    ("section", "cycles", "back"),
+    [
+        ({"batch_size": 1}, None, {"batch_size": 1}),
+        ({"batch_size": 1, "cycles": None}, None, {"batch_size": 1}),
+        ({"batch_size": 1, "cycles": 3}, 3, {"batch_size": 1, "cycles": 3}),
+    ],
+)
+def test_a_key_with_a_default_may_be_left_out_and_changes_no_hash_there(
+    section: dict[str, Any], cycles: int | None, back: dict[str, Any]
+) -> None:
+    parsed = parse(WithDefault, section, where=WHERE)
+    assert parsed.cycles == cycles
+    assert to_plain(parsed) == back
+
+
+def test_a_key_with_a_default_is_checked_as_any_other() -> None:
+    assert complaint({"batch_size": 1, "cycles": 0}, WithDefault) == (
+        "cycles must be positive, got 0"
+    )
+    said = complaint({"batch_size": 1, "cycle": 3}, WithDefault)
+    assert said == "unknown key 'cycle'; did you mean 'cycles'?"
+    assert complaint({"cycles": 3}, WithDefault) == "missing key batch_size"
+
+
 # --- there and back -------------------------------------------------------------------------------
 
 

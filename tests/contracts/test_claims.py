@@ -2,10 +2,13 @@ from pathlib import Path
 
 import pytest
 
+from anneal.report.paper_figures import load_paper_figures
 from anneal.report.sources import load_claims, load_deviations
+from anneal.yaml_files import read_yaml
 
 ROOT = Path(__file__).parents[2]
 CLAIMS = load_claims(ROOT / "paper" / "claims")
+FIGURES = load_paper_figures(ROOT / "paper")
 DEVIATIONS = load_deviations(ROOT / "paper" / "deviations.yaml")
 
 # CLR, Table 1 as printed in 1506.01186v6, written down apart from the claims
@@ -52,3 +55,13 @@ def test_the_papers_numbers_of_one_row_agree_between_claims():
     for claim in CLAIMS:
         if claim.kind == "order":
             assert claim.values == tuple(TABLE_1[name] for name in claim.experiments), claim.id
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.id)
+def test_every_figure_is_of_experiments_or_a_range_test_that_exist(figure):
+    for curve in figure.curves:
+        assert (ROOT / "conf" / "experiment" / f"{curve.experiment}.yaml").is_file()
+    if figure.range_test:
+        campaign = read_yaml(ROOT / "conf" / "campaign" / f"{figure.range_test.campaign}.yaml")
+        assert figure.range_test.name in campaign["campaign"]["range_tests"]
+    assert figure.id.split("/")[0] in {claim.id.split("/")[0] for claim in CLAIMS}

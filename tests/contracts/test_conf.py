@@ -165,7 +165,21 @@ def test_every_campaign_agrees_with_its_experiments(name: str) -> None:
     check_campaign(config.campaign, composed, tested)
     for experiment in [*composed.values(), *tested.values()]:
         assert experiment.budget_fraction == config.budget_fraction
-        assert (experiment.hardware, experiment.tracking) == (config.hardware, config.tracking)
+        own = plain_file(f"experiment/{experiment.name}").get("hardware", {})
+        assert set(own) <= {"precision"}
+        assert experiment.hardware == replace(config.hardware, **own)
+        assert experiment.tracking == config.tracking
+
+
+def test_the_rows_of_table_1_have_three_seeds_and_figure_3_has_five() -> None:
+    config = compose_campaign("clr_cifar10")
+    table_1 = {
+        f"clr/cifar10_{row}" for row in ("fixed", "triangular2", "decay", "exp", "exp_range")
+    }
+    assert {e for e in config.campaign.experiments if len(config.seeds_of(e)) == 3} == table_1
+    assert all(config.seeds_of(e) == (0,) for e in {*config.campaign.experiments} - table_1)
+    tested = compose_experiment("clr/cifar10_range_test", config).range_test
+    assert tested.seeds == (0, 1, 2, 3, 4)
 
 
 def wrong_campaign(**changes: Any) -> CampaignConfig:

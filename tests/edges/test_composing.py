@@ -1,6 +1,7 @@
 """Hydra's complaints in one line, with the nearest right spelling."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,10 @@ from anneal.composing import (
     options,
     write_params,
 )
+from anneal.config import CampaignConfig
+from anneal.parsing import parse
+from anneal.stages.compose import main as compose_stage
+from anneal.yaml_files import read_yaml
 
 
 @pytest.fixture(autouse=True)
@@ -124,6 +129,52 @@ def test_an_experiment_of_a_campaign_has_the_campaigns_hardware_tracking_and_bud
     assert experiment.tracking == campaign.tracking
     with pytest.raises(ValueError, match="no option 'digits/sgd'; did you mean 'digits/sgdr'"):
         compose_experiment("digits/sgd", campaign)
+
+
+def test_an_experiment_may_say_its_precision_and_nothing_else_of_the_hardware(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    shutil.copytree(repository / "conf", tmp_path / "conf")
+    monkeypatch.chdir(tmp_path)
+    campaign = compose_campaign("precision_check")
+    campaign = dataclasses.replace(
+        campaign, hardware=dataclasses.replace(campaign.hardware, threads=3)
+    )
+    for precision in ("float32", "bf16"):
+        name = f"clr/cifar10_triangular2_{precision}"
+        experiment = compose_experiment(name, campaign)
+        assert experiment.hardware == dataclasses.replace(campaign.hardware, precision=precision)
+    with Path(f"conf/experiment/{name}.yaml").open("a") as file:
+        file.write("  threads: 1\n")
+    with pytest.raises(ValueError, match=f"{name}.yaml: hardware is the campaign's to say"):
+        compose_experiment(name, campaign)
+
+
+@pytest.mark.parametrize(
+    ("num_seeds", "trained"), [(None, (4, 5, 6)), (1, (4,)), (2, (4, 5)), (9, (4, 5, 6))]
+)
+def test_an_experiment_is_trained_with_the_first_seeds_of_its_campaign(
+    num_seeds: int | None, trained: tuple[int, ...]
+) -> None:
+    plain = compose_plain("config", ["campaign=quick", "seeds=[4,5,6]"])
+    plain["campaign"]["experiments"]["digits/sgdr"]["num_seeds"] = num_seeds
+    campaign = parse(CampaignConfig, plain, where="x")
+    assert campaign.seeds_of("digits/sgdr") == trained
+    assert campaign.seeds_of("digits/exp") == (4, 5, 6)
+
+
+def test_compose_writes_the_seeds_of_each_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    (tmp_path / "conf").symlink_to(repository / "conf")
+    monkeypatch.chdir(tmp_path)
+    write_params(["campaign=clr_cifar10", "seeds=[7,8,9]"])
+    compose_stage([])
+    written = {
+        name: read_yaml(Path(f"experiments/clr_cifar10/clr/{name}.yaml"))["seeds"]
+        for name in ("cifar10_fixed", "cifar10_adam_fixed_70000")
+    }
+    assert written == {"cifar10_fixed": [7, 8, 9], "cifar10_adam_fixed_70000": [7]}
 
 
 def test_an_unknown_campaign_is_answered_with_the_near_ones() -> None:

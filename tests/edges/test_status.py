@@ -26,7 +26,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path) -
     return tmp_path
 
 
-def campaign(*, rerun_committed: bool = True) -> CampaignConfig:
+def campaign(*, rerun_committed: bool = True, seeds_of_sgdr: int | None = None) -> CampaignConfig:
     """Write params.yaml for a campaign of these rows and two seeds."""
     plain = compose_plain("config", ["campaign=quick"])
     plain["seeds"] = [0, 1]
@@ -34,6 +34,7 @@ def campaign(*, rerun_committed: bool = True) -> CampaignConfig:
     plain["campaign"]["experiments"] = {
         row: {"dataset": "digits", "range_test": "given"} for row in ROWS
     }
+    plain["campaign"]["experiments"]["digits/sgdr"]["num_seeds"] = seeds_of_sgdr
     write_yaml(PARAMS, plain)
     return load_campaign()
 
@@ -71,6 +72,11 @@ def test_where_nothing_was_run_everything_is_left(project: Path) -> None:
     assert set(states().values()) == {"left"}
     assert list(states()) == [("sgdr", 0), ("sgdr", 1), ("one_cycle", 0), ("one_cycle", 1)]
     assert {r.total_steps for r in campaign_status(campaign())} == {STEPS}
+
+
+def test_only_the_seeds_of_an_experiment_are_expected(project: Path) -> None:
+    found = states(campaign(seeds_of_sgdr=1))
+    assert list(found) == [("sgdr", 0), ("one_cycle", 0), ("one_cycle", 1)]
 
 
 def test_a_run_with_a_result_is_done_or_diverged(project: Path) -> None:

@@ -65,12 +65,43 @@ class Section:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Redrawn:
+    """One figure of a paper, drawn from our runs.
+
+    Args:
+        id: the paper first.
+        at: where it stands, paper and figure.
+        title: of the figure.
+        shows: what the paper says of it, and what is drawn otherwise.
+        note: how to read the picture.
+        missing: what has not been run at full length.
+        file: name of its picture.
+        svg: the picture; None when nothing of it has been run.
+    """
+
+    id: str
+    at: str
+    title: str
+    shows: str
+    note: str
+    missing: tuple[str, ...]
+    file: str
+    svg: str | None
+
+    @property
+    def paper(self) -> str:
+        """The paper, as the ids of its claims begin."""
+        return self.id.split("/")[0]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Content:
     """The whole report."""
 
     sections: tuple[Section, ...]
     judgements: Mapping[str, tuple[Judgement, ...]]  # by paper, the first part of a claim's id
     deviations: tuple[Deviation, ...]
+    figures: tuple[Redrawn, ...] = ()  # of the papers
 
     def all_judgements(self) -> tuple[Judgement, ...]:
         """Return the judgements of every paper, in order."""

@@ -77,7 +77,7 @@ def count_words(judgements: Sequence[Judgement]) -> str:
 
 def draw_figures(content: Content) -> dict[str, str]:
     """Return every figure of the report: file name -> SVG."""
-    figures: dict[str, str] = {}
+    figures: dict[str, str] = {one.file: one.svg for one in content.figures if one.svg}
     for section in content.sections:
         for about, rows in section.groups.items():
             drawn = [

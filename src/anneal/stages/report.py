@@ -3,12 +3,14 @@
 ``python -m anneal.stages.report``
 """
 
+import dataclasses
 from pathlib import Path
 
 from anneal.command_line import command, say
 from anneal.layout import RESULTS
 from anneal.report.content import make_content
 from anneal.report.markdown import write_report
+from anneal.report.paper_figures import load_paper_figures, redraw
 from anneal.report.sources import load_claims, load_deviations
 from anneal.results_files import load_all_results
 
@@ -26,6 +28,8 @@ def main(arguments: list[str]) -> None:
         load_claims(PAPER / "claims"),
         load_deviations(PAPER / "deviations.yaml"),
     )
+    figures = redraw(load_paper_figures(PAPER), content, paper=PAPER)
+    content = dataclasses.replace(content, figures=figures)
     changed = write_report(content, paper=PAPER, readme=README)
     say(f"{PAPER / 'report.md'}: {', '.join(changed) or 'nothing new'}")
 
