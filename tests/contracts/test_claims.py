@@ -36,7 +36,7 @@ SGDR_TABLE_1 = {  # 1608.03983v5, in the order of SGDR_ROWS
     "cifar10_wrn28_20": (4.08, 3.96, 4.01, 3.77, 3.66, 3.91, 3.74),
     "cifar100_wrn28_20": (19.53, 19.67, 19.28, 19.24, 19.69, 18.90, 18.70),
 }
-SNAPSHOT_TABLE_1 = {  # 1704.00109, snapshots from 0.2: CIFAR-10, CIFAR-100, SVHN, Tiny ImageNet
+SNAPSHOT_TABLE_1 = {  # 1704.00109v1, snapshots from 0.2: CIFAR-10, CIFAR-100, SVHN, Tiny ImageNet
     "resnet110": (5.32, 24.19, 1.66, 39.40),
     "wrn32_4": (4.73, 21.56, 1.51, 32.90),
     "densenet40": (4.84, 21.93, 1.73, 36.61),
