@@ -17,7 +17,7 @@ from typing import Literal, cast
 
 from anneal.claims import Claim, OrderClaim, SpeedClaim, ValueClaim
 from anneal.curves import updates_to_target
-from anneal.metrics import Evidence, find_metric
+from anneal.metrics import Evidence, find_metric, restate
 from anneal.statistics import (
     CONFIDENCE,
     FEWEST_RUNS,
@@ -144,7 +144,8 @@ def _judge_value(claim: ValueClaim, part: Evidence, confidence: float) -> _Findi
 
 def _judge_order(claim: OrderClaim, parts: tuple[Evidence, ...], confidence: float) -> _Finding:
     """Hold the interval of the paired differences against the margin."""
-    better, worse = (part.values(claim.metric) for part in parts)
+    of_better, of_worse = claim.metrics
+    better, worse = parts[0].values(of_better), parts[-1].values(of_worse)
     sign = 1 if find_metric(claim.metric).higher_is_better else -1
     pairs = sorted(better.keys() & worse.keys())
     differences = [sign * (better[seed] - worse[seed]) for seed in pairs]
@@ -214,14 +215,16 @@ def _judge_speed(claim: SpeedClaim, parts: tuple[Evidence, ...], confidence: flo
 
 def _updates_to_target(claim: SpeedClaim, part: Evidence) -> dict[int, int | None]:
     """Return seed -> updates to the claim's target over finished runs, None where never reached."""
-    higher_is_better = find_metric(claim.metric).higher_is_better
-    give = -claim.target_tolerance if higher_is_better else claim.target_tolerance
+    give = -claim.target_tolerance
+    if not find_metric(claim.metric).higher_is_better:
+        give = claim.target_tolerance
+    column, target = restate(claim.metric, claim.target + give)
     return {
         run.seed: updates_to_target(
             run.curve,
-            claim.metric,
-            target=claim.target + give,
-            higher_is_better=higher_is_better,
+            column,
+            target=target,
+            higher_is_better=find_metric(column).higher_is_better,
         )
         for run in part.runs
         if run.finished and run.curve

@@ -10,7 +10,7 @@
     range_tests/<name>.json     the suggestion with its curve
     metrics/<experiment>.json   means for ``dvc metrics show``, a row each
     plots/<experiment>.csv      means over seeds for ``dvc plots show``
-    verdicts.json               what the claims say of this campaign
+    verdicts.json               what the claims about its experiments say of this campaign
 """
 
 import dataclasses

@@ -182,12 +182,14 @@ def paper_words(claim: Claim) -> str:
     if isinstance(claim, ValueClaim):
         return f"{claim.value:g}{unit} ± {claim.tolerance:g}"
     if isinstance(claim, OrderClaim):
-        first, second = claim.values
         bound = (
             f"better by more than {claim.margin:g}"
             if claim.margin >= 0
             else f"not worse by more than {-claim.margin:g}"
         )
+        if claim.values is None:
+            return f"{bound}{unit} (no number printed)"
+        first, second = claim.values
         return f"{first:g} against {second:g}{unit}, {bound}"
     return f"{claim.ratio:.2g} of the updates to {claim.target:g}{unit} ± {claim.tolerance:g}"
 

@@ -1,66 +1,268 @@
+"""The registry of claims: complete, consistent with itself, with conf/ and with what is planned."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
 
-from anneal.report.paper_figures import load_paper_figures
-from anneal.report.sources import load_claims, load_deviations
+from anneal.claims import Claim, parse_claims
+from anneal.report.paper_figures import PaperFigure, load_paper_figures
+from anneal.report.sources import Planned, load_claims, load_deviations, load_planned
 from anneal.yaml_files import read_yaml
 
 ROOT = Path(__file__).parents[2]
 CLAIMS = load_claims(ROOT / "paper" / "claims")
 FIGURES = load_paper_figures(ROOT / "paper")
 DEVIATIONS = load_deviations(ROOT / "paper" / "deviations.yaml")
+PLANNED = load_planned(ROOT / "paper" / "planned.yaml")
+EXPERIMENT = ROOT / "conf" / "experiment"
 
-# CLR, Table 1 as printed in 1506.01186v6, written down apart from the claims
-TABLE_1 = {
-    "clr/cifar10_fixed": 81.4,
-    "clr/cifar10_triangular2": 81.4,
-    "clr/cifar10_decay": 78.5,
-    "clr/cifar10_exp": 79.1,
-    "clr/cifar10_exp_range": 82.2,
+# Tables as printed, written down apart from the claims.
+CLR_TABLE_1 = {  # 1506.01186v6, CIFAR-10
+    "fixed": 81.4,
+    "triangular2": 81.4,
+    "decay": 78.5,
+    "exp": 79.1,
+    "exp_range": 82.2,
+}
+CLR_TABLE_4 = {  # 1506.01186v6: rates of 0.1, 0.2, 0.3 and cycled; CIFAR-10, CIFAR-100
+    "resnet110": ((92.8, 93.3, 91.8, 93.6), (71.2, 71.6, 71.9, 72.5)),
+    "sd110": ((94.6, 94.5, 94.2, 94.5), (75.2, 75.2, 74.6, 75.4)),
+    "densenet40": ((94.5, 94.5, 94.2, 94.9), (75.2, 75.3, 74.5, 75.9)),
+}
+SGDR_ROWS = ("default_0.1", "default_0.05", "t0_50", "t0_100", "t0_200", "t0_1_x2", "t0_10_x2")
+SGDR_TABLE_1 = {  # 1608.03983v5, in the order of SGDR_ROWS
+    "cifar10_wrn28_10": (4.24, 4.13, 4.17, 4.07, 3.86, 4.09, 4.03),
+    "cifar100_wrn28_10": (20.33, 20.21, 19.99, 19.87, 19.98, 19.74, 19.58),
+    "cifar10_wrn28_20": (4.08, 3.96, 4.01, 3.77, 3.66, 3.91, 3.74),
+    "cifar100_wrn28_20": (19.53, 19.67, 19.28, 19.24, 19.69, 18.90, 18.70),
+}
+SNAPSHOT_TABLE_1 = {  # 1704.00109v1, snapshots from 0.2: CIFAR-10, CIFAR-100, SVHN, Tiny ImageNet
+    "resnet110": (5.32, 24.19, 1.66, 39.40),
+    "wrn32_4": (4.73, 21.56, 1.51, 32.90),
+    "densenet40": (4.84, 21.93, 1.73, 36.61),
+    "densenet100_24": (3.44, 17.41),
+}
+ONE_CYCLE = {  # 1708.07120v3, Table 1: 1cycle after so many epochs
+    "cifar10_wrn32": {25: 87.3, 50: 91.3, 100: 91.9},
+    "cifar10_densenet40": {50: 91.7, 75: 92.1, 100: 92.2, 150: 92.8},
+    "mnist_lenet": {12: 99.25, 25: 99.28, 50: 99.27, 85: 99.35},
+    "cifar100_resnet56": {25: 65.4, 50: 66.4, 100: 69.0},
 }
 
 
-def experiments_of(entries):
+def experiments_of(entries: Iterable[Claim] | Iterable[Planned]) -> list[str]:
     return sorted({name for entry in entries for name in entry.experiments})
 
 
-@pytest.mark.parametrize("name", experiments_of(CLAIMS))
-def test_every_claim_is_about_an_experiment_that_exists(name):
-    assert (ROOT / "conf" / "experiment" / f"{name}.yaml").is_file()
+def exists(name: str) -> bool:
+    return (EXPERIMENT / f"{name}.yaml").is_file()
+
+
+def printed(prefix: str) -> dict[str, float]:
+    """Return experiment -> value over the value claims whose ids begin so."""
+    return {c.experiments[0]: c.value for c in CLAIMS
+            if c.kind == "value" and c.id.startswith(prefix)}  # fmt: skip
+
+
+# --- experiments ----------------------------------------------------------------------------------
+
+
+def what_to_edit(
+    claims: Sequence[Claim], planned: Sequence[Planned], existing: Iterable[str]
+) -> list[str]:
+    """Return what paper/planned.yaml has to gain and to lose, a line for each experiment."""
+    claimed, waiting, here = experiments_of(claims), experiments_of(planned), set(existing)
+    lines = [
+        f"remove `{name}` from paper/planned.yaml: conf/experiment/{name}.yaml is there"
+        for name in waiting
+        if name in here
+    ]
+    lines += [
+        f"remove `{name}` from paper/planned.yaml: no claim names it"
+        for name in waiting
+        if name not in claimed
+    ]
+    return lines + [
+        f"write conf/experiment/{name}.yaml or add `{name}` to paper/planned.yaml: a claim names it"
+        for name in claimed
+        if name not in here and name not in waiting
+    ]
+
+
+def test_every_claim_is_about_an_experiment_that_exists_or_is_planned_and_never_both() -> None:
+    names = experiments_of(CLAIMS) + experiments_of(PLANNED)
+    lines = what_to_edit(CLAIMS, PLANNED, [name for name in names if exists(name)])
+    assert not lines, "\n" + "\n".join(lines)
+
+
+def test_it_is_said_exactly_what_to_remove_and_what_to_add() -> None:
+    claims = [claim for claim in CLAIMS if claim.id == "clr/table1/cifar10/fixed"]
+    (name,) = claims[0].experiments
+    plan = Planned(what="x", needs="y", experiments=(name, "clr/other"))
+    assert what_to_edit(claims, [plan], [name]) == [
+        f"remove `{name}` from paper/planned.yaml: conf/experiment/{name}.yaml is there",
+        "remove `clr/other` from paper/planned.yaml: no claim names it",
+    ]
+    assert what_to_edit(claims, [], []) == [
+        f"write conf/experiment/{name}.yaml or add `{name}` to paper/planned.yaml: a claim names it"
+    ]
+    assert what_to_edit(claims, [], [name]) == []
 
 
 @pytest.mark.parametrize("name", experiments_of(DEVIATIONS))
-def test_every_deviation_touches_an_experiment_that_exists(name):
-    assert (ROOT / "conf" / "experiment" / f"{name}.yaml").is_file()
+def test_every_deviation_touches_an_experiment_that_exists(name: str) -> None:
+    assert exists(name)
 
 
-def test_the_cifar10_rows_of_table_1_are_all_claimed():
-    values = {c.experiments[0]: c.value for c in CLAIMS if c.kind == "value"}
-    assert values == TABLE_1
+WRONG_PLANS = [
+    ("- {what: a, needs: b, experiment: [c]}",
+     "{path}: entry number 1: unknown key 'experiment'; did you mean 'experiments'?"),
+    ("- {what: a, experiments: [c]}", "{path}: entry number 1: missing key needs"),
+    ("- {what: a, needs: '', experiments: [c]}",
+     "{path}: entry number 1: needs must be some text, got ''"),
+    ("- {what: a, needs: b, experiments: []}",
+     "{path}: entry number 1: experiments must name an experiment, got []"),
+    ("- {what: a, needs: b, experiments: [c]}\n- {what: a, needs: b, experiments: [d, c]}",
+     "{path}: c must stand here once, it is here 2 times"),
+    ("what: a", "{path}: must be a list of planned experiments"),
+]  # fmt: skip
 
 
-def test_every_claim_says_why_its_tolerance_is_what_it_is():
+@pytest.mark.parametrize(("text", "said"), WRONG_PLANS)
+def test_a_plan_that_breaks_the_schema_is_one_clear_error(
+    text: str, said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "planned.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r".") as error:
+        load_planned(path)
+    assert str(error.value) == said.format(path=path)
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+
+def test_all_five_papers_and_their_baselines_are_claimed() -> None:
+    by_paper = Counter(claim.id.split("/")[0] for claim in CLAIMS)
+    papers = {"clr", "sgdr", "snapshot", "super_convergence", "one_cycle", "baselines"}
+    assert set(by_paper) == papers
+    assert min(by_paper.values()) >= 30
+    assert len(CLAIMS) >= 150
+    for paper in papers:
+        kinds = {claim.kind for claim in CLAIMS if claim.id.startswith(f"{paper}/")}
+        assert kinds >= {"value", "order"}, paper
+        assert "speed" in kinds or paper in ("snapshot", "baselines"), paper
+
+
+def test_the_tables_are_claimed_as_printed() -> None:
+    assert printed("clr/table1/cifar10/") == {
+        f"clr/cifar10_{row}": value for row, value in CLR_TABLE_1.items()
+    }
+    rates = ("lr_0.1", "lr_0.2", "lr_0.3", "clr")
+    for network, both in CLR_TABLE_4.items():
+        for dataset, values in zip(("cifar10", "cifar100"), both, strict=True):
+            assert printed(f"clr/table4/{dataset}/{network}/") == {
+                f"clr/{dataset}_{network}_{rate}": value
+                for rate, value in zip(rates, values, strict=True)
+            }
+    assert printed("sgdr/table1/") == {
+        f"sgdr/{what}_{row}": value
+        for what, values in SGDR_TABLE_1.items()
+        for row, value in zip(SGDR_ROWS, values, strict=True)
+    }
+    datasets = ("cifar10", "cifar100", "svhn", "tiny_imagenet")
+    from_02 = {name: value for name, value in printed("snapshot/table1/").items()
+               if name.endswith("_snapshot_0.2")}  # fmt: skip
+    assert from_02 == {
+        f"snapshot/{dataset}_{network}_snapshot_0.2": value
+        for network, values in SNAPSHOT_TABLE_1.items()
+        for dataset, value in zip(datasets, values, strict=False)
+    }
+    cycles = {name: value for name, value in printed("one_cycle/").items()
+              if "_1cycle_" in name and "imagenet" not in name}  # fmt: skip
+    assert cycles == {
+        f"one_cycle/{what}_1cycle_{epochs}_epochs": value
+        for what, by_epochs in ONE_CYCLE.items()
+        for epochs, value in by_epochs.items()
+    }
+
+
+def test_ids_are_unique_over_all_files() -> None:
+    counts = Counter(claim.id for claim in CLAIMS)
+    assert [claim for claim, times in counts.items() if times > 1] == []
+
+
+def test_no_two_claims_say_the_same_thing() -> None:
+    """One number of one source stands in one claim."""
+    said = Counter(
+        (c.kind, c.source.paper, c.metric, getattr(c, "worse_metric", None), c.experiments)
+        for c in CLAIMS
+    )
+    assert [what for what, times in said.items() if times > 1] == []
+
+
+def test_numbers_of_one_cell_agree_between_claims_of_one_source() -> None:
+    """An order claim repeats the numbers of two value claims: they must be the same numbers."""
+    values = {
+        (c.source.paper, c.experiments[0], c.metric): c.value for c in CLAIMS if c.kind == "value"
+    }
+    del values["1608.03983v5", "sgdr/eeg_reference", "test_error_pct@final"]  # Fig. 4 is relative
+    compared = 0
+    for claim in CLAIMS:
+        if claim.kind == "order" and claim.values:
+            ends = (claim.experiments[0], claim.experiments[-1])
+            for name, metric, value in zip(ends, claim.metrics, claim.values, strict=True):
+                known = values.get((claim.source.paper, name, metric))
+                if known is not None:
+                    assert value == known, claim.id
+                    compared += 1
+    assert compared > 200
+
+
+def test_every_claim_says_why_its_tolerance_is_what_it_is() -> None:
     for claim in CLAIMS:
         reason = claim.margin_reason if claim.kind == "order" else claim.tolerance_reason
         assert len(reason.split()) >= 5, claim.id
 
 
-def test_ids_are_unique_over_all_files():
-    ids = [claim.id for claim in CLAIMS]
-    assert len(ids) == len(set(ids))
-
-
-def test_the_papers_numbers_of_one_row_agree_between_claims():
+def test_every_text_fits_a_table_and_ends_without_a_full_stop() -> None:
     for claim in CLAIMS:
-        if claim.kind == "order":
-            assert claim.values == tuple(TABLE_1[name] for name in claim.experiments), claim.id
+        assert len(claim.text) <= 170, claim.id
+        assert not claim.text.endswith("."), claim.id
+
+
+def test_where_paper_and_log_differ_both_are_claimed_and_each_says_which_it_is() -> None:
+    pairs = [claim for claim in CLAIMS if claim.id.endswith("/log")]
+    assert len(pairs) > 20
+    for claim in pairs:
+        assert "@" in claim.source.paper, claim.id
+        assert "author's" in claim.text, claim.id
+    both = {claim.id for claim in CLAIMS}
+    twice = [claim for claim in pairs if f"{claim.id.removesuffix('/log')}/paper" in both]
+    assert len(twice) > 15
+
+
+def test_a_quotation_that_differs_from_its_original_is_no_silent_copy() -> None:
+    """SGDR calls He's best of five, 6.43, a mean: the claim is the mean, and says both."""
+    (he,) = [c for c in CLAIMS if c.id == "baselines/resnet/cifar10/resnet110"]
+    assert (he.value, he.statistic) == (6.61, "mean of 5")
+    assert "6.43" in he.text
+    assert "SGDR" in he.tolerance_reason
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "paper" / "claims").glob("*.yaml")), ids=str)
+def test_each_file_parses_by_itself(path: Path) -> None:
+    claims = parse_claims(read_yaml(path), where=str(path))
+    assert {claim.id.split("/")[0] for claim in claims} == {path.stem}
+    assert path.read_text().startswith("# "), "a file of claims begins with its paper"
 
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.id)
-def test_every_figure_is_of_experiments_or_a_range_test_that_exist(figure):
+def test_every_figure_is_of_experiments_or_a_range_test_that_exist(figure: PaperFigure) -> None:
     for curve in figure.curves:
-        assert (ROOT / "conf" / "experiment" / f"{curve.experiment}.yaml").is_file()
+        assert exists(curve.experiment)
     if figure.range_test:
         campaign = read_yaml(ROOT / "conf" / "campaign" / f"{figure.range_test.campaign}.yaml")
         assert figure.range_test.name in campaign["campaign"]["range_tests"]

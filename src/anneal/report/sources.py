@@ -1,10 +1,12 @@
-"""Reading what people wrote for the report: claims and deviations (edge)."""
+"""Reading what people wrote for the report: claims, deviations, plans (edge)."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from anneal.claims import Claim, parse_claims
-from anneal.parsing import parse
+from anneal.parsing import Rule, parse
 from anneal.yaml_files import read_yaml
 
 
@@ -18,6 +20,15 @@ class Deviation:
     paper: str  # what the paper says or leaves open, with the place
     ours: str
     expected_effect: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """Experiments that claims name and ``conf/experiment`` lacks (``paper/planned.yaml``)."""
+
+    what: str  # table or figure of which paper
+    needs: str  # before they can be written or run
+    experiments: Annotated[tuple[str, ...], Rule("must name an experiment", lambda v: len(v) > 0)]
 
 
 def load_claims(folder: Path) -> tuple[Claim, ...]:
@@ -52,3 +63,23 @@ def load_deviations(path: Path) -> tuple[Deviation, ...]:
         if ids.count(name) > 1:
             raise ValueError(f"{path}: deviation {name!r}: id must be unique, it is here twice")
     return tuple(found)
+
+
+def load_planned(path: Path) -> tuple[Planned, ...]:
+    """Read the planned experiments, in the order of their file.
+
+    Raises:
+        ValueError: names the file, the entry, the key and the rule.
+    """
+    entries = read_yaml(path)
+    if not isinstance(entries, list):
+        raise ValueError(f"{path}: must be a list of planned experiments")
+    found = tuple(
+        parse(Planned, entry, where=f"{path}: entry number {position}")
+        for position, entry in enumerate(entries, start=1)
+    )
+    names = Counter(name for planned in found for name in planned.experiments)
+    for name, times in names.items():
+        if times > 1:
+            raise ValueError(f"{path}: {name} must stand here once, it is here {times} times")
+    return found

@@ -25,7 +25,8 @@ def main(arguments: list[str]) -> None:
     measured = read_measured(Path(), campaign)
     results = merge(load_results(folder), measured)
     evidence = results.evidence()
-    save_results(folder, results, [judge(claim, evidence) for claim in claims])
+    touched = [claim for claim in claims if not evidence.keys().isdisjoint(claim.experiments)]
+    save_results(folder, results, [judge(claim, evidence) for claim in touched])
     say(f"{folder}: {len(measured.runs)} runs collected, {len(results.runs)} in all")
 
 
