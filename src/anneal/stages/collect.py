@@ -6,7 +6,7 @@
 from pathlib import Path
 
 from anneal.command_line import command, say
-from anneal.judging import judge
+from anneal.judging import judge_all
 from anneal.layout import RESULTS
 from anneal.measured import read_measured
 from anneal.report.sources import load_claims
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> None:
     measured = read_measured(Path(), campaign)
     results = merge(load_results(folder), measured)
     evidence = results.evidence()
-    save_results(folder, results, [judge(claim, evidence) for claim in claims])
+    save_results(folder, results, judge_all(claims, evidence))
     say(f"{folder}: {len(measured.runs)} runs collected, {len(results.runs)} in all")
 
 
