@@ -28,7 +28,7 @@ from anneal.judging import Judgement
 from anneal.layout import CAMPAIGN_FILE
 from anneal.metrics import METRICS, Evidence, Run, Status
 from anneal.results import CampaignResults, MeasuredExperiment, RunKey
-from anneal.statistics import mean_interval
+from anneal.statistics import Interval, mean_interval
 from anneal.tables import ours_words, paper_words
 from anneal.yaml_files import read_json, read_yaml, write_whole
 
@@ -191,25 +191,38 @@ def _plot_csv(part: Evidence) -> str:
 
 
 def _verdict(found: Judgement) -> dict[str, Any]:
-    ours = found.ours
-    numbers = None
-    if ours is not None:
-        numbers = {
-            key: None if value is None else round(value, 6)
-            for key, value in (("mean", ours.mean), ("low", ours.low), ("high", ours.high))
-        } | {"method": ours.method}
+    like = found.like_paper
     return {
         "claim": found.claim.id,
         "paper": paper_words(found.claim),
         "ours": ours_words(found),
-        "numbers": numbers,
+        "numbers": _interval(found.ours),
+        "judged_by": _interval(found.joint),
+        "num_together": found.num_together,
+        "like_paper": None
+        if like is None
+        else {"statistic": like.statistic, "value": _rounded(like.value), "words": like.words}
+        | {"low": _rounded(like.low), "high": _rounded(like.high)},
         "n": found.n,
         "diverged": found.num_diverged,
         "budget_fraction": found.budget_fraction,
         "verdict": found.verdict,
         "label": found.label,
+        "num_more": found.num_more,
         "reason": found.reason,
     }
+
+
+def _interval(found: Interval | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    ends = {"low": _rounded(found.low), "high": _rounded(found.high)}
+    about = {"method": found.method, "confidence": _rounded(found.confidence)}
+    return {"mean": _rounded(found.mean)} | ends | about
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
 
 
 def _yaml(content: Any) -> str:

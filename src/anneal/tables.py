@@ -221,11 +221,13 @@ def verdicts_table(judgements: Sequence[Judgement]) -> str:
         where = f"{source.paper}, {source.at} ({source.confidence})"
         budget = found.budget_fraction if found.label else None
         to_budget = "" if budget is None else f" to {fraction_words(budget)}"
+        beside = found.like_paper.words if found.like_paper else ""
         rows.append(
             [
                 f"{escape_markdown(found.claim.text)}<br>{escape_markdown(where)}",
                 escape_markdown(f"{paper_words(found.claim)} ({found.claim.statistic})"),
-                escape_markdown(ours_words(found)),
+                escape_markdown(ours_words(found))
+                + f"<br>{escape_markdown(beside)}" * bool(beside),
                 _count_words(found.n, found.num_diverged),
                 f"**{verdict_words(found)}**{to_budget}: {escape_markdown(found.reason)}",
             ]

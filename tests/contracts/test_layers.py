@@ -14,8 +14,9 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 # The modules of `datasets` that are no edges know neither a configuration nor a file.
 RINGS = {
     "pure": """
-        claims config curves durations judging metrics optimizer_arguments parsing plans
-        range_test_record results schedule_building statistics tables
+        claims compared config curves durations families judging like_paper metrics
+        optimizer_arguments parsing plans power range_test_record results schedule_building
+        statistics tables
         bounds.* schedules.*
         datasets.identity datasets.sources datasets.splitting
     """,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from anneal.claims import Claim
-from anneal.judging import Judgement, judge
+from anneal.judging import Judgement, judge_all
 from anneal.metrics import Evidence
 from anneal.range_test_record import RangeTestRecord, read_range_test
 from anneal.report.sources import Deviation
@@ -122,8 +122,8 @@ def make_content(
     sections.sort(key=lambda s: (not s.is_reproduction, -s.budget_fraction, s.name))
     evidence = gather_evidence(campaigns)
     judgements: dict[str, list[Judgement]] = {}
-    for claim in claims:
-        judgements.setdefault(claim.id.split("/")[0], []).append(judge(claim, evidence))
+    for found in judge_all(claims, evidence):
+        judgements.setdefault(found.claim.id.split("/")[0], []).append(found)
     return Content(
         sections=tuple(sections),
         judgements={paper: tuple(found) for paper, found in judgements.items()},

@@ -6,7 +6,7 @@
 from pathlib import Path
 
 from anneal.command_line import command, say
-from anneal.judging import judge
+from anneal.judging import judge_all
 from anneal.layout import RESULTS
 from anneal.measured import read_measured
 from anneal.report.sources import load_claims
@@ -25,8 +25,9 @@ def main(arguments: list[str]) -> None:
     measured = read_measured(Path(), campaign)
     results = merge(load_results(folder), measured)
     evidence = results.evidence()
-    touched = [claim for claim in claims if not evidence.keys().isdisjoint(claim.experiments)]
-    save_results(folder, results, [judge(claim, evidence) for claim in touched])
+    judged = judge_all(claims, evidence)
+    own = [found for found in judged if not evidence.keys().isdisjoint(found.claim.experiments)]
+    save_results(folder, results, own)
     say(f"{folder}: {len(measured.runs)} runs collected, {len(results.runs)} in all")
 
 
