@@ -177,16 +177,15 @@ class Evidence:
         budget_fraction: of the updates at full budget, in (0, 1].
         runs: one for each seed, finished or diverged, ordered by seed.
         campaigns: where the runs come from.
-        ensembles: what several runs measured together: ``test_accuracy_pct@ensemble_<N>x<M>`` with
-            N > 1 -> the first seed of each group of N -> its value. A group with a run that
-            diverged, and a rest of fewer than N seeds, have none.
+        ensembles: what several runs gave together, ``test_accuracy_pct@ensemble_<N>x<M>`` with
+            N > 1, by the seeds of these runs.
     """
 
     experiment: str
     budget_fraction: float
     runs: tuple[Run, ...]
     campaigns: tuple[str, ...] = ()
-    ensembles: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    ensembles: Mapping[tuple[int, ...], Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def num_diverged(self) -> int:
@@ -196,10 +195,15 @@ class Evidence:
     def values(self, metric: str) -> dict[int, float]:
         """Return seed -> value over the finished runs that measured ``metric``.
 
-        An ensemble of several runs stands under the first seed of its group.
+        What several runs gave together counts once a group, under its first seed, and a run counts
+        in one group alone: otherwise values would not be independent.
         """
         measured = {run.seed: run.value(metric) for run in self.runs if run.finished}
-        groups = self.ensembles.get(restate(metric, 0)[0], {})
-        return {seed: value for seed, value in measured.items() if value is not None} | {
-            seed: restate(metric, value)[1] for seed, value in groups.items()
-        }
+        found = {seed: value for seed, value in measured.items() if value is not None}
+        recorded, _ = restate(metric, 0)
+        taken: set[int] = set()
+        for seeds, metrics in sorted(self.ensembles.items()):
+            if recorded in metrics and taken.isdisjoint(seeds):
+                found[seeds[0]] = restate(metric, metrics[recorded])[1]
+                taken.update(seeds)
+        return found

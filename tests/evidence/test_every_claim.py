@@ -37,7 +37,8 @@ def measured(experiment, cells, *, budget_fraction=1.0, size=3):
                 point = Point(update=int(update[1]), test_accuracy_pct=accuracy)
                 curves[seed].append(point)
         elif re.search(r"@ensemble_(?!1x)", recorded):
-            ensembles[recorded] = dict(enumerate(accuracies))
+            for seed, accuracy in enumerate(accuracies):
+                ensembles.setdefault((seed, 100 + seed), {})[recorded] = accuracy
         else:
             for seed, accuracy in enumerate(accuracies):
                 records[seed][recorded] = accuracy

@@ -21,7 +21,11 @@ def run(seed, *, status="finished", curve=None, **metrics):
 
 
 def evidence(*runs, name="a", **ensembles):
-    groups = {f"test_accuracy_pct@{moment}": values for moment, values in ensembles.items()}
+    """Evidence with these runs; an ensemble is named by its moment, its values by their seeds."""
+    groups = {}
+    for moment, values in ensembles.items():
+        for seeds, value in values.items():
+            groups.setdefault(seeds, {})[f"test_accuracy_pct@{moment}"] = value
     return Evidence(experiment=name, budget_fraction=1.0, runs=runs, ensembles=groups)
 
 
@@ -49,10 +53,17 @@ def test_an_error_and_its_accuracy_point_opposite_ways(name):
 
 def test_an_ensemble_of_several_runs_stands_under_the_first_seed_of_its_group():
     runs = [run(seed, final=90.0) for seed in range(7)]
-    found = evidence(*runs, ensemble_3x2={0: 96.0, 3: 96.5})
+    found = evidence(
+        *runs, ensemble_3x2={(0, 1, 2): 96.0, (3, 4, 5): 96.5}, ensemble_2x2={(0, 1): 95}
+    )
     assert found.values("test_accuracy_pct@ensemble_3x2") == {0: 96.0, 3: 96.5}
     assert found.values("test_error_pct@ensemble_3x2") == {0: 4.0, 3: 3.5}
     assert found.values("test_error_pct@ensemble_3x1") == {}
+
+
+def test_a_run_counts_in_one_group_alone():
+    found = evidence(ensemble_2x1={(0, 1): 95.0, (1, 2): 96.0, (2, 3): 97.0})
+    assert found.values("test_error_pct@ensemble_2x1") == {0: 5.0, 2: 3.0}
 
 
 def test_the_value_after_so_many_updates_is_an_evaluation_of_exactly_then():
@@ -164,7 +175,8 @@ def test_an_ensemble_of_one_row_is_set_against_the_last_iterate_of_another():
 def test_groups_are_paired_with_the_run_of_their_first_seed():
     runs = [run(seed, ensemble_1x1=90.0 + seed) for seed in range(9)]
     cells = order(metric="test_error_pct@ensemble_3x1")
-    found = judge(cells, {"a": evidence(*runs, ensemble_3x1={0: 91.0, 3: 94.0, 6: 97.0})})
+    groups = {(0, 1, 2): 91.0, (3, 4, 5): 94.0, (6, 7, 8): 97.0}
+    found = judge(cells, {"a": evidence(*runs, ensemble_3x1=groups)})
     assert (found.n, found.ours.mean) == (3, pytest.approx(1.0, rel=1e-9))
 
 
