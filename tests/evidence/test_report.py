@@ -111,6 +111,16 @@ def test_verdicts_are_in_the_report_and_in_the_readme(reported):
     assert "no run yet of clr/cifar10\\_fixed" in page(reported)
 
 
+def test_the_report_judges_the_claims_of_a_table_together(reported):
+    assert "judged together the interval is" not in page(reported)  # one claim alone has three runs
+    reported.evaluate("clr/cifar10_fixed", {0: 81.3, 1: 81.4, 2: 81.5})
+    collect.main(["clr_cifar10"])
+    report.main([])
+    row = next(line for line in page(reported).splitlines() if "triangular2 reaches 81.4" in line)
+    assert r"with 2 claims of Table 1 judged together the interval is \[81.04, 81.76\]" in row
+    assert r"81.40 ± 0.25 \[81.15, 81.65\] %<br>one more run would fall in \[80.90," in row
+
+
 def test_every_link_leads_somewhere(reported):
     text = page(reported)
     targets = re.findall(r"\]\(([^)#]+)\)", text)

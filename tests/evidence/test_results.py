@@ -241,3 +241,23 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_partial_one(collected, mo
         collect.main(["quick"])
     assert "No space left" in capsys.readouterr().err
     assert collected.files("results") == before
+
+
+def test_claims_of_a_table_are_judged_together_and_both_intervals_are_kept(world):
+    world.campaign = "clr_cifar10"
+    rows = ["clr/cifar10_fixed", "clr/cifar10_exp"]
+    world.describe_campaign(rows, [0, 1, 2])
+    world.evaluate(rows[0], {0: 81.3, 1: 81.4, 2: 81.5})
+    world.evaluate(rows[1], {0: 79.0, 1: 79.1, 2: 79.2}, configuration_hash="ee" * 6)
+    collect.main([world.campaign])
+    verdicts = json.loads((world.root / "results/clr_cifar10/verdicts.json").read_text())
+    fixed = next(v for v in verdicts if v["claim"] == "clr/table1/cifar10/fixed")
+    assert (fixed["verdict"], fixed["num_together"], fixed["num_more"]) == ("reproduced", 2, None)
+    # by hand: sd 0.1; Student's t at 97.5 and at 98.75 %, two degrees: 4.303 and 6.205
+    ends = [[fixed[key][end] for end in ("low", "high")] for key in ("numbers", "judged_by")]
+    assert ends[0] == pytest.approx([81.1516, 81.6484], abs=1e-4)
+    assert ends[1] == pytest.approx([81.0417, 81.7583], abs=1e-4)
+    assert (fixed["numbers"]["confidence"], fixed["judged_by"]["confidence"]) == (0.95, 0.975)
+    assert "with 2 claims of Table 1 judged together" in fixed["reason"]
+    assert fixed["like_paper"]["low"] == pytest.approx(80.9032, abs=1e-4)
+    assert fixed["like_paper"]["words"].endswith("the paper's 81.4 does")

@@ -153,10 +153,10 @@ def test_a_straddling_interval_says_how_many_more_would_settle_it():
 
 
 def test_orders_and_ratios_say_how_many_more_would_settle_them():
-    better, worse = runs([80.4, 80.1, 80.7]), runs([80.0] * 3, name="b")
+    better, worse = runs([80.45, 80.15, 80.75]), runs([80.0] * 3, name="b")
     order = judge(order_claim(), {"a": better, "b": worse})
     assert order.verdict == "inconclusive"
-    # 4/3 sd away: five pairs have a chance of 0.61, six (judged by sign flips) 0.55, seven 0.81
+    # 1.5 sd away: six pairs have a chance of 0.65 by sign flips (0.83 by Student's t), seven 0.88
     assert order.num_more == 4
     a = runs([81.0] * 3, reached=[300, 500, 400])
     b = runs([81.0] * 3, name="b", reached=[1000] * 3)
@@ -181,6 +181,13 @@ def test_order_is_paired_by_seed():
 def test_only_seeds_that_both_rows_have_make_pairs():
     found = judge(order_claim(), {"a": runs([81.0, 81.1, 81.2, 99.0]), "b": runs([80.0] * 2)})
     assert (found.n, found.verdict) == (2, "inconclusive")
+
+
+def test_only_seeds_that_both_rows_have_make_ratios():
+    a = runs([81.0] * 4, reached=[400, 400, 400, 900])
+    found = judge(speed_claim(), {"a": a, "b": runs([81.0] * 3, name="b", reached=[1000] * 3)})
+    assert (found.n, found.verdict) == (3, "reproduced")
+    assert found.ours.mean == pytest.approx(0.4, rel=1e-12)
 
 
 def test_no_worse_than_a_margin_needs_no_difference():
