@@ -15,12 +15,12 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 RINGS = {
     "pure": """
         claims config curves durations judging metrics optimizer_arguments parsing plans
-        range_test_record results schedule_building statistics tables
+        range_test_record results schedule_building snapshots statistics tables
         bounds.* schedules.*
         datasets.identity datasets.sources datasets.splitting
     """,
     "engine": """
-        distributed evaluation range_test seeding snapshots torch training
+        distributed evaluation range_test seeding torch training
         datasets.augment
         models.* optimizers.*
     """,
