@@ -142,13 +142,10 @@ class RunDirectory:
         """Return the weights after ``update`` updates.
 
         Raises:
-            ValueError: there are none, they are unreadable or of another configuration; names the
-                file.
+            ValueError: they are unreadable or of another configuration; names the file.
         """
         file = self.path / SNAPSHOTS / f"{update}.pt"
-        if not file.is_file():
-            raise ValueError(f"{file} is missing")
-        return dict(self._load(file, "train the run again")["model"])
+        return dict(self._load(file, "move the run away to train it again")["model"])
 
     def go_on(self) -> dict[str, Any] | None:
         """Return the checkpoint to go on from, history and snapshots cut to it; None: start anew.

@@ -5,8 +5,10 @@ each averages the last M snapshots of every run with equal weights (SGDR, arXiv 
 section 4.3; Snapshot Ensembles, arXiv 1704.00109, section 3).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +16,7 @@ import numpy.typing as npt
 Output = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.integer]
 Group = tuple[int, ...]  # seeds, ascending
-Matrix = tuple[tuple[float | None, ...], ...]
+Triangle = tuple[tuple[float | None, ...], ...]  # row i: against each of the i before
 
 OF_AN_ENSEMBLE = "test_accuracy_pct@ensemble_"
 
@@ -26,6 +28,16 @@ def ensemble_metric(num_runs: int, num_snapshots: int) -> str:
     'test_accuracy_pct@ensemble_3x2'
     """
     return f"{OF_AN_ENSEMBLE}{num_runs}x{num_snapshots}"
+
+
+def ensemble_of(metric: str) -> tuple[int, int] | None:
+    """Return (runs, snapshots) of an ensemble's accuracy; None for any other metric.
+
+    >>> ensemble_of("test_accuracy_pct@ensemble_3x2"), ensemble_of("test_accuracy_pct@final")
+    ((3, 2), None)
+    """
+    found = re.fullmatch(rf"{OF_AN_ENSEMBLE}([0-9]+)x([0-9]+)", metric)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def average(members: Iterable[Output]) -> Output:
@@ -126,16 +138,17 @@ class SnapshotSet:
     Args:
         updates: after which each was taken, ascending.
         accuracy_pct: of each on the test images.
-        disagreement_pct: images for which two of them name different classes; 0 on the diagonal.
-        correlation: Pearson's, of their softmax outputs over all images and classes (the figure of
-            arXiv 1704.00109, section 4.4, names no formula); 1 on the diagonal, None where an
-            output is constant.
+        disagreement_pct: for each, one value for each earlier one: the images for which the two
+            name different classes.
+        correlation: as before: Pearson's, of the softmax outputs over all images and classes (the
+            figure in arXiv 1704.00109, section 4.4, gives no formula); None where an output is
+            constant.
     """
 
     updates: tuple[int, ...]
     accuracy_pct: tuple[float, ...]
-    disagreement_pct: Matrix
-    correlation: Matrix
+    disagreement_pct: Triangle
+    correlation: Triangle
 
 
 def compare_snapshots(outputs: Mapping[int, Output], labels: Labels) -> SnapshotSet:
@@ -146,27 +159,43 @@ def compare_snapshots(outputs: Mapping[int, Output], labels: Labels) -> Snapshot
         labels: int ``(images,)``.
     """
     updates = tuple(sorted(outputs))
-    named = [outputs[update].argmax(axis=1) for update in updates]
-    pairs = {
-        (i, j): (disagreement_pct(named[i], named[j]), correlation(outputs[a], outputs[b]))
-        for i, a in enumerate(updates)
-        for j, b in enumerate(updates)
-        if i < j
-    }
-    size = range(len(updates))
-
-    def matrix(of_pair: int, diagonal: float) -> Matrix:
-        return tuple(
-            tuple(diagonal if i == j else pairs[min(i, j), max(i, j)][of_pair] for j in size)
-            for i in size
-        )
-
+    members = [outputs[update] for update in updates]
+    classes = [member.argmax(axis=1) for member in members]
     return SnapshotSet(
         updates=updates,
-        accuracy_pct=tuple(accuracy_pct(outputs[update], labels) for update in updates),
-        disagreement_pct=matrix(0, 0.0),
-        correlation=matrix(1, 1.0),
+        accuracy_pct=tuple(accuracy_pct(member, labels) for member in members),
+        disagreement_pct=_triangle(disagreement_pct, classes),
+        correlation=_triangle(correlation, members),
     )
+
+
+def _triangle(compare: Callable[[Any, Any], float | None], members: Sequence[Any]) -> Triangle:
+    return tuple(
+        tuple(compare(member, earlier) for earlier in members[:number])
+        for number, member in enumerate(members)
+    )
+
+
+def mean_matrix(triangles: Sequence[Triangle], *, diagonal: float) -> npt.NDArray[np.float64]:
+    """Return the mean over runs as a full, symmetric matrix; NaN where a run has no value.
+
+    >>> mean_matrix([((), (1.0,)), ((), (3.0,))], diagonal=0.0)
+    array([[0., 2.],
+           [2., 0.]])
+
+    Raises:
+        ValueError: there is no run, or they have not equally many snapshots.
+    """
+    sizes = {len(triangle) for triangle in triangles}
+    if len(sizes) != 1:
+        raise ValueError(f"runs must have equally many snapshots, got {sorted(sizes)}")
+    matrix = np.full((len(triangles), *sizes, *sizes), diagonal)
+    for run, triangle in enumerate(triangles):
+        for i, row in enumerate(triangle):
+            for j, value in enumerate(row):
+                matrix[run, i, j] = matrix[run, j, i] = np.nan if value is None else value
+    mean: npt.NDArray[np.float64] = matrix.mean(axis=0)
+    return mean
 
 
 def disagreement_pct(one: Labels, other: Labels) -> float:

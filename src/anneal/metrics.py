@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from anneal.curves import Curve
+from anneal.ensembles import Group, SnapshotSet
 from anneal.parsing import did_you_mean
 
 Status = Literal["finished", "diverged"]
@@ -107,6 +108,7 @@ class Run:
         environment: where it ran, in words: device, precision, threads, commit, torch, started
             (ISO 8601), seconds.
         curve: what was logged on the way, if it was kept.
+        snapshots: the weights kept on the way, compared; None where none were.
     """
 
     seed: int
@@ -116,6 +118,7 @@ class Run:
     metrics: Mapping[str, float]
     environment: Mapping[str, str] = field(default_factory=dict)
     curve: Curve | None = None
+    snapshots: SnapshotSet | None = None
 
     @property
     def finished(self) -> bool:
@@ -131,12 +134,14 @@ class Evidence:
         budget_fraction: of the updates at full budget, in (0, 1].
         runs: one for each seed, finished or diverged, ordered by seed.
         campaigns: where the runs come from.
+        ensembles: metrics of two or more runs together, by the seeds of these runs.
     """
 
     experiment: str
     budget_fraction: float
     runs: tuple[Run, ...]
     campaigns: tuple[str, ...] = ()
+    ensembles: Mapping[Group, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def num_diverged(self) -> int:
@@ -144,9 +149,19 @@ class Evidence:
         return sum(not run.finished for run in self.runs)
 
     def values(self, metric: str) -> dict[int, float]:
-        """Return seed -> value over the finished runs that measured ``metric``."""
-        return {
+        """Return seed -> value over the finished runs that measured ``metric``.
+
+        What several runs gave together counts once a group, under its first seed, and a run counts
+        in one group alone: otherwise values would not be independent.
+        """
+        found = {
             run.seed: run.metrics[metric]
             for run in self.runs
             if run.finished and metric in run.metrics
         }
+        taken: set[int] = set()
+        for seeds, metrics in sorted(self.ensembles.items()):
+            if metric in metrics and taken.isdisjoint(seeds):
+                found[seeds[0]] = metrics[metric]
+                taken.update(seeds)
+        return found
