@@ -131,6 +131,16 @@ def ensemble_grid(
     }
 
 
+def ensemble_metrics(
+    outputs: Mapping[int, Sequence[Output]], labels: Labels
+) -> dict[Group, dict[str, float]]:
+    """Return ``ensemble_grid`` under the names of its metrics."""
+    return {
+        group: {ensemble_metric(len(group), m): pct for m, pct in enumerate(accuracies, start=1)}
+        for group, accuracies in ensemble_grid(outputs, labels).items()
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class SnapshotSet:
     """The snapshots of one run: how good each is, and how much any two differ.

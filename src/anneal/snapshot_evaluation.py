@@ -12,8 +12,7 @@ from anneal.ensembles import (
     Output,
     SnapshotSet,
     compare_snapshots,
-    ensemble_grid,
-    ensemble_metric,
+    ensemble_metrics,
 )
 from anneal.layout import seed_folder
 from anneal.plans import Plan
@@ -61,11 +60,7 @@ def evaluate_snapshots(
                 plan, directory, run, compare_snapshots(found, labels), len(labels)
             )
         added.append(run)
-    grid = ensemble_grid(outputs, labels)
-    named = {
-        group: {ensemble_metric(len(group), m): pct for m, pct in enumerate(accuracies, start=1)}
-        for group, accuracies in grid.items()
-    }
+    named = ensemble_metrics(outputs, labels)
     added = [
         dataclasses.replace(run, metrics=run.metrics | named.get((run.seed,), {})) for run in added
     ]

@@ -14,8 +14,9 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 # The modules of `datasets` that are no edges know neither a configuration nor a file.
 RINGS = {
     "pure": """
-        anytime claims config curves durations ensembles judging metrics optimizer_arguments
-        parsing plans range_test_record results schedule_building snapshots statistics tables
+        anytime claims config curves durations ensemble_tables ensembles judging metrics
+        optimizer_arguments parsing plans range_test_record results schedule_building snapshots
+        statistics tables
         bounds.* schedules.*
         datasets.identity datasets.sources datasets.splitting
     """,
