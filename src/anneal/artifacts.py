@@ -2,7 +2,8 @@
 
 ``experiment.yaml`` (the plan), ``environment.json`` (one entry per start), ``history.jsonl`` (a
 line per logged update, no wall time), ``timing.jsonl``, ``checkpoint.pt`` with the one before
-beside it, and, once the run has ended, ``result.json``.
+beside it, ``snapshots/<update>.pt`` where they are asked for, and, once the run has ended,
+``result.json``.
 """
 
 import json
@@ -25,6 +26,7 @@ PREVIOUS = "checkpoint.previous.pt"
 RESULT = "result.json"
 PLAN = "experiment.yaml"
 ENVIRONMENT = "environment.json"
+SNAPSHOTS = "snapshots"
 LOCK_SECONDS = 1.0  # `status` holds a lock for a moment to see whether it is free
 
 
@@ -119,14 +121,43 @@ class RunDirectory:
                 shutil.copyfile(checkpoint, self.path / f".{PREVIOUS}.tmp")
                 (self.path / f".{PREVIOUS}.tmp").replace(self.path / PREVIOUS)
 
+    def save_snapshot(self, weights: dict[str, Any], *, update: int) -> None:
+        """Write the weights after ``update`` updates whole, as ``snapshots/<update>.pt``."""
+        import torch
+
+        content = {
+            "configuration_hash": self.configuration_hash,
+            "update": update,
+            "model": weights,
+        }
+        with synced(self.path / SNAPSHOTS / f"{update}.pt") as file:
+            torch.save(content, file)
+
+    def snapshots(self) -> dict[int, Path]:
+        """Return the file of each snapshot by its update, ascending."""
+        found = {int(f.stem): f for f in (self.path / SNAPSHOTS).glob("*.pt") if f.stem.isdigit()}
+        return dict(sorted(found.items()))
+
+    def read_snapshot(self, update: int) -> dict[str, Any]:
+        """Return the weights after ``update`` updates.
+
+        Raises:
+            ValueError: they are unreadable or of another configuration; names the file.
+        """
+        file = self.path / SNAPSHOTS / f"{update}.pt"
+        return dict(self._load(file, "move the run away to train it again")["model"])
+
     def go_on(self) -> dict[str, Any] | None:
-        """Return the checkpoint to go on from, the history cut to it; None to start anew.
+        """Return the checkpoint to go on from, history and snapshots cut to it; None: start anew.
 
         Raises:
             ValueError: the checkpoint is of another configuration, unreadable, or its history is
                 gone; names the file.
         """
         content = self.read_checkpoint()
+        for update, snapshot in self.snapshots().items():
+            if content is None or update > content["update"]:
+                snapshot.unlink()
         if content is None:
             for name in (HISTORY, TIMING):
                 (self.path / name).unlink(missing_ok=True)
@@ -149,22 +180,31 @@ class RunDirectory:
         Raises:
             ValueError: it is of another configuration, or unreadable; names the file.
         """
-        import torch
-
         checkpoint = self.path / CHECKPOINT
         if not checkpoint.is_file():
             return None
+        return self._load(
+            checkpoint, f"the one before it is {PREVIOUS}: rename it to go on from there"
+        )
+
+    def _load(self, file: Path, advice: str) -> dict[str, Any]:
+        """Return what ``torch.save`` wrote for this configuration.
+
+        Raises:
+            ValueError: it is of another configuration, or unreadable; names the file.
+        """
+        import torch
+
         try:
-            content = torch.load(checkpoint, weights_only=True, map_location="cpu")
+            content = torch.load(file, weights_only=True, map_location="cpu")
         except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
             raise ValueError(
-                f"{checkpoint} cannot be read ({str(error).splitlines()[0]}); the one before it is "
-                f"{PREVIOUS}: rename it to go on from there"
+                f"{file} cannot be read ({str(error).splitlines()[0]}); {advice}"
             ) from error
         found = content["configuration_hash"]
         if found != self.configuration_hash:
             raise ValueError(
-                f"{checkpoint} is of configuration {found}, not {self.configuration_hash}: "
+                f"{file} is of configuration {found}, not {self.configuration_hash}: "
                 "move it away to start anew"
             )
         return dict(content)

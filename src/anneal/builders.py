@@ -9,7 +9,7 @@ from torch import nn
 from anneal.config import ExperimentConfig, OptimizerConfig
 from anneal.datasets.batches import EvaluationBatches, Normalise, TrainingBatches, statistics_of
 from anneal.datasets.image_data import ImageData, Images
-from anneal.evaluation import Measurement, measure
+from anneal.evaluation import Measurement, measure, predict
 from anneal.hardware import Settings
 from anneal.models.building import build_model, parameter_groups
 from anneal.optimizers import (
@@ -105,7 +105,15 @@ class Workshop:
         self, model: nn.Module, split: Images, *, indices: torch.Tensor | None = None
     ) -> Callable[[], Measurement]:
         """Return what measures ``model`` on images of a split, as often as it is called."""
-        batches = EvaluationBatches(
+        batches = self._batches(split, indices)
+        return lambda: measure(model, batches, precision=self.settings.dtype)
+
+    def predict(self, model: nn.Module, split: Images) -> torch.Tensor:
+        """Return the softmax outputs of ``model`` for all images of a split, (images, classes)."""
+        return predict(model, self._batches(split, None), precision=self.settings.dtype)
+
+    def _batches(self, split: Images, indices: torch.Tensor | None) -> EvaluationBatches:
+        return EvaluationBatches(
             split,
             batch_size=EVALUATION_BATCH,
             device=torch.device(self.settings.device),
@@ -113,7 +121,6 @@ class Workshop:
             channels_last=self.settings.channels_last,
             indices=indices,
         )
-        return lambda: measure(model, batches, precision=self.settings.dtype)
 
 
 def open_workshop(experiment: ExperimentConfig, data: ImageData, settings: Settings) -> Workshop:

@@ -24,6 +24,7 @@ from anneal.parsing import (
     parse,
     to_plain,
 )
+from anneal.snapshots import WORDS, is_keep
 
 __all__ = [
     "FRACTION",
@@ -59,6 +60,8 @@ SEEDS = Rule(
     "must be one or more different whole numbers from 0 to 2**32 - 1",
     lambda v: 0 < len(v) == len(set(v)) and all(0 <= s < 2**32 for s in v),
 )
+
+KEPT = Rule(WORDS, is_keep)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +129,7 @@ class TrainingConfig:
     evaluations: Annotated[int, POSITIVE]  # on the test images, evenly spread, the last at the end
     log_lines: Annotated[int, POSITIVE]  # of the history, evenly spread, the last at the end
     label_smoothing: Annotated[float, FRACTION]
+    snapshots: Annotated[str, KEPT]  # which weights are kept on the way; changes no number
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,6 +76,41 @@ def measure(
     )
 
 
+@torch.no_grad()
+def predict(
+    model: nn.Module,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    *,
+    precision: torch.dtype = torch.float32,
+) -> torch.Tensor:
+    """Return a model's softmax outputs over all batches, in eval mode; its mode is put back after.
+
+    Args:
+        model: images (B, C, H, W) -> logits (B, classes).
+        batches: pairs of images (B, C, H, W) and labels (B,), which are not looked at.
+        precision: of the forward pass (autocast); the softmax is of float32 logits.
+
+    Returns:
+        float32 (images, classes) on the CPU, in the order of the batches.
+
+    Raises:
+        ValueError: there is not a single image.
+    """
+    was_training = model.training
+    model.eval()
+    outputs = []
+    try:
+        for images, _ in batches:
+            with autocast(images.device, precision):
+                logits_BC = model(images)
+            outputs.append(logits_BC.float().softmax(dim=1).cpu())
+    finally:
+        model.train(was_training)
+    if not outputs:
+        raise ValueError("there must be at least one image to predict for")
+    return torch.cat(outputs)
+
+
 def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
     """Return the context in which a forward pass runs at ``precision``."""
     enabled = precision != torch.float32

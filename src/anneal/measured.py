@@ -7,6 +7,8 @@ from typing import Any, cast
 
 from anneal.csv_files import read_columns, read_curves, short
 from anneal.curves import Curve, thin
+from anneal.ensemble_files import plain_snapshots
+from anneal.ensembles import Group
 from anneal.layout import (
     CAMPAIGN_FILE,
     CURVE,
@@ -19,7 +21,7 @@ from anneal.layout import (
     SUGGESTION,
 )
 from anneal.metrics import Run, Status
-from anneal.results import CampaignResults, MeasuredExperiment, RunKey
+from anneal.results import CampaignResults, GroupKey, MeasuredExperiment, RunKey
 from anneal.results_files import ENVIRONMENT, plain
 from anneal.yaml_files import read_json, read_yaml
 
@@ -39,23 +41,33 @@ def read_measured(root: Path, campaign: str) -> CampaignResults:
             raise ValueError(f"{path}: missing key {key}")
     experiments: dict[str, MeasuredExperiment] = {}
     runs: dict[RunKey, Run] = {}
+    ensembles: dict[GroupKey, Mapping[str, float]] = {}
     configurations: dict[str, Mapping[str, Any]] = {}
     for path in sorted((root / EVALUATIONS / campaign).glob(f"**/{RECORD}")):
-        experiment, found, configuration = _read_record(path)
-        experiments[experiment.name] = experiment
-        configurations[experiment.configuration_hash] = configuration
-        runs |= {(experiment.name, run.seed, run.configuration_hash): run for run in found}
+        experiment, found, together, configuration = _read_record(path)
+        name, digest = experiment.name, experiment.configuration_hash
+        experiments[name] = experiment
+        configurations[digest] = configuration
+        runs |= {(name, run.seed, digest): run for run in found}
+        ensembles |= {(name, seeds, digest): metrics for seeds, metrics in together.items()}
     return CampaignResults(
         campaign=plain(described),
         experiments=experiments,
         runs=runs,
         configurations=configurations,
         range_tests=_read_suggestions(root / RANGE_TESTS / campaign),
+        ensembles=ensembles,
     )
 
 
-def _read_record(path: Path) -> tuple[MeasuredExperiment, list[Run], Mapping[str, Any]]:
-    """Read one ``record.json`` with the ``curves.csv`` beside it."""
+def _read_record(
+    path: Path,
+) -> tuple[MeasuredExperiment, list[Run], dict[Group, Mapping[str, float]], Mapping[str, Any]]:
+    """Read one ``record.json`` with the ``curves.csv`` beside it.
+
+    Returns:
+        The experiment, its runs, the metrics of several of them together, and its configuration.
+    """
     record, curves = read_json(path), read_curves(path.with_name(CURVES))
     try:
         configuration = record["configuration"]
@@ -64,6 +76,10 @@ def _read_record(path: Path) -> tuple[MeasuredExperiment, list[Run], Mapping[str
             _read_run(run, configuration_hash, curves.get(("", int(run["seed"]))))
             for run in record["runs"]
         ]
+        ensembles = {
+            tuple(map(int, group["seeds"])): _read_metrics(group["metrics"])
+            for group in record.get("ensembles", ())
+        }
         experiment = MeasuredExperiment(
             name=name,
             title=str(record["title"]),
@@ -88,32 +104,37 @@ def _read_record(path: Path) -> tuple[MeasuredExperiment, list[Run], Mapping[str
         raise ValueError(f"{path}: must be the record of an experiment") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return experiment, runs, configuration
+    return experiment, runs, ensembles, configuration
 
 
 def _read_run(run: Mapping[str, Any], configuration_hash: str, curve: Curve | None) -> Run:
     status = run["status"]
     if status not in ("finished", "diverged"):
         raise ValueError(f"seed {run['seed']}: status must be finished or diverged, got {status!r}")
-    metrics = {
-        str(name): float(value)
-        for name, value in run["metrics"].items()
-        if value is not None and math.isfinite(value)
-    }
     environment = run["environment"]
     return Run(
         seed=int(run["seed"]),
         configuration_hash=configuration_hash,
         status=cast(Status, status),
         updates=int(run["updates"]),
-        metrics={name: float(short(value)) for name, value in metrics.items()},
+        metrics=_read_metrics(run["metrics"]),
         environment={
             key: _environment_words(environment[key])
             for key in ENVIRONMENT
             if environment.get(key) is not None
         },
         curve=None if curve is None else thin(curve, limit=POINTS_PER_RUN),
+        snapshots=plain_snapshots(run["snapshots"]) if run.get("snapshots") else None,
     )
+
+
+def _read_metrics(metrics: Mapping[str, Any]) -> Mapping[str, float]:
+    """Return what was measured, with the digits that the committed table keeps."""
+    return {
+        str(name): float(short(float(value)))
+        for name, value in metrics.items()
+        if value is not None and math.isfinite(value)
+    }
 
 
 def _read_suggestions(folder: Path) -> dict[str, Mapping[str, Any]]:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from anneal.curves import Curve, series
+from anneal.ensembles import Group, SnapshotSet
 from anneal.parsing import did_you_mean
 
 Status = Literal["finished", "diverged"]
@@ -140,6 +141,7 @@ class Run:
         environment: where it ran, in words: device, precision, threads, commit, torch, started
             (ISO 8601), seconds.
         curve: what was logged on the way, if it was kept.
+        snapshots: the weights kept on the way, compared; None where none were.
     """
 
     seed: int
@@ -149,6 +151,7 @@ class Run:
     metrics: Mapping[str, float]
     environment: Mapping[str, str] = field(default_factory=dict)
     curve: Curve | None = None
+    snapshots: SnapshotSet | None = None
 
     @property
     def finished(self) -> bool:
@@ -185,7 +188,7 @@ class Evidence:
     budget_fraction: float
     runs: tuple[Run, ...]
     campaigns: tuple[str, ...] = ()
-    ensembles: Mapping[tuple[int, ...], Mapping[str, float]] = field(default_factory=dict)
+    ensembles: Mapping[Group, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def num_diverged(self) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from anneal.parsing import parse
 from anneal.statistics import mean_interval
+from anneal.tables import text_table
 from anneal.yaml_files import read_json, write_json
 
 
@@ -61,18 +62,13 @@ def multirun_table(cells: Sequence[Cell]) -> str:
     common = [part for part in _parts(names[0]) if all(part in _parts(n) for n in names)]
     if len(names) == 1:
         common = []
-    rows = [HEADER]
+    rows = []
     for name in names:
         own = " ".join(part for part in _parts(name) if part not in common) or "nothing else"
         # The same run asked for twice counts once.
         here = {(c.configuration_hash, c.seed): c for c in cells if c.combination == name}
         rows.append((own, *_numbers(list(here.values()))))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines = text_table(HEADER, rows)
     return "\n".join([f"all with {' '.join(common)}", *lines] if common else lines)
 
 

@@ -12,11 +12,12 @@ from typing import Any
 from anneal.bounds import apply_bounds
 from anneal.config import ExperimentConfig
 from anneal.datasets.sources import CIFAR10, CIFAR100, DIGITS
-from anneal.durations import Clock, scaled
+from anneal.durations import Clock, scaled, to_steps
 from anneal.optimizer_arguments import check_momentum, check_optimizer
 from anneal.parsing import configuration_hash, to_plain
 from anneal.schedule_building import ScheduleBuilder, convert_duration
-from anneal.schedules import Schedule
+from anneal.schedules import Schedule, cycle_ends
+from anneal.snapshots import parse_keep, snapshot_updates
 
 NUM_TRAINING_IMAGES = {
     "digits": sum(DIGITS.images_per_class["train"]),
@@ -44,6 +45,8 @@ class Plan:
         momentum: of the momentum, or None where it stays what the optimizer says.
         total_steps: updates of the run at this budget.
         full_total_steps: updates at the paper's budget.
+        cycle_ends: updates after which a cycle of the schedule has ended.
+        snapshots: updates after which the weights are kept.
         configuration_hash: of everything that changes numbers: 12 hexadecimal digits.
     """
 
@@ -54,6 +57,8 @@ class Plan:
     steps_per_epoch: int
     total_steps: int
     full_total_steps: int
+    cycle_ends: tuple[int, ...]
+    snapshots: tuple[int, ...]
     configuration_hash: str
 
     def describe(self) -> dict[str, Any]:
@@ -66,6 +71,7 @@ class Plan:
             "schedule": self.schedule.describe(),
             "momentum_schedule": self.momentum.describe() if self.momentum else None,
             "range_test": to_plain(self.bounds) if self.bounds else None,
+            "snapshots": list(self.snapshots),
             "configuration": _without_folder(to_plain(self.experiment)),
         }
 
@@ -124,6 +130,7 @@ def plan_run(
     momentum_schedule = (
         None if momentum is None else build(momentum, where=where, key="scheduler.momentum")
     )
+    ends = cycle_ends(schedule, total_steps)
     changes_numbers = {
         **_numbers_of(experiment, identity),
         "schedule": schedule.describe(),
@@ -138,6 +145,13 @@ def plan_run(
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
         full_total_steps=full_total_steps,
+        cycle_ends=ends,
+        snapshots=snapshot_updates(
+            parse_keep(training.snapshots),
+            ends=ends,
+            total_steps=total_steps,
+            to_steps=lambda distance: to_steps(distance, clock, budget_fraction=fraction),
+        ),
         configuration_hash=configuration_hash(changes_numbers),
     )
 
@@ -192,14 +206,16 @@ def range_test_hash(experiment: ExperimentConfig, identity: Mapping[str, Any]) -
 def _numbers_of(experiment: ExperimentConfig, identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parts of a configuration that change numbers, schedule and length apart.
 
-    Left out: names, titles, seeds, paths, tracking, the device and how it computes; of ``hardware``
-    the precision that was asked for stays in (what ``auto`` picked is in environment.json).
+    Left out: names, titles, seeds, paths, tracking, snapshots, the device and how it computes; of
+    ``hardware`` the precision that was asked for stays in (what ``auto`` picked is in
+    environment.json).
     """
     plain = to_plain(experiment)
     sections = {name: dict(plain[name]) for name in ("dataset", "model", "optimizer", "training")}
     for name in ("name", "folder", "memory_gib"):
         sections["dataset"].pop(name)
     sections["model"].pop("name")
-    sections["training"].pop("length")
+    for name in ("length", "snapshots"):
+        sections["training"].pop(name)
     data = {key: value for key, value in identity.items() if key != "name"}
     return {**sections, "precision": plain["hardware"]["precision"], "data": data}

@@ -1,14 +1,16 @@
 """From run directories to the record of an experiment (edge)."""
 
 import csv
+import dataclasses
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from anneal.artifacts import CHECKPOINT, HISTORY, RunDirectory, read_lines
 from anneal.builders import Workshop
+from anneal.ensembles import Group, SnapshotSet
 from anneal.layout import seed_folder
 from anneal.plans import Plan
 
@@ -24,7 +26,7 @@ CURVE_COLUMNS = {  # of curves.csv: of the history
 
 @dataclass(frozen=True, kw_only=True)
 class EndedRun:
-    """One seed that has ended: how, with what, and its curve."""
+    """One seed that has ended: how, with what, its curve, and the snapshots it kept."""
 
     seed: int
     status: str
@@ -32,6 +34,7 @@ class EndedRun:
     metrics: dict[str, Any]
     environment: dict[str, Any]
     history: list[dict[str, Any]]
+    snapshots: SnapshotSet | None = None
 
 
 def evaluate_runs(
@@ -74,15 +77,8 @@ def _measure_again(directory: RunDirectory, workshop: Workshop, said: float) -> 
         raise ValueError(f"{directory.path / CHECKPOINT} is missing, and the run has ended")
     model = workshop.model()
     model.load_state_dict(checkpoint["state"]["model"])
-    test = workshop.data.test
-    measured = workshop.evaluate(model, test)()
-    one_image = 100 / len(test)
-    # Other threads or another device may tip a tie; a fifth of a percent of the images is no tie.
-    if abs(measured.accuracy_pct - said) > max(one_image, 0.2):
-        raise ValueError(
-            f"{directory.path}: the weights give {measured.accuracy_pct:.2f} % and the history "
-            f"ends with {said:.2f} %: they are not of one run"
-        )
+    measured = workshop.evaluate(model, workshop.data.test)()
+    check_one_run(directory, CHECKPOINT, measured.accuracy_pct, said, measured.num_images)
     values = {
         "test_accuracy_pct@final": measured.accuracy_pct,
         "test_loss@final": measured.loss,
@@ -90,6 +86,18 @@ def _measure_again(directory: RunDirectory, workshop: Workshop, said: float) -> 
     if measured.top5_accuracy_pct is not None:
         values["test_top5_accuracy_pct@final"] = measured.top5_accuracy_pct
     return values
+
+
+def check_one_run(
+    directory: RunDirectory, weights: str, measured: float, said: float, num_images: int
+) -> None:
+    """Refuse weights that do not give the accuracy which the history has of them."""
+    # Other threads or another device may tip a tie; a fifth of a percent of the images is no tie.
+    if abs(measured - said) > max(100 / num_images, 0.2):
+        raise ValueError(
+            f"{directory.path}: {weights} gives {measured:.2f} % and the history says "
+            f"{said:.2f} %: they are not of one run"
+        )
 
 
 def _environment(directory: RunDirectory) -> dict[str, Any]:
@@ -114,8 +122,14 @@ def _seconds(entries: list[dict[str, Any]]) -> float | None:
     return round(sum(known), 1) if len(known) == len(entries) else None
 
 
-def make_record(plan: Plan, *, campaign: str, runs: list[EndedRun]) -> dict[str, Any]:
-    """Return record.json: what was run, and how each seed ended."""
+def make_record(
+    plan: Plan,
+    *,
+    campaign: str,
+    runs: Sequence[EndedRun],
+    ensembles: Mapping[Group, Mapping[str, float]],
+) -> dict[str, Any]:
+    """Return record.json: what was run, how each seed ended, what several gave together."""
     described, experiment = plan.describe(), plan.experiment
     return {
         "campaign": campaign,
@@ -137,8 +151,12 @@ def make_record(plan: Plan, *, campaign: str, runs: list[EndedRun]) -> dict[str,
                 "updates": run.updates,
                 "metrics": run.metrics,
                 "environment": run.environment,
+                "snapshots": run.snapshots and dataclasses.asdict(run.snapshots),
             }
             for run in runs
+        ],
+        "ensembles": [
+            {"seeds": list(group), "metrics": dict(metrics)} for group, metrics in ensembles.items()
         ],
     }
 

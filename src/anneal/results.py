@@ -8,12 +8,14 @@ and claims read the runs of that hash alone.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from anneal.ensembles import Group
 from anneal.metrics import Evidence, Run
 
 RunKey = tuple[str, int, str]  # experiment, seed, configuration hash
+GroupKey = tuple[str, Group, str]  # experiment, seeds, configuration hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +51,14 @@ class MeasuredExperiment:
 
 @dataclass(frozen=True, kw_only=True)
 class CampaignResults:
-    """All that is known of one campaign."""
+    """All that is known of one campaign; ``ensembles`` are of two or more runs together."""
 
     campaign: Mapping[str, Any]
     experiments: Mapping[str, MeasuredExperiment]
     runs: Mapping[RunKey, Run]
     configurations: Mapping[str, Mapping[str, Any]]
     range_tests: Mapping[str, Mapping[str, Any]]
+    ensembles: Mapping[GroupKey, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -80,6 +83,11 @@ class CampaignResults:
             budget_fraction=found.budget_fraction,
             runs=tuple(sorted(runs, key=lambda run: run.seed)),
             campaigns=(self.name,),
+            ensembles={
+                key[1]: metrics
+                for key, metrics in self.ensembles.items()
+                if (key[0], key[2]) == current
+            },
         )
 
 
@@ -96,6 +104,7 @@ def merge(committed: CampaignResults | None, measured: CampaignResults) -> Campa
         runs={**committed.runs, **measured.runs},
         configurations={**measured.configurations, **committed.configurations},
         range_tests={**committed.range_tests, **measured.range_tests},
+        ensembles={**committed.ensembles, **measured.ensembles},
     )
 
 
@@ -126,4 +135,7 @@ def _join(parts: Sequence[Evidence]) -> Evidence:
         best,
         runs=tuple(runs[seed] for seed in sorted(runs)),
         campaigns=tuple(campaign for part in same for campaign in part.campaigns),
+        ensembles={
+            seeds: metrics for part in [*same, best] for seeds, metrics in part.ensembles.items()
+        },
     )

@@ -6,6 +6,8 @@
     experiments.yaml            each experiment's title, budget, schedule, *current* configuration
     runs.csv                    a line for each experiment, seed and configuration hash
     configurations/<hash>.yaml  the resolved configuration behind a hash
+    ensembles.csv               N runs with M snapshots each: the accuracy of their mean output
+    snapshots/<experiment>.csv  each snapshot of a run, and how much it differs from those before
     curves/<experiment>.csv     about 200 points a run; every evaluation is kept; "/" becomes "__"
     range_tests/<name>.json     the suggestion with its curve
     metrics/<experiment>.json   means for ``dvc metrics show``, a row each
@@ -24,6 +26,14 @@ import yaml
 
 from anneal.csv_files import csv_text, read_curves, read_rows, short
 from anneal.curves import COLUMNS, Curve, band
+from anneal.ensemble_files import (
+    ENSEMBLES,
+    ensembles_csv,
+    read_ensembles,
+    read_snapshots,
+    snapshots_csv,
+)
+from anneal.ensembles import SnapshotSet
 from anneal.judging import Judgement
 from anneal.layout import CAMPAIGN_FILE
 from anneal.metrics import METRICS, Evidence, Run, Status
@@ -63,6 +73,7 @@ def load_results(folder: Path) -> CampaignResults | None:
             path.stem.replace("__", "/"): read_json(path)
             for path in sorted(folder.glob("range_tests/*.json"))
         },
+        ensembles=read_ensembles(folder / ENSEMBLES),
     )
 
 
@@ -75,12 +86,14 @@ def load_all_results(root: Path) -> list[CampaignResults]:
 def _load_runs(folder: Path) -> dict[RunKey, Run]:
     path = folder / "runs.csv"
     curves: dict[str, dict[tuple[str, int], Curve]] = {}
+    snapshots: dict[str, dict[tuple[str, int], SnapshotSet]] = {}
     runs: dict[RunKey, Run] = {}
     for line, row in enumerate(read_rows(path), start=2):
         try:
             name, seed, configuration = row["experiment"], int(row["seed"]), row[_KEY[2]]
             if name not in curves:
                 curves[name] = read_curves(folder / "curves" / f"{file_name(name)}.csv")
+                snapshots[name] = read_snapshots(folder / "snapshots" / f"{file_name(name)}.csv")
             measured = {k: v for k, v in row.items() if k not in (*_FIRST, *ENVIRONMENT) and v}
             runs[name, seed, configuration] = Run(
                 seed=seed,
@@ -90,6 +103,7 @@ def _load_runs(folder: Path) -> dict[RunKey, Run]:
                 metrics={key: float(value) for key, value in measured.items()},
                 environment={key: row[key] for key in ENVIRONMENT if row.get(key)},
                 curve=curves[name].get((configuration, seed)),
+                snapshots=snapshots[name].get((configuration, seed)),
             )
         except (KeyError, ValueError) as error:
             raise ValueError(f"{path}, line {line}: {error}") from None
@@ -112,6 +126,14 @@ def save_results(folder: Path, results: CampaignResults, judgements: Sequence[Ju
         files[f"configurations/{configuration}.yaml"] = _yaml(content)
     for name in sorted({experiment for experiment, _, _ in results.runs}):
         files[f"curves/{file_name(name)}.csv"] = _curves_csv(name, results.runs)
+        if kept := {
+            (configuration, seed): run.snapshots
+            for (experiment, seed, configuration), run in results.runs.items()
+            if experiment == name and run.snapshots
+        }:
+            files[f"snapshots/{file_name(name)}.csv"] = snapshots_csv(kept)
+    if any(run.snapshots for run in results.runs.values()):
+        files[ENSEMBLES] = ensembles_csv(results.runs, results.ensembles)
     evidence = results.evidence()
     for name in sorted(results.experiments):
         files[f"metrics/{file_name(name)}.json"] = _json(_metrics(evidence[name]))

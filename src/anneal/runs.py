@@ -52,6 +52,8 @@ def train_run(
     """
     if (result := directory.result()) is not None:
         say(f"{directory.path}: {result['status']} already, not run again")
+        if result["status"] == "finished":
+            _say_what_is_missing(plan, directory)
         return result
     directory.open(plan.describe(), replaced=replaced)
     training = build_training(plan, workshop, seed=seed)
@@ -104,6 +106,8 @@ def train_run(
         def between(update: int) -> bool:
             nonlocal saved
             meter(update, None)
+            if update in plan.snapshots:  # before the checkpoint: none is ahead of its snapshots
+                directory.save_snapshot(training.learner.model.state_dict(), update=update)
             if interrupted() or time.monotonic() - saved > CHECKPOINT_SECONDS:
                 directory.save_checkpoint(training.state_dict(), update=update)
                 saved = time.monotonic()
@@ -121,6 +125,20 @@ def train_run(
         if interrupted():  # on the very last update: this run has ended, the next must not begin
             raise Interrupted
     return result
+
+
+def _say_what_is_missing(plan: Plan, directory: RunDirectory) -> None:
+    """Name the snapshots that are asked for and were not when this run was trained.
+
+    They change no number, so that a run that ended without them is not run again for them.
+    """
+    missing = set(plan.snapshots) - directory.snapshots().keys()
+    if missing:
+        say(
+            f"{directory.path}: {len(missing)} of {len(plan.snapshots)} snapshots are not there "
+            f"(training.snapshots: {plan.experiment.training.snapshots}); move the run away to "
+            "train it again with them"
+        )
 
 
 def _finish(directory: RunDirectory, training: Training, outcome: Outcome) -> dict[str, Any]:

@@ -44,6 +44,22 @@ def markdown_table(
     return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
 
 
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    r"""Return the lines of a table for a terminal: a rule below the header, columns aligned.
+
+    >>> print("\n".join(text_table(["n", "mean"], [["12", "3"]])))
+    n   mean
+    --  ----
+    12  3
+    """
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    rule = ["-" * width for width in widths]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in (header, rule, *rows)
+    ]
+
+
 def _cell(text: str) -> str:
     unbroken = re.sub(r"\s*[\r\n]+\s*", " ", text).strip()
     return re.sub(r"(?<!\\)\|", r"\\|", unbroken)

@@ -175,6 +175,8 @@ WRONG_VALUES = [
     ("training.log_lines", 0, "must be positive"),
     ("training.label_smoothing", 1.0, "must lie in [0, 1)"),
     ("training.length", "0 steps", "must be longer than nothing"),
+    ("training.snapshots", "all", "must be none, cycle_ends, last <number of cycles> or every "
+     "<duration> ('last 3', 'every 0.2 run')"),
     ("dataset.crop_padding", -1, "must not be negative"),
     ("dataset.image_size", 0, "must be positive"),
     ("dataset.memory_gib", 0.0, "must be positive"),

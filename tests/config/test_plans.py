@@ -508,6 +508,7 @@ CHANGES_NO_NUMBERS = {
     "dataset.folder": "photos",  # its images are: the identity of the data
     "dataset.memory_gib": 1.0,
     "model.name": "other",
+    "training.snapshots": "cycle_ends",
     "bounds": "given",  # what a range test found is in the schedule
     "range_test.name": "other",
     "range_test.sweep": "exponential",
@@ -582,6 +583,33 @@ def test_the_hash_is_of_the_images_and_not_of_their_name(experiment: ExperimentC
     assert digest(IDENTITY | {"sha256": "abd"}) != digest(IDENTITY)
 
 
+# --- snapshots ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keep", "fraction", "updates"),
+    [
+        ("none", 1.0, ()),
+        ("cycle_ends", 1.0, (60, 120, 180, 240, 300)),
+        ("cycle_ends", 0.3, (18, 36, 54, 72, 90)),
+        ("last 2", 1.0, (240, 300)),
+        ("last 2", 0.3, (72, 90)),
+        ("every 0.3 run", 1.0, (90, 180, 270)),
+        ("every 0.2 run", 0.1, (6, 12, 18, 24, 30)),
+        ("every 10 epochs", 1.0, (150, 300)),
+        ("every 100 steps", 0.1, (10, 20, 30)),
+    ],
+)
+def test_a_plan_says_after_which_updates_weights_are_kept(
+    plain: dict[str, Any], keep: str, fraction: float, updates: tuple[int, ...]
+) -> None:
+    plain["scheduler"]["half_cycle"] = "30 steps"
+    plain["budget_fraction"] = fraction
+    plan = planned(set_at(plain, "training.snapshots", keep))
+    assert plan.snapshots == updates
+    assert plan.describe()["snapshots"] == list(updates)
+
+
 # --- bounds from a range test ---------------------------------------------------------------------
 
 
@@ -652,6 +680,7 @@ NOT_OF_THE_SWEEP = {
     "training.length": "301 steps",
     "training.evaluations": 5,
     "training.log_lines": 30,
+    "training.snapshots": "last 2",
     "budget_fraction": 0.5,
     "bounds": "range_test",
     "title": "Another title",

@@ -14,22 +14,24 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 # The modules of `datasets` that are no edges know neither a configuration nor a file.
 RINGS = {
     "pure": """
-        claims compared config curves durations families judging like_paper metrics
-        optimizer_arguments parsing plans power range_test_record results schedule_building
+        anytime claims compared config curves durations ensemble_tables ensembles
+        families judging like_paper metrics optimizer_arguments parsing plans power
+        range_test_record results schedule_building snapshots
         statistics tables
         bounds.* schedules.*
         datasets.identity datasets.sources datasets.splitting
     """,
     "engine": """
-        distributed evaluation range_test seeding snapshots torch training
+        distributed evaluation range_test seeding torch training
         datasets.augment
         models.* optimizers.*
     """,
     "edges": """
-        __init__ advise artifacts builders code command_line compare composing csv_files environment
-        figures hardware layout loading measured multirun one_run plot progress publish
-        range_test_figure records resolved results_files run runs schedule_figure side_process
-        status svg sweeps tracking yaml_files
+        __init__ advise artifacts builders code command_line compare composing csv_files ensemble
+        ensemble_figure ensemble_files environment figures hardware layout loading measured multirun
+        one_run plot progress publish range_test_figure records resolved results_files run runs
+        schedule_figure side_process snapshot_evaluation snapshot_outputs status svg sweeps tracking
+        yaml_files
         datasets.__init__ datasets.archives datasets.batches datasets.cifar datasets.digits
         datasets.image_data datasets.imagefolder datasets.resizing datasets.torchvision_sets
         report.* stages.*

@@ -26,6 +26,7 @@ RECORDED_ELSEWHERE = {
     "anneal.config": "what it reads is in the configuration's hash",
     "anneal.parsing": "what it reads is in the configuration's hash",
     "anneal.durations": "the updates that it finds are in the configuration's hash",
+    "anneal.snapshots": "which weights are kept changes no number",
     "anneal.bounds": "the rates that it puts in are in the configuration's hash",
     "anneal.hardware": "the precision asked for is in the hash, the choice in the environment",
 }

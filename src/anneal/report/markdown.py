@@ -7,6 +7,8 @@ from pathlib import Path
 
 import jinja2
 
+from anneal.ensemble_figure import draw_ensembles
+from anneal.ensemble_tables import ensemble_header, ensemble_rows, shared_snapshots
 from anneal.figures import Drawn, draw_accuracy, draw_rates
 from anneal.judging import Judgement
 from anneal.metrics import Run, find_metric
@@ -15,6 +17,7 @@ from anneal.range_test_record import RangeTestRecord
 from anneal.report.content import Content, Row, Section
 from anneal.results import MeasuredExperiment
 from anneal.results_files import file_name, write_if_changed
+from anneal.schedules import cycle_ends, from_description
 from anneal.tables import (
     NOTHING,
     Side,
@@ -90,6 +93,13 @@ def draw_figures(content: Content) -> dict[str, str]:
                 accuracy, rates = figure_names(section, about)
                 figures[accuracy] = draw_accuracy(drawn, title=label)
                 figures[rates] = draw_rates(drawn, title=label)
+        for row in ensemble_rows_of(section):
+            ends = cycle_ends(from_description(row.experiment.schedule), row.experiment.total_steps)
+            figures[ensemble_figure_name(section, row)] = draw_ensembles(
+                row.evidence,
+                ends=ends,
+                title=_figure_label(section, f"Snapshots: {row.experiment.title}"),
+            )
         for name, test in section.range_tests.items():
             figures[range_test_figure_name(section, name)] = draw_range_test(
                 list(test.curves.values()),
@@ -110,6 +120,27 @@ def figure_names(section: Section, about: str) -> tuple[str, str]:
     """Return the names of a group's accuracy and rate figures."""
     stem = f"{section.name}-{_slug(about)}"
     return f"{stem}-accuracy.svg", f"{stem}-rate.svg"
+
+
+def ensemble_figure_name(section: Section, row: Row) -> str:
+    """Return the name of the figure of an experiment's snapshots."""
+    return f"{section.name}-ensemble-{_slug(row.experiment.name)}.svg"
+
+
+def ensemble_rows_of(section: Section) -> list[Row]:
+    """Return the experiments of a campaign whose runs kept snapshots."""
+    return [row for row in section.rows if shared_snapshots(row.evidence)]
+
+
+def ensemble_table(row: Row) -> str:
+    """Return the grid of one experiment: N runs with the last M snapshots each."""
+    rows = ensemble_rows(row.evidence)
+    return markdown_table(ensemble_header(row.evidence), rows)
+
+
+def ensemble_updates_words(row: Row) -> str:
+    """Return after which updates the snapshots of an experiment were taken."""
+    return ", ".join(map(number, shared_snapshots(row.evidence)[0].updates))
 
 
 def range_test_figure_name(section: Section, name: str) -> str:
@@ -138,6 +169,10 @@ def render_markdown(content: Content, *, template: str) -> str:
     environment.globals.update(
         budget_words=budget_words,
         count_words=count_words,
+        ensemble_figure_name=ensemble_figure_name,
+        ensemble_rows_of=ensemble_rows_of,
+        ensemble_table=ensemble_table,
+        ensemble_updates_words=ensemble_updates_words,
         experiments_table=experiments_table,
         figure_names=figure_names,
         range_test_figure_name=range_test_figure_name,

@@ -11,6 +11,7 @@ training loop ``anneal.ScheduledLR`` applies a schedule to a torch optimizer.
 
 from anneal.schedules.catalogue import BUILDERS, from_description
 from anneal.schedules.core import Schedule
+from anneal.schedules.cycles import cycle_ends
 from anneal.schedules.cyclical import exp_range, hann, triangular, triangular2, welch
 from anneal.schedules.decay import exponential, inverse, linear_decay, polynomial
 from anneal.schedules.one_cycle import one_cycle, one_cycle_momentum
@@ -25,6 +26,7 @@ __all__ = [
     "constant",
     "cosine",
     "cosine_restarts",
+    "cycle_ends",
     "exp_range",
     "exponential",
     "exponential_ramp",

@@ -22,13 +22,8 @@ def main(_arguments: list[str]) -> None:
     campaign = config.campaign
     folder = EXPERIMENTS / campaign.name
     composed = {name: compose_experiment(name, config) for name in campaign.experiments}
-    tested = {  # without what changes nothing of a sweep, so that it does not start one either
-        name: dataclasses.replace(
-            compose_experiment(test.experiment, config),
-            title=name,
-            paper=None,
-            budget_fraction=1.0,
-        )
+    tested = {
+        name: _for_a_sweep(compose_experiment(test.experiment, config), title=name)
         for name, test in campaign.range_tests.items()
     }
     check_campaign(campaign, composed, tested)
@@ -44,6 +39,17 @@ def main(_arguments: list[str]) -> None:
     )
     write_json(RANGE_TESTS / campaign.name / GIVEN / SUGGESTION, {"rule": None})
     say(f"{folder}: {len(composed)} experiments, {len(tested)} range tests")
+
+
+def _for_a_sweep(experiment: ExperimentConfig, *, title: str) -> ExperimentConfig:
+    """Leave out what changes nothing of a sweep, so that it does not start one either."""
+    return dataclasses.replace(
+        experiment,
+        title=title,
+        paper=None,
+        budget_fraction=1.0,
+        training=dataclasses.replace(experiment.training, snapshots="none"),
+    )
 
 
 def check_campaign(

@@ -1,7 +1,8 @@
 """Stage ``evaluate``: the trained weights, measured again, and the record of an experiment (edge).
 
 ``python -m anneal.stages.evaluate <campaign> <experiment> <range test or "given">`` writes
-``evaluations/<campaign>/<experiment>/record.json`` and ``curves.csv``.
+``evaluations/<campaign>/<experiment>/record.json`` and ``curves.csv``, and the test outputs of each
+snapshot as ``seed-<n>/<update>.npy``.
 """
 
 from anneal.command_line import command, say
@@ -9,6 +10,7 @@ from anneal.layout import CURVES, EVALUATIONS, RANGE_TESTS, RECORD, RUNS, SKIPPE
 from anneal.loading import plan_experiment
 from anneal.records import curves_csv, evaluate_runs, make_record
 from anneal.resolved import NoBoundsError, load_bounds, load_experiment
+from anneal.snapshot_evaluation import evaluate_snapshots
 from anneal.tracking import open_tracker
 from anneal.yaml_files import write_json, write_whole
 
@@ -23,12 +25,17 @@ def main(arguments: list[str]) -> None:
         bounds = load_bounds(RANGE_TESTS / campaign / range_test / SUGGESTION)
     except NoBoundsError as abstention:
         write_json(folder / SKIPPED, {"reason": str(abstention)})
+        (folder / RECORD).unlink(missing_ok=True)
         say(f"{name}: nothing to evaluate. {abstention}")
         return
     plan, workshop = plan_experiment(loaded, bounds)
-    runs = evaluate_runs(plan, workshop, RUNS / campaign / name, loaded.seeds)
-    write_json(folder / RECORD, make_record(plan, campaign=campaign, runs=runs))
+    trained = RUNS / campaign / name
+    runs = evaluate_runs(plan, workshop, trained, loaded.seeds)
+    runs, ensembles = evaluate_snapshots(plan, workshop, trained, runs, keep=folder)
+    record = make_record(plan, campaign=campaign, runs=runs, ensembles=ensembles)
+    write_json(folder / RECORD, record)
     write_whole(folder / CURVES, curves_csv(runs))
+    (folder / SKIPPED).unlink(missing_ok=True)
     with open_tracker(
         loaded.experiment.tracking,
         run_dir=folder,
