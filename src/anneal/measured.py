@@ -61,7 +61,7 @@ def _read_record(path: Path) -> tuple[MeasuredExperiment, list[Run], Mapping[str
         configuration = record["configuration"]
         name, configuration_hash = str(record["experiment"]), str(record["configuration_hash"])
         runs = [
-            _read_run(run, configuration_hash, curves.get(("", int(run["seed"]))))
+            read_run(run, configuration_hash, curves.get(("", int(run["seed"]))))
             for run in record["runs"]
         ]
         experiment = MeasuredExperiment(
@@ -91,7 +91,13 @@ def _read_record(path: Path) -> tuple[MeasuredExperiment, list[Run], Mapping[str
     return experiment, runs, configuration
 
 
-def _read_run(run: Mapping[str, Any], configuration_hash: str, curve: Curve | None) -> Run:
+def read_run(run: Mapping[str, Any], configuration_hash: str, curve: Curve | None = None) -> Run:
+    """Read how one seed ended: ``seed``, ``status``, ``updates``, ``metrics``, ``environment``.
+
+    Raises:
+        KeyError: one of them is missing.
+        ValueError: the status is none.
+    """
     status = run["status"]
     if status not in ("finished", "diverged"):
         raise ValueError(f"seed {run['seed']}: status must be finished or diverged, got {status!r}")

@@ -10,6 +10,8 @@ from anneal.parsing import parse
 from anneal.statistics import mean_interval
 from anneal.yaml_files import read_json, write_json
 
+JOB = "job.json"  # in the folder of each job that ended well
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:

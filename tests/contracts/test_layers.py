@@ -14,7 +14,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 # The modules of `datasets` that are no edges know neither a configuration nor a file.
 RINGS = {
     "pure": """
-        claims config curves durations judging metrics optimizer_arguments parsing plans
+        claims comparison config curves durations judging metrics optimizer_arguments parsing plans
         range_test_record results schedule_building statistics tables
         bounds.* schedules.*
         datasets.identity datasets.sources datasets.splitting
@@ -25,10 +25,10 @@ RINGS = {
         models.* optimizers.*
     """,
     "edges": """
-        __init__ advise artifacts builders code command_line compare composing csv_files environment
-        figures hardware layout loading measured multirun one_run plot progress publish
-        range_test_figure records resolved results_files run runs schedule_figure side_process
-        status svg sweeps tracking yaml_files
+        __init__ advise artifacts builders code command_line compare comparison_sources composing
+        csv_files environment figures hardware layout loading measured multirun one_run plot
+        progress publish range_test_figure records resolved results_files run runs schedule_figure
+        side_process status svg sweeps tracking yaml_files
         datasets.__init__ datasets.archives datasets.batches datasets.cifar datasets.digits
         datasets.image_data datasets.imagefolder datasets.resizing datasets.torchvision_sets
         report.* stages.*
