@@ -26,9 +26,9 @@ RINGS = {
     """,
     "edges": """
         __init__ advise artifacts builders code command_line compare comparison_sources composing
-        csv_files environment figures hardware layout loading measured multirun one_run plot
-        progress publish range_test_figure records resolved results_files run runs schedule_figure
-        side_process status svg sweeps tracking yaml_files
+        csv_files environment figures hardware layout loading measured multirun offline_runs
+        one_run plot progress publish range_test_figure records repository resolved results_files
+        run runs schedule_figure side_process status svg sweeps tracking yaml_files
         datasets.__init__ datasets.archives datasets.batches datasets.cifar datasets.digits
         datasets.image_data datasets.imagefolder datasets.resizing datasets.torchvision_sets
         report.* stages.*
