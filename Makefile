@@ -58,6 +58,14 @@ reproduce: $(INSTALLED)  ## set up, run what is out of date of the default campa
 	dvc repro
 	@echo "The report: paper/report.md"
 
+# Of `dvc exp show`: the dependencies, how many runs there were, what a campaign lists.
+LITTLE := (conf|data|evaluations|experiments|paper|params.yaml|range_tests|results|runs|src)(/[^:]*)?$$$$|$\
+	(.*:)?(n|diverged|half_width_pct)$$$$|(campaign|hardware|tracking)\.(?!name)
+
+.PHONY: experiments
+experiments: $(INSTALLED)  ## show what `dvc exp run` made, without the columns that say little
+	@dvc exp show --drop '$(LITTLE)'
+
 .PHONY: test
 test: $(INSTALLED)  ## run every test (real archives too when ANNEAL_ARCHIVES names their folder)
 	pytest -q

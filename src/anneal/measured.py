@@ -73,7 +73,7 @@ def _read_record(
         configuration = record["configuration"]
         name, configuration_hash = str(record["experiment"]), str(record["configuration_hash"])
         runs = [
-            _read_run(run, configuration_hash, curves.get(("", int(run["seed"]))))
+            read_run(run, configuration_hash, curves.get(("", int(run["seed"]))))
             for run in record["runs"]
         ]
         ensembles = {
@@ -107,7 +107,13 @@ def _read_record(
     return experiment, runs, ensembles, configuration
 
 
-def _read_run(run: Mapping[str, Any], configuration_hash: str, curve: Curve | None) -> Run:
+def read_run(run: Mapping[str, Any], configuration_hash: str, curve: Curve | None = None) -> Run:
+    """Read how one seed ended: ``seed``, ``status``, ``updates``, ``metrics``, ``environment``.
+
+    Raises:
+        KeyError: one of them is missing.
+        ValueError: the status is none.
+    """
     status = run["status"]
     if status not in ("finished", "diverged"):
         raise ValueError(f"seed {run['seed']}: status must be finished or diverged, got {status!r}")

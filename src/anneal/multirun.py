@@ -11,6 +11,8 @@ from anneal.statistics import mean_interval
 from anneal.tables import text_table
 from anneal.yaml_files import read_json, write_json
 
+JOB = "job.json"  # in the folder of each job that ended well
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:

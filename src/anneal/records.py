@@ -6,13 +6,15 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anneal.artifacts import CHECKPOINT, HISTORY, RunDirectory, read_lines
-from anneal.builders import Workshop
 from anneal.ensembles import Group, SnapshotSet
 from anneal.layout import seed_folder
 from anneal.plans import Plan
+
+if TYPE_CHECKING:
+    from anneal.builders import Workshop  # torch: what only reads records need not wait for it
 
 CURVE_COLUMNS = {  # of curves.csv: of the history
     "update": "update",
@@ -38,7 +40,7 @@ class EndedRun:
 
 
 def evaluate_runs(
-    plan: Plan, workshop: Workshop, folder: Path, seeds: Iterable[int]
+    plan: Plan, workshop: "Workshop", folder: Path, seeds: Iterable[int]
 ) -> list[EndedRun]:
     """Measure the weights that each ended seed left.
 
@@ -63,14 +65,14 @@ def evaluate_runs(
                 status=result["status"],
                 updates=result["updates"],
                 metrics=metrics,
-                environment=_environment(directory),
+                environment=environment_of(directory),
                 history=read_lines(directory.path / HISTORY),
             )
         )
     return runs
 
 
-def _measure_again(directory: RunDirectory, workshop: Workshop, said: float) -> dict[str, float]:
+def _measure_again(directory: RunDirectory, workshop: "Workshop", said: float) -> dict[str, float]:
     """Measure the final weights in a fresh network, and compare with what training said."""
     checkpoint = directory.read_checkpoint()
     if checkpoint is None:
@@ -100,7 +102,7 @@ def check_one_run(
         )
 
 
-def _environment(directory: RunDirectory) -> dict[str, Any]:
+def environment_of(directory: RunDirectory) -> dict[str, Any]:
     """Return where the run ended, and the seconds of all its starts."""
     entries = directory.environment()
     last = entries[-1]

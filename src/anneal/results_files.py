@@ -11,7 +11,7 @@
     curves/<experiment>.csv     about 200 points a run; every evaluation is kept; "/" becomes "__"
     range_tests/<name>.json     the suggestion with its curve
     metrics/<experiment>.json   means for ``dvc metrics show``, a row each
-    plots/<experiment>.csv      means over seeds for ``dvc plots show``
+    plots/<quantity>.csv        all experiments' curves over seeds, for ``dvc plots show``
     verdicts.json               what the claims about its experiments say of this campaign
 """
 
@@ -45,6 +45,7 @@ from anneal.yaml_files import read_json, read_yaml, write_whole
 ENVIRONMENT = ("device", "precision", "threads", "commit", "torch", "started", "seconds")
 _KEY = ("experiment", "seed", "configuration_hash")
 _FIRST = (*_KEY, "status", "updates")
+PLOTTED = ("test_accuracy_pct", "train_loss", "lr")
 _CURVE_KEY = ("configuration_hash", "seed", "update")
 
 
@@ -137,7 +138,8 @@ def save_results(folder: Path, results: CampaignResults, judgements: Sequence[Ju
     evidence = results.evidence()
     for name in sorted(results.experiments):
         files[f"metrics/{file_name(name)}.json"] = _json(_metrics(evidence[name]))
-        files[f"plots/{file_name(name)}.csv"] = _plot_csv(evidence[name])
+    for column in PLOTTED:
+        files[f"plots/{column}.csv"] = _plot_csv(column, evidence)
     for name, suggestion in results.range_tests.items():
         files[f"range_tests/{file_name(name)}.json"] = _compact_json(suggestion)
     for path, text in files.items():
@@ -185,7 +187,7 @@ def _curves_csv(experiment: str, runs: Mapping[RunKey, Run]) -> str:
             cells = (getattr(point, column) for column in COLUMNS)
             rows.append(
                 [configuration, str(seed), str(point.update)]
-                + ["" if cell is None else f"{cell:.6g}" for cell in cells]
+                + ["" if cell is None else _six_digits(cell) for cell in cells]
             )
     return csv_text([*_CURVE_KEY, *COLUMNS], rows)
 
@@ -202,14 +204,23 @@ def _metrics(part: Evidence) -> dict[str, Any]:
     return entry
 
 
-def _plot_csv(part: Evidence) -> str:
-    """Return the mean test accuracy over seeds where all were evaluated, for ``dvc plots``."""
-    curves = [run.curve for run in part.runs if run.curve is not None]
-    found = band(curves, "test_accuracy_pct") if curves else None
-    points = zip(found.updates, found.mean, strict=True) if found else ()
-    return csv_text(
-        ["update", "test_accuracy_pct"], [[str(update), short(mean)] for update, mean in points]
-    )
+def _plot_csv(column: str, evidence: Mapping[str, Evidence]) -> str:
+    """Return one quantity of every experiment: mean, lowest and highest over its seeds.
+
+    A line for each update at which all seeds measured it; one picture for ``dvc plots``.
+    """
+    rows = []
+    for name, part in sorted(evidence.items()):
+        curves = [run.curve for run in part.runs if run.curve is not None]
+        if curves:
+            found = band(curves, column)
+            values = zip(found.updates, found.mean, found.low, found.high, strict=True)
+            rows += [[name, str(update), *map(_six_digits, three)] for update, *three in values]
+    return csv_text(["experiment", "update", column, "lowest", "highest"], rows)
+
+
+def _six_digits(value: float) -> str:
+    return f"{value:.6g}"
 
 
 def _verdict(found: Judgement) -> dict[str, Any]:

@@ -17,10 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 from anneal.command_line import command, complain, describe, say
 from anneal.composing import conf_folder, explain
 from anneal.layout import MULTIRUN
-from anneal.multirun import combination_of, multirun_table, read_cells, write_cell
+from anneal.multirun import JOB, combination_of, multirun_table, read_cells, write_cell
 from anneal.yaml_files import read_json, write_json
 
-JOB = "job.json"
 ERROR = "error.json"  # a job's folder has one while it runs, and keeps it unless it ends well
 SWEEP_FOLDER = "hydra.sweep.dir"
 # What one combination may fail with while the others go on; out of memory is a RuntimeError. Any

@@ -150,13 +150,15 @@ def resolve_mode(mode: str, environment: Mapping[str, str]) -> str:
         return "offline"
     if asked == "disabled":
         return "off"
-    if asked == "online" or environment.get("WANDB_API_KEY") or _has_login(environment):
+    if asked == "online" or has_key(environment):
         return "online"
     return "offline"
 
 
-def _has_login(environment: Mapping[str, str]) -> bool:
-    """Tell whether the netrc file has a key for W&B's server."""
+def has_key(environment: Mapping[str, str]) -> bool:
+    """Tell whether there is a key for W&B's server: in WANDB_API_KEY or in the netrc file."""
+    if environment.get("WANDB_API_KEY"):
+        return True
     server = urlsplit(environment.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
     home = Path(environment.get("HOME", "~")).expanduser()
     named = environment.get("NETRC")

@@ -128,18 +128,31 @@ def test_metrics_hold_mean_half_width_and_counts(collected):
     assert metrics["digits__decay"]["half_width_pct"] == pytest.approx(1.2421, abs=1e-4)
 
 
-def test_plots_hold_the_mean_over_seeds_of_each_evaluation(collected):
-    file = collected.root / "results/quick/plots/digits__decay.csv"
-    with file.open(newline="") as opened:
+def test_plots_hold_mean_and_range_over_seeds_of_each_evaluation(collected):
+    with (collected.root / "results/quick/plots/test_accuracy_pct.csv").open(newline="") as opened:
         rows = list(csv.DictReader(opened))
+    assert list(rows[0]) == ["experiment", "update", "test_accuracy_pct", "lowest", "highest"]
+    assert {row["experiment"] for row in rows} == set(TWO)
     evidence = load_results(collected.root / "results/quick").evidence()["digits/decay"]
     curves = [dict(zip(*series(run.curve, "test_accuracy_pct"), strict=True))
               for run in evidence.runs]  # fmt: skip
+    rows = [row for row in rows if row["experiment"] == "digits/decay"]
     assert [int(row["update"]) for row in rows] == sorted(curves[0])
     for row in rows:
         values = [curve[int(row["update"])] for curve in curves]
-        mean = sum(values) / len(values)
-        assert float(row["test_accuracy_pct"]) == pytest.approx(mean, rel=1e-4)  # printed short
+        expected = {
+            "test_accuracy_pct": sum(values) / len(values),
+            "lowest": min(values),
+            "highest": max(values),
+        }
+        found = {name: float(row[name]) for name in expected}
+        assert found == pytest.approx(expected, rel=1e-5)  # six digits
+
+
+def test_the_plotted_rate_is_the_schedules(collected):
+    with (collected.root / "results/quick/plots/lr.csv").open(newline="") as opened:
+        rates = {(row["lr"], row["lowest"], row["highest"]) for row in csv.DictReader(opened)}
+    assert rates == {("0.001",) * 3}
 
 
 def test_curves_are_compact_and_keep_every_evaluation(collected):

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
@@ -15,6 +15,7 @@ from anneal.metrics import Run, find_metric
 from anneal.range_test_figure import draw_range_test
 from anneal.range_test_record import RangeTestRecord
 from anneal.report.content import Content, Row, Section
+from anneal.report.sources import Published, load_links
 from anneal.results import MeasuredExperiment
 from anneal.results_files import file_name, write_if_changed
 from anneal.schedules import cycle_ends, from_description
@@ -52,7 +53,11 @@ def write_report(content: Content, *, paper: Path, readme: Path) -> list[str]:
         What was written or removed, for the person at the terminal.
     """
     files = {f"{FIGURES}/{name}": svg for name, svg in draw_figures(content).items()}
-    files["report.md"] = render_markdown(content, template=(paper / "report.md.j2").read_text())
+    files["report.md"] = render_markdown(
+        content,
+        links=load_links(paper / "links.json"),
+        template=(paper / "report.md.j2").read_text(),
+    )
     written = {paper / name: text for name, text in files.items()}
     if readme.is_file():
         body = readme_table(content.all_judgements())
@@ -152,7 +157,7 @@ def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-")
 
 
-def render_markdown(content: Content, *, template: str) -> str:
+def render_markdown(content: Content, *, links: Mapping[str, Published], template: str) -> str:
     """Return the text of the report.
 
     Raises:
@@ -184,7 +189,7 @@ def render_markdown(content: Content, *, template: str) -> str:
         verdicts_table=verdicts_table,
     )
     try:
-        rendered = environment.from_string(template).render(content=content)
+        rendered = environment.from_string(template).render(content=content, links=links)
     except jinja2.TemplateError as error:
         line = getattr(error, "lineno", None)
         at = f", line {line}" if line else ""

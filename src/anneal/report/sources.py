@@ -1,13 +1,14 @@
-"""Reading what people wrote for the report: claims, deviations, plans (edge)."""
+"""Reading what the report is told: claims, deviations, plans, where it was published (edge)."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from anneal.claims import Claim, parse_claims
 from anneal.parsing import Rule, parse
-from anneal.yaml_files import read_yaml
+from anneal.yaml_files import read_json, read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,3 +84,26 @@ def load_planned(path: Path) -> tuple[Planned, ...]:
         if times > 1:
             raise ValueError(f"{path}: {name} must stand here once, it is here {times} times")
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """Where a campaign's report in Weights & Biases is, and the day it was last published."""
+
+    url: str
+    published: str  # ISO date
+
+
+def load_links(path: Path) -> dict[str, Published]:
+    """Read ``paper/links.json``: what was published, by campaign; nothing where it is not there.
+
+    Raises:
+        ValueError: names the file, the campaign and the key.
+    """
+    entries = read_json(path) if path.is_file() else {}
+    if not isinstance(entries, Mapping):
+        raise ValueError(f"{path}: must be a mapping from campaigns to what was published")
+    return {
+        str(name): parse(Published, entry, where=str(path), key=str(name))
+        for name, entry in entries.items()
+    }
