@@ -11,9 +11,9 @@ Where a claim sets two experiments against each other, it rests on the one it pr
 other run diverged is left out, which can only make the claim harder to hold.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 from anneal.claims import Claim, OrderClaim, SpeedClaim, ValueClaim
 from anneal.curves import updates_to_target
@@ -144,11 +144,8 @@ def _judge_value(claim: ValueClaim, part: Evidence, confidence: float) -> _Findi
 
 def _judge_order(claim: OrderClaim, parts: tuple[Evidence, ...], confidence: float) -> _Finding:
     """Hold the interval of the paired differences against the margin."""
-    better, worse = (part.values(claim.metric) for part in parts)
-    sign = 1 if find_metric(claim.metric).higher_is_better else -1
-    pairs = sorted(better.keys() & worse.keys())
-    differences = [sign * (better[seed] - worse[seed]) for seed in pairs]
-    ours = paired_interval(differences, confidence=confidence) if pairs else None
+    differences = list(compared_values(claim, parts).values())
+    ours = paired_interval(differences, confidence=confidence) if differences else None
     blocked = _without_verdict(parts[0], ours)
     if blocked:
         return blocked
@@ -173,11 +170,8 @@ def _judge_speed(claim: SpeedClaim, parts: tuple[Evidence, ...], confidence: flo
     run stands in: the true ratio is smaller still, which can only make the claim harder to hold.
     """
     faster, slower = (_updates_to_target(claim, part) for part in parts)
-    pairs = sorted(faster.keys() & slower.keys())
-    lengths = {run.seed: run.updates for run in parts[1].runs}
-    reached = [seed for seed in pairs if faster[seed] is not None]
-    ratios = [cast(int, faster[seed]) / (slower[seed] or lengths[seed]) for seed in reached]
-    ours = ratio_interval(ratios, confidence=confidence) if ratios else None
+    reached = compared_values(claim, parts)
+    ours = ratio_interval(list(reached.values()), confidence=confidence) if reached else None
     never = sum(updates is None for updates in faster.values())
     if never and 2 * never >= len(faster) >= FEWEST_RUNS:
         words = f"{never} of {len(faster)} runs of {parts[0].experiment} never reached the target"
@@ -210,6 +204,34 @@ def _judge_speed(claim: SpeedClaim, parts: tuple[Evidence, ...], confidence: flo
         words = f"{never} of {len(faster)} runs of {parts[0].experiment} never reached the target"
         found = _Finding("inconclusive", words, ours)
     return _weigh_divergence(found, parts[0])
+
+
+def compared_values(claim: Claim, parts: Sequence[Evidence]) -> dict[int, float]:
+    """Return, by seed, the single numbers whose mean is held against a claim.
+
+    They are measurements, paired differences in the direction of an improvement, or ratios of
+    updates to the target (where the slower run never reached it, its length stands in).
+
+    Args:
+        claim: what the paper says.
+        parts: the evidence on its experiments, in the claim's order.
+    """
+    if isinstance(claim, ValueClaim):
+        return dict(parts[0].values(claim.metric))
+    if isinstance(claim, OrderClaim):
+        better, worse = (part.values(claim.metric) for part in parts)
+        sign = 1 if find_metric(claim.metric).higher_is_better else -1
+        return {
+            seed: sign * (better[seed] - worse[seed])
+            for seed in sorted(better.keys() & worse.keys())
+        }
+    faster, slower = (_updates_to_target(claim, part) for part in parts)
+    lengths = {run.seed: run.updates for run in parts[1].runs}
+    return {
+        seed: updates / (slower[seed] or lengths[seed])
+        for seed, updates in sorted(faster.items())
+        if seed in slower and updates is not None
+    }
 
 
 def _updates_to_target(claim: SpeedClaim, part: Evidence) -> dict[int, int | None]:

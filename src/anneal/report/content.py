@@ -1,19 +1,29 @@
 """What the report says, before it is known how it looks (edge).
 
-One structure that the Markdown page is made of, and any other page can be: numbers are already
-chosen, none is formatted.
+One structure that the Markdown page, the web page and README's table are made of: numbers are
+already chosen, none is formatted.
 """
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from anneal.claims import Claim
 from anneal.judging import Judgement, judge
 from anneal.metrics import Evidence
 from anneal.range_test_record import RangeTestRecord, read_range_test
-from anneal.report.sources import Deviation
+from anneal.report.sources import Deviation, EnsembleRow, Link
 from anneal.results import CampaignResults, MeasuredExperiment, gather_evidence
 from anneal.statistics import Interval, mean_interval
+from anneal.tables import verdict_words
+
+# As a reader meets them; a label counts as a verdict here.
+VERDICTS = (
+    "reproduced", "better", "not reproduced", "inconclusive", "scaled-down", "not run",
+)  # fmt: skip
+NOT_RUN = VERDICTS[-1]
+_PLACE = re.compile(r"(table|figure|fig|section|appendix)[_-]?([0-9]+[a-z]?|[a-z])?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +62,8 @@ class Section:
         groups: the rows by what was trained (dataset and model): the ones to compare, one figure
             each.
         range_tests: by name.
+        ensembles: what ensembles of its snapshots reached, in the file's order.
+        link: its published W&B report, if there is one.
     """
 
     name: str
@@ -62,32 +74,61 @@ class Section:
     rows: tuple[Row, ...]
     groups: Mapping[str, tuple[Row, ...]]
     range_tests: Mapping[str, RangeTestRecord]
+    ensembles: tuple[EnsembleRow, ...]
+    link: Link | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """The whole report."""
+    """The whole report.
+
+    Args:
+        sections: the campaigns.
+        judgements: by paper, the first part of a claim's id.
+        evidence: by experiment, what the judgements rest on.
+        deviations: in the order of their file.
+        titles: of papers, by arXiv number without its version.
+    """
 
     sections: tuple[Section, ...]
-    judgements: Mapping[str, tuple[Judgement, ...]]  # by paper, the first part of a claim's id
+    judgements: Mapping[str, tuple[Judgement, ...]]
+    evidence: Mapping[str, Evidence]
     deviations: tuple[Deviation, ...]
+    titles: Mapping[str, str]
 
     def all_judgements(self) -> tuple[Judgement, ...]:
         """Return the judgements of every paper, in order."""
         return tuple(found for paper in self.judgements.values() for found in paper)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asides:
+    """What the report shows where it is there, and does without where it is not.
+
+    Args:
+        titles: of papers, by arXiv number without its version.
+        links: published reports, by campaign.
+        ensembles: by campaign.
+    """
+
+    titles: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, Link] = field(default_factory=dict)
+    ensembles: Mapping[str, Sequence[EnsembleRow]] = field(default_factory=dict)
+
+
 def make_content(
     campaigns: Sequence[CampaignResults],
     claims: Sequence[Claim],
     deviations: Sequence[Deviation],
+    asides: Asides | None = None,
 ) -> Content:
     """Put the report together.
 
     Campaigns that stand for rows of papers come first, the larger budget before the smaller.
     """
+    asides = asides or Asides()
     claimed = {name for claim in claims for name in claim.experiments}
-    sections = [_section(results, claimed, deviations) for results in campaigns]
+    sections = [_section(results, claimed, deviations, asides) for results in campaigns]
     sections.sort(key=lambda s: (not s.is_reproduction, -s.budget_fraction, s.name))
     evidence = gather_evidence(campaigns)
     judgements: dict[str, list[Judgement]] = {}
@@ -96,12 +137,41 @@ def make_content(
     return Content(
         sections=tuple(sections),
         judgements={paper: tuple(found) for paper, found in judgements.items()},
+        evidence=evidence,
         deviations=tuple(deviations),
+        titles=asides.titles,
     )
 
 
+def by_table(judgements: Sequence[Judgement]) -> dict[str, tuple[Judgement, ...]]:
+    """Return the judgements of one paper by the table they belong to, the second part of an id."""
+    tables: dict[str, list[Judgement]] = {}
+    for found in judgements:
+        tables.setdefault(found.claim.id.split("/")[1], []).append(found)
+    return {table: tuple(found) for table, found in tables.items()}
+
+
+def table_words(table: str) -> str:
+    """Return the name of a table as a paper prints it.
+
+    >>> table_words("table1"), table_words("fig4"), table_words("text"), table_words("appendix_a")
+    ('Table 1', 'Fig. 4', 'text', 'Appendix A')
+    """
+    found = _PLACE.fullmatch(table)
+    if not found:
+        return table.replace("_", " ")
+    name = {"figure": "Fig.", "fig": "Fig."}.get(found[1], found[1].capitalize())
+    return f"{name} {found[2].upper()}" if found[2] else name
+
+
+def count_verdicts(judgements: Sequence[Judgement]) -> dict[str, int]:
+    """Return how many claims stand where, every verdict named, in the reader's order."""
+    counts = Counter(map(verdict_words, judgements))
+    return {verdict: counts[verdict] for verdict in VERDICTS}
+
+
 def _section(
-    results: CampaignResults, claimed: set[str], deviations: Sequence[Deviation]
+    results: CampaignResults, claimed: set[str], deviations: Sequence[Deviation], asides: Asides
 ) -> Section:
     evidence = results.evidence()
     rows = tuple(
@@ -137,6 +207,8 @@ def _section(
             name: read_range_test(plain, where=f"range test {name} of campaign {results.name}")
             for name, plain in results.range_tests.items()
         },
+        ensembles=tuple(asides.ensembles.get(results.name, ())),
+        link=asides.links.get(results.name),
     )
 
 

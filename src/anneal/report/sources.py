@@ -1,11 +1,19 @@
-"""Reading what people wrote for the report: claims and deviations (edge)."""
+"""Reading what the report needs besides results: claims, deviations, titles, links (edge)."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from anneal.claims import Claim, parse_claims
-from anneal.parsing import parse
-from anneal.yaml_files import read_yaml
+from anneal.csv_files import read_rows
+from anneal.parsing import Rule, parse
+from anneal.yaml_files import read_json, read_yaml
+
+WEB_ADDRESS = Rule(
+    "must be an address that begins with https://",
+    lambda v: bool(re.fullmatch(r"https://[^\s<>\"']+", v)),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +26,33 @@ class Deviation:
     paper: str  # what the paper says or leaves open, with the place
     ours: str
     expected_effect: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A published W&B report of a campaign (``paper/links.json``)."""
+
+    url: Annotated[str, WEB_ADDRESS]
+    published: str  # the day
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsembleRow:
+    """One ensemble that was evaluated (``results/<campaign>/ensembles.csv``).
+
+    Args:
+        experiment: whose snapshots were averaged.
+        num_runs: N, runs that they come from.
+        num_snapshots: M, the last snapshots taken of each run.
+        group: which runs, as the file says it.
+        accuracy_pct: on the test images.
+    """
+
+    experiment: str
+    num_runs: int
+    num_snapshots: int
+    group: str
+    accuracy_pct: float
 
 
 def load_claims(folder: Path) -> tuple[Claim, ...]:
@@ -51,4 +86,60 @@ def load_deviations(path: Path) -> tuple[Deviation, ...]:
     for name in ids:
         if ids.count(name) > 1:
             raise ValueError(f"{path}: deviation {name!r}: id must be unique, it is here twice")
+    return tuple(found)
+
+
+def load_titles(path: Path) -> dict[str, str]:
+    """Read the titles of papers from BibTeX: arXiv number without its version -> title."""
+    entries = re.split(r"^@", path.read_text(), flags=re.MULTILINE)
+    found = {}
+    for entry in entries:
+        eprint = re.search(r"eprint\s*=\s*\{([0-9.]+)", entry)
+        title = re.search(r"\btitle\s*=\s*\{(.+)\},?$", entry, flags=re.MULTILINE)
+        if eprint and title:
+            found[eprint[1]] = re.sub(r"[{}]", "", title[1])
+    return found
+
+
+def load_links(path: Path) -> dict[str, Link]:
+    """Read where campaigns are published; without the file nowhere.
+
+    Raises:
+        ValueError: names the file, the campaign, the key and the rule.
+    """
+    entries = read_json(path) if path.is_file() else {}
+    if not isinstance(entries, dict):
+        raise ValueError(f"{path}: must map each campaign to its url and day of publication")
+    return {
+        name: parse(Link, entry, where=f"{path}: campaign {name!r}")
+        for name, entry in entries.items()
+    }
+
+
+def load_ensembles(results: Path) -> dict[str, tuple[EnsembleRow, ...]]:
+    """Read the ensembles of every campaign under ``results/`` that has some, by campaign.
+
+    Raises:
+        ValueError: names the file and the line.
+    """
+    return {path.parent.name: _ensembles(path) for path in sorted(results.glob("*/ensembles.csv"))}
+
+
+def _ensembles(path: Path) -> tuple[EnsembleRow, ...]:
+    found = []
+    for line, row in enumerate(read_rows(path), start=2):
+        try:
+            found.append(
+                EnsembleRow(
+                    experiment=row["experiment"],
+                    num_runs=int(row["N"]),
+                    num_snapshots=int(row["M"]),
+                    group=row["group"],
+                    accuracy_pct=float(row["accuracy"]),
+                )
+            )
+        except KeyError as error:
+            raise ValueError(f"{path}, line {line}: missing column {error.args[0]}") from None
+        except ValueError as error:
+            raise ValueError(f"{path}, line {line}: {error}") from None
     return tuple(found)
