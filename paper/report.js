@@ -180,7 +180,7 @@
         const spec = structuredClone(specs[name]);
         spec.datasets = datasets;
         spec.description = node.getAttribute("aria-label");
-        const values = { ...this.parameters, frame: this.data.frames[name] };
+        const values = { ...this.parameters, frame: this.data.frames[name], end: this.data.end };
         for (const param of spec.params ?? []) if (values[param.name] !== undefined) param.value = values[param.name];
         // ast: expressions are interpreted, so that the page needs no eval
         vegaEmbed(node, spec, { mode: "vega-lite", renderer: "svg", ast: true, actions: false })

@@ -11,23 +11,34 @@ from typing import Any, Literal
 import altair as alt
 
 HEIGHT = 250
-SIZES = {"labelFontSize": 12, "titleFontSize": 12}
+TEXT = {
+    "labelFontSize": 12,
+    "titleFontSize": 12,
+    "labelColor": "var(--ink)",
+    "titleColor": "var(--ink)",
+    "titleFontWeight": "normal",
+}
 CONFIG: dict[str, Any] = {
     "background": "transparent",
-    "font": "inherit",
+    "font": "system-ui, sans-serif",  # a name, since widths are measured with it
     "view": {"stroke": None},
-    "axis": SIZES
+    "aria": False,  # a thousand marks are no text; the figure has one, and the data as CSV
+    "legend": TEXT | {"symbolStrokeColor": "var(--ink)"},
+    "axis": TEXT
     | {
-        "labelColor": "var(--ink)",
-        "titleColor": "var(--ink)",
-        "titleFontWeight": "normal",
         "gridColor": "var(--grid)",
         "domainColor": "var(--faint)",
         "tickColor": "var(--faint)",
         "tickCount": 5,
     },
 }
-UPDATES = alt.X("update:Q").title("update").axis(format=",.0f").scale(nice=False, zero=False)
+UPDATES = (
+    alt.X("update:Q")
+    .title("update")
+    .axis(format=",.0f")
+    .scale(domain=[0, alt.ExprRef("end")], nice=False)
+)
+FRAME = [alt.ExprRef("frame[0]"), alt.ExprRef("frame[1]")]
 COLOUR = alt.Color("colour:N").scale(None).legend(None)
 DASH = alt.StrokeDash("dash:N").scale(None).legend(None)
 # Quantity of a curve -> title of its axis. `best` is the highest accuracy so far: an anytime curve.
@@ -59,7 +70,7 @@ def _curve_chart(quantity: str, title: str) -> dict[str, Any]:
     The mean is taken where all chosen seeds that finished were measured. A run that diverged is a
     thin line that ends in a cross.
     """
-    y = alt.Y("mean:Q").title(title).scale(domain=_frame(), nice=False, zero=False)
+    y = alt.Y("mean:Q").title(title).scale(domain=FRAME, nice=False, zero=False)
     runs = alt.Chart(alt.NamedData(name="curves")).transform_filter(
         f"datum.quantity == '{'accuracy' if quantity == 'best' else quantity}' && {IS_SHOWN}"
         " && indexof(seeds, datum.seed) >= 0"
@@ -106,15 +117,16 @@ def _curve_chart(quantity: str, title: str) -> dict[str, Any]:
         shape="M-1,-1L1,1M-1,1L1,-1", size=60, strokeWidth=2, clip=True
     )
     layers = [band.add_params(_zoom()), mean, each, crosses, points]
-    return _layered(layers, name=quantity, shown=[], seeds=[], each=False, frame=[0, 1])
+    return _layered(layers, name=quantity, shown=[], seeds=[], each=False, frame=[0, 1], end=1)
 
 
 def _rate_chart(quantity: str, title: str) -> dict[str, Any]:
     """What each schedule sets against the update; it is the same for every seed."""
+    y = alt.Y("value:Q").title(title).scale(domain=FRAME, nice=False, zero=False)
     rates = (
         alt.Chart(alt.NamedData(name="rates"))
         .transform_filter(f"datum.quantity == '{quantity}' && {IS_SHOWN}")
-        .encode(x=UPDATES, y=alt.Y("value:Q").title(title), color=COLOUR, detail="experiment:N")
+        .encode(x=UPDATES, y=y, color=COLOUR, detail="experiment:N")
     )
     line = rates.mark_line(clip=True, strokeWidth=1.6).encode(strokeDash=DASH)
     points = rates.mark_point(clip=True, size=50, filled=True, opacity=0).encode(
@@ -124,13 +136,15 @@ def _rate_chart(quantity: str, title: str) -> dict[str, Any]:
             alt.Tooltip("value:Q", title=title, format=".4~g"),
         ]
     )
-    return _layered([line.add_params(_zoom()), points], name=quantity, shown=[])
+    return _layered(
+        [line.add_params(_zoom()), points], name=quantity, shown=[], frame=[0, 1], end=1
+    )
 
 
 def _sweep_chart(quantity: str, title: str, *, scale: Literal["linear", "log"]) -> dict[str, Any]:
     """A range test: a line for each seed, and the pair of bounds of each rule that is shown."""
     x = alt.X("lr:Q").title("rate").axis(format="~g").scale(type=scale, nice=False, zero=False)
-    y = alt.Y("value:Q").title(title).scale(domain=_frame(), nice=False, zero=False)
+    y = alt.Y("value:Q").title(title).scale(domain=FRAME, nice=False, zero=False)
     sweep = (
         alt.Chart(alt.NamedData(name="sweep"))
         .transform_filter(f"datum.quantity == '{quantity}' && datum.value != null")
@@ -167,10 +181,7 @@ def _ensembles_chart() -> dict[str, Any]:
         alt.Chart(alt.NamedData(name="ensembles"))
         .transform_filter(IS_SHOWN)
         .encode(
-            x=alt.X("num_snapshots:Q")
-            .title("M, snapshots of each run")
-            .axis(format="d", tickMinStep=1)
-            .scale(nice=False, zero=False),
+            x=alt.X("num_snapshots:O").title("M, snapshots of each run").axis(labelAngle=0),
             color=COLOUR,
             detail=["experiment:N", "num_runs:N"],
         )
@@ -189,7 +200,7 @@ def _ensembles_chart() -> dict[str, Any]:
         y=alt.Y("mean(accuracy_pct):Q").title("test accuracy (%)"),
         strokeDash=alt.StrokeDash("num_runs:O").title("N, runs"),
     )
-    return _layered([mean.add_params(_zoom()), points], name="ensembles", shown=[])
+    return _layered([mean, points], name="ensembles", shown=[])
 
 
 def _zoom() -> alt.Parameter:
@@ -206,10 +217,6 @@ def _zoom() -> alt.Parameter:
         " > window:pointermove!",
         clear="dblclick",
     )
-
-
-def _frame() -> list[alt.ExprRef]:
-    return [alt.ExprRef("frame[0]"), alt.ExprRef("frame[1]")]
 
 
 def _layered(layers: Sequence[alt.Chart], *, name: str, **parameters: Any) -> dict[str, Any]:

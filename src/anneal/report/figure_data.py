@@ -1,6 +1,6 @@
 """The rows of the interactive figures, as plain data for JSON (edge)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anneal.curves import Curve, series
@@ -47,7 +47,8 @@ def curves_data(rows: Sequence[Row]) -> dict[str, Any]:
     ]
     return {
         "charts": charts + rates,
-        "frames": {name: [round(end, 6) for end in frames[name] or ()] for name in charts},
+        "frames": {name: [round(end, 6) for end in frames[name] or ()] for name in charts}
+        | {name: _frame_of_rates(name, experiments) for name in rates},
         "experiments": experiments,
         "seeds": sorted({run.seed for row in shown for run in row.evidence.runs}),
         "end": max((curve[-1].update for curve in curves), default=0),
@@ -86,6 +87,11 @@ def _corners(curve: Curve, column: str) -> tuple[list[int], list[float]]:
     return [updates[i] for i in kept], [values[i] for i in kept]
 
 
+def _frame_of_rates(name: str, experiments: Sequence[Mapping[str, Any]]) -> list[float]:
+    values = [value for one in experiments for value in one["rates"][name][1]]
+    return [0.0, round(1.05 * max(values, default=1.0), 9)] if name == "lr" else _with_room(*values)
+
+
 def _varies(found: tuple[list[int], list[float]]) -> bool:
     return bool(found[1]) and max(found[1]) - min(found[1]) > 1e-9
 
@@ -105,7 +111,7 @@ def sweep_data(test: RangeTestRecord) -> dict[str, Any]:
     early = [p.train_loss for curve in curves for p in curve.points[: len(curve.points) // 2 + 1]
              if p.train_loss is not None]  # fmt: skip
     accuracies = [point.accuracy_pct for point in points]
-    frames = {f"sweep_accuracy_{scale}": _with_room(min(accuracies), max(accuracies))}
+    frames = {f"sweep_accuracy_{scale}": _with_room(*accuracies)}
     if losses and early:
         highest = min(max(losses), MOST_LOSS * max(early))
         frames[f"sweep_train_loss_{scale}"] = _with_room(min(losses), highest)
@@ -127,7 +133,8 @@ def sweep_data(test: RangeTestRecord) -> dict[str, Any]:
     }
 
 
-def _with_room(low: float, high: float) -> list[float]:
+def _with_room(*values: float) -> list[float]:
+    low, high = min(values), max(values)
     room = 0.05 * ((high - low) or 1.0)
     return [round(low - room, 6), round(high + room, 6)]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from anneal.claims import Claim, OrderClaim, ValueClaim
+from anneal.claims import Claim, OrderClaim, SpeedClaim, ValueClaim
 from anneal.judging import Judgement
 from anneal.metrics import find_metric
 from anneal.statistics import Interval
@@ -49,7 +49,8 @@ def draw_claim(judgement: Judgement, values: Sequence[float]) -> Markup:
     if ours is not None:
         parts += _ours(ours, frame)
         if abs(at(ours.mean) - at(paper)) > 56:  # else both would stand in one place
-            parts.append(_label(at(ours.mean), f"{ours.mean:.4g}", "ours"))
+            decimals = 2 if isinstance(claim, SpeedClaim) else find_metric(claim.metric).decimals
+            parts.append(_label(at(ours.mean), f"{ours.mean:.{decimals}f}", "ours"))
     parts += [f'<circle class="run" cx="{at(value)}" cy="{MIDDLE}" r="3"/>' for value in values]
     words = Markup("Paper: {}. Ours: {}.").format(paper_words(claim), ours_words(judgement))
     body = Markup("".join(parts))  # numbers of ours alone
