@@ -161,14 +161,16 @@
       view.runAsync();
     }
 
-    /** Show the same updates in every chart. */
-    zoom([from, to], except) {
+    /** Show the same updates in every chart; `source` is the one that was dragged to them. */
+    zoom([from, to], source) {
       if (!(from < to)) return;
       this.range.from.value = Math.max(0, Math.round(from));
-      this.range.to.value = Math.round(to);
-      this.zooming = true;
-      Promise.all(this.views.filter((view) => view !== except).map((view) => view.signal("zoom_update", [from, to]).runAsync()))
-        .finally(() => { this.zooming = false; });
+      this.range.to.value = Math.min(this.data.end, Math.round(to));
+      for (const view of this.views) {
+        view.signal("start", from).signal("end", to);
+        if (view !== source) view.signal("zoom_update", null); // what it was dragged to itself
+        view.runAsync();
+      }
     }
 
     draw() {
@@ -187,9 +189,9 @@
           .then(({ view }) => {
             this.views.push(view);
             node.dataset.drawn = "";
-            if (this.range) view.addSignalListener("zoom_update", (_, updates) => {
-              if (!this.zooming) this.zoom(updates ?? [0, this.data.end], view);
-            });
+            if (!this.range) return;
+            view.addSignalListener("zoom_update", (_, updates) => { if (updates) this.zoom(updates, view); });
+            view.addEventListener("dblclick", () => this.zoom([0, this.data.end]));
           })
           .catch((error) => { node.textContent = `This figure could not be drawn: ${error.message}`; console.error(error); });
       }

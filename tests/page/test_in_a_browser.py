@@ -16,7 +16,7 @@ pytestmark = [
         reason="chromium and chromedriver are not both here",
     ),
 ]
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 30
 VISIBLE = "return [...document.querySelectorAll('.claim')].filter(c => !c.hidden).length"
 STATUS = "return document.querySelector('[role=status]').textContent"
 
@@ -68,9 +68,13 @@ def draw_all(browser):
         until(
             browser,
             "const f = document.querySelectorAll('figure')[arguments[0]]; f.scrollIntoView();"
-            "return [...f.querySelectorAll('.chart')].every(c => 'drawn' in c.dataset)",
+            "return [...f.querySelectorAll('.chart')].every(c => c.textContent)",
             place,
         )
+    failed = (
+        "return [...document.querySelectorAll('.chart:not([data-drawn])')].map(c => c.textContent)"
+    )
+    assert browser.execute_script(failed) == []
 
 
 def marks(browser):
@@ -190,6 +194,33 @@ def test_schedules_seeds_and_updates_can_be_chosen(browser):
     end.clear()
     end.send_keys("90", keys().TAB)
     until(browser, f"return !(() => {{ {domain} }})().includes('700')")
+
+
+def test_dragging_one_chart_moves_its_neighbours_and_a_double_click_brings_all_back(browser):
+    actions = pytest.importorskip("selenium.webdriver").ActionChains
+    draw_all(browser)
+    axes = (
+        "return ['accuracy', 'lr'].map(name => [...document.querySelector(`figure [data-chart=${name}"
+        "] .mark-text`).querySelectorAll('text')].map(tick => tick.textContent).sort().join())"
+    )
+    whole = browser.execute_script(axes)
+    assert whole[0] == whole[1]
+    chart = browser.find_element("css selector", "figure [data-chart=accuracy] svg")
+    actions(browser).drag_and_drop_by_offset(chart, -90, 0).perform()
+    moved = until(
+        browser,
+        f"const axes = (() => {{ {axes} }})(); return axes[0] !== arguments[0] && axes",
+        whole[0],
+    )
+    until(browser, f"const axes = (() => {{ {axes} }})(); return axes[0] === axes[1]")
+    assert moved[0] != whole[0]
+    actions(browser).double_click(chart).perform()
+    until(
+        browser,
+        f"return (() => {{ {axes} }})().every(axis => axis === arguments[0])",
+        whole[0],
+    )
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
 def test_nothing_reaches_beyond_a_phone(browser, alone):

@@ -36,7 +36,7 @@ UPDATES = (
     alt.X("update:Q")
     .title("update")
     .axis(format=",.0f")
-    .scale(domain=[0, alt.ExprRef("end")], nice=False)
+    .scale(domain=[alt.ExprRef("start"), alt.ExprRef("end")], nice=False)
 )
 FRAME = [alt.ExprRef("frame[0]"), alt.ExprRef("frame[1]")]
 COLOUR = alt.Color("colour:N").scale(None).legend(None)
@@ -117,7 +117,9 @@ def _curve_chart(quantity: str, title: str) -> dict[str, Any]:
         shape="M-1,-1L1,1M-1,1L1,-1", size=60, strokeWidth=2, clip=True
     )
     layers = [band.add_params(_zoom()), mean, each, crosses, points]
-    return _layered(layers, name=quantity, shown=[], seeds=[], each=False, frame=[0, 1], end=1)
+    return _layered(
+        layers, name=quantity, shown=[], seeds=[], each=False, frame=[0, 1], start=0, end=1
+    )
 
 
 def _rate_chart(quantity: str, title: str) -> dict[str, Any]:
@@ -137,7 +139,7 @@ def _rate_chart(quantity: str, title: str) -> dict[str, Any]:
         ]
     )
     return _layered(
-        [line.add_params(_zoom()), points], name=quantity, shown=[], frame=[0, 1], end=1
+        [line.add_params(_zoom()), points], name=quantity, shown=[], frame=[0, 1], start=0, end=1
     )
 
 
