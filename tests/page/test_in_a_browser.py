@@ -200,8 +200,9 @@ def test_dragging_one_chart_moves_its_neighbours_and_a_double_click_brings_all_b
     actions = pytest.importorskip("selenium.webdriver").ActionChains
     draw_all(browser)
     axes = (
-        "return ['accuracy', 'lr'].map(name => [...document.querySelector(`figure [data-chart=${name}"
-        "] .mark-text`).querySelectorAll('text')].map(tick => tick.textContent).sort().join())"
+        "return ['accuracy', 'lr'].map(name => [...document.querySelector(`figure [data-chart="
+        "${name}] .mark-text`).querySelectorAll('text')].map(tick => tick.textContent).sort()"
+        ".join())"
     )
     whole = browser.execute_script(axes)
     assert whole[0] == whole[1]

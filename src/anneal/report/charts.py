@@ -5,6 +5,7 @@ One specification serves every figure of its kind: the page puts the rows in (da
 variables, so that a figure follows light and dark without being drawn again.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -53,6 +54,7 @@ SWEEPS = {"accuracy": "held-out accuracy (%)", "train_loss": "training loss"}
 IS_SHOWN = "indexof(shown, datum.experiment) >= 0"
 
 
+@functools.cache
 def make_charts() -> dict[str, dict[str, Any]]:
     """Return every specification by its kind, the same on every call."""
     charts = {name: _curve_chart(name, title) for name, title in CURVES.items()}
