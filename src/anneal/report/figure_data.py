@@ -111,7 +111,9 @@ def sweep_data(test: RangeTestRecord) -> dict[str, Any]:
     early = [p.train_loss for curve in curves for p in curve.points[: len(curve.points) // 2 + 1]
              if p.train_loss is not None]  # fmt: skip
     accuracies = [point.accuracy_pct for point in points]
-    frames = {f"sweep_accuracy_{scale}": _with_room(*accuracies)}
+    frames = {}
+    if accuracies:
+        frames[f"sweep_accuracy_{scale}"] = _with_room(*accuracies)
     if losses and early:
         highest = min(max(losses), MOST_LOSS * max(early))
         frames[f"sweep_train_loss_{scale}"] = _with_room(min(losses), highest)
