@@ -8,6 +8,7 @@ UV := $(VENV)/bin/uv
 # The first of these that is there and new enough; `make PYTHON=... setup` takes another.
 PYTHON ?= $(firstword $(foreach p,python3.11 python3 python,$(shell \
 	$(p) -c 'import sys; sys.version_info < (3, 11) or print("$(p)")' 2>/dev/null)))
+OPEN ?=  # `make report OPEN=1` shows the page in a browser
 UPGRADE ?=  # `make lock UPGRADE=--upgrade` moves every pin to its newest version
 
 # DVC's stages say `python`, so the environment's programs come first.
@@ -56,7 +57,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 reproduce: $(INSTALLED)  ## set up, run what is out of date of the default campaign, write the report
 	$(require_git)$(require_dvc)
 	dvc repro
-	@echo "The report: paper/report.md"
+	@echo "The report: paper/report.html (opens from disk, without a network) and paper/report.md"
 
 # Of `dvc exp show`: the dependencies, how many runs there were, what a campaign lists.
 LITTLE := (conf|data|evaluations|experiments|paper|params.yaml|range_tests|results|runs|src)(/[^:]*)?$$$$|$\
@@ -82,9 +83,14 @@ params: $(INSTALLED)  ## compose conf/ into params.yaml, after every edit of con
 	python -m anneal.composing
 
 .PHONY: report
-report: $(INSTALLED)  ## write the report again from results/ alone
+report: $(INSTALLED)  ## write the report again from results/ alone (OPEN=1: and show it in a browser)
 	python -m anneal.stages.report
-	@echo "The report: paper/report.md"
+	@echo "The report: $(CURDIR)/paper/report.html and paper/report.md"
+	@# A text browser would take the terminal, and a slow one would hold make: neither is waited for.
+	@if [ -n "$(OPEN)" ]; then \
+		if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] && command -v xdg-open >/dev/null; \
+		then xdg-open paper/report.html >/dev/null 2>&1 </dev/null & \
+		else echo "no display or no xdg-open here: open the file yourself"; fi; fi
 
 .PHONY: faults
 faults: $(INSTALLED)  ## run the tests that break things: full disks, bad archives, trackers that hang

@@ -120,18 +120,43 @@ def draw_band(axes: Axes, one: Drawn) -> None:
 
 
 def _frame_accuracy(axes: Axes, drawn: Sequence[Drawn]) -> None:
-    """Let the frame begin where the curves are after the first part: the end is what differs."""
-    curves = [series(curve, "test_accuracy_pct") for one in drawn for curve in _all(one)]
-    ends = [updates[-1] for updates, _ in curves if updates]
-    if not ends:
+    curves = [curve for one in drawn for curve in _all(one)]
+    frame = settled_frame(curves, "test_accuracy_pct")
+    if frame is None:
         return
-    after = SKIPPED_PART * max(ends)
-    late = [v for updates, values in curves for u, v in zip(updates, values, strict=True)
+    axes.set_ylim(max(0.0, frame[0]), min(100.0, frame[1]))
+    axes.set_xlim(0, max(curve[-1].update for curve in curves))
+
+
+def settled_frame(
+    curves: Sequence[Curve],
+    column: str,
+    *,
+    skipped_part: float = SKIPPED_PART,
+    higher_is_better: bool = True,
+) -> tuple[float, float] | None:
+    """Return between which values curves lie after their first part: the end is what differs.
+
+    Args:
+        curves: what is drawn.
+        column: of them.
+        skipped_part: of the longest curve, whose values may lie outside on the bad side.
+        higher_is_better: which side is the good one.
+
+    Returns:
+        Lowest and highest with some room; None where nothing was measured.
+    """
+    measured = [found for curve in curves if (found := series(curve, column))[0]]
+    if not measured:
+        return None
+    after = skipped_part * max(updates[-1] for updates, _ in measured)
+    late = [v for updates, values in measured for u, v in zip(updates, values, strict=True)
             if u >= min(after, updates[-1])]  # fmt: skip
-    highest = max(value for _, values in curves for value in values)
-    room = 0.05 * max(1.0, highest - min(late))
-    axes.set_ylim(max(0.0, min(late) - room), min(100.0, highest + room))
-    axes.set_xlim(0, max(ends))
+    all_values = [value for _, values in measured for value in values]
+    low, high = min(late), max(late)
+    low, high = (low, max(all_values)) if higher_is_better else (min(all_values), high)
+    room = 0.05 * ((high - low) or 1.0)
+    return low - room, high + room
 
 
 def _all(one: Drawn) -> list[Curve]:

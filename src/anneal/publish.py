@@ -33,7 +33,7 @@ from anneal.offline_runs import (
 )
 from anneal.parsing import did_you_mean, to_plain
 from anneal.report.content import Section, make_content
-from anneal.report.sources import Published, load_claims, load_deviations, load_links
+from anneal.report.sources import Link, load_claims, load_deviations, load_links
 from anneal.report.view import NO_CLAIM, about_words, numbers_table, report_id, run_filters
 from anneal.repository import repository_address
 from anneal.results import CampaignResults
@@ -127,9 +127,7 @@ def main(arguments: list[str]) -> None:
     say(publish(draft).url)
 
 
-def publish(
-    draft: Draft, *, sync: Sequence[str] = SYNC, seconds: float = SAVE_SECONDS
-) -> Published:
+def publish(draft: Draft, *, sync: Sequence[str] = SYNC, seconds: float = SAVE_SECONDS) -> Link:
     """Upload the runs, save the report, write down where it is; the last only if all went well.
 
     Args:
@@ -152,7 +150,7 @@ def publish(
     if "url" not in answer:
         raise ValueError(f"the report was not saved: {answer['problem']}")
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    published = Published(url=answer["url"], published=today)
+    published = Link(url=answer["url"], published=today)
     links = load_links(LINKS) | {draft.campaign: published}
     write_json(LINKS, {name: to_plain(links[name]) for name in sorted(links)})
     return published

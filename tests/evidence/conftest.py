@@ -179,7 +179,9 @@ class World:
 def _make_world(root: Path) -> World:
     folder = root / "paper"
     (folder / "claims").mkdir(parents=True, exist_ok=True)
-    for name in ("report.md.j2", "deviations.yaml", "claims/clr.yaml"):
+    sources = [path for path in PAPER.iterdir() if path.name.startswith("report.")]
+    kept = [path.name for path in sources if path.name not in ("report.md", "report.html")]
+    for name in (*kept, "references.bib", "deviations.yaml", "claims/clr.yaml"):
         (folder / name).write_bytes((PAPER / name).read_bytes())
     return World(root=root)
 

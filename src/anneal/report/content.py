@@ -1,19 +1,31 @@
 """What the report says, before it is known how it looks (edge).
 
-One structure that the Markdown page is made of, and any other page can be: numbers are already
-chosen, none is formatted.
+One structure that the Markdown page, the web page and README's table are made of: numbers are
+already chosen, none is formatted.
 """
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from anneal.claims import Claim
+from anneal.ensemble_files import seeds_words
+from anneal.ensembles import ensemble_of
 from anneal.judging import Judgement, judge_all
 from anneal.metrics import Evidence
 from anneal.range_test_record import RangeTestRecord, read_range_test
-from anneal.report.sources import Deviation
+from anneal.report.sources import Deviation, Link
 from anneal.results import CampaignResults, MeasuredExperiment, gather_evidence
 from anneal.statistics import Interval, mean_interval
+from anneal.tables import verdict_words
+
+# As a reader meets them; a label counts as a verdict here.
+VERDICTS = (
+    "reproduced", "better", "not reproduced", "inconclusive", "scaled-down", "not run",
+)  # fmt: skip
+NOT_RUN = VERDICTS[-1]
+_PLACE = re.compile(r"(table|figure|fig|section|appendix)[_-]?([0-9]+[a-z]?|[a-z])?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +51,25 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EnsembleRow:
+    """One ensemble that was evaluated.
+
+    Args:
+        experiment: whose snapshots were averaged.
+        num_runs: N, runs that they come from.
+        num_snapshots: M, the last snapshots taken of each run.
+        group: which runs, by their seeds.
+        accuracy_pct: on the test images.
+    """
+
+    experiment: str
+    num_runs: int
+    num_snapshots: int
+    group: str
+    accuracy_pct: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Section:
     """One campaign.
 
@@ -52,6 +83,8 @@ class Section:
         groups: the rows by what was trained (dataset and model): the ones to compare, one figure
             each.
         range_tests: by name.
+        ensembles: what ensembles of its snapshots reached, in the file's order.
+        link: its published W&B report, if there is one.
     """
 
     name: str
@@ -62,6 +95,8 @@ class Section:
     rows: tuple[Row, ...]
     groups: Mapping[str, tuple[Row, ...]]
     range_tests: Mapping[str, RangeTestRecord]
+    ensembles: tuple[EnsembleRow, ...]
+    link: Link | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,29 +131,55 @@ class Redrawn:
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """The whole report."""
+    """The whole report.
+
+    Args:
+        sections: the campaigns.
+        judgements: by paper, the first part of a claim's id.
+        evidence: by experiment, what the judgements rest on.
+        deviations: in the order of their file.
+        titles: of papers, by arXiv number without its version.
+        figures: of the papers, drawn from our runs.
+    """
 
     sections: tuple[Section, ...]
-    judgements: Mapping[str, tuple[Judgement, ...]]  # by paper, the first part of a claim's id
+    judgements: Mapping[str, tuple[Judgement, ...]]
+    evidence: Mapping[str, Evidence]
     deviations: tuple[Deviation, ...]
-    figures: tuple[Redrawn, ...] = ()  # of the papers
+    titles: Mapping[str, str]
+    figures: tuple[Redrawn, ...] = ()
 
     def all_judgements(self) -> tuple[Judgement, ...]:
         """Return the judgements of every paper, in order."""
         return tuple(found for paper in self.judgements.values() for found in paper)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asides:
+    """What the report shows where it is there, and does without where it is not.
+
+    Args:
+        titles: of papers, by arXiv number without its version.
+        links: published reports, by campaign.
+    """
+
+    titles: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, Link] = field(default_factory=dict)
+
+
 def make_content(
     campaigns: Sequence[CampaignResults],
     claims: Sequence[Claim],
     deviations: Sequence[Deviation],
+    asides: Asides | None = None,
 ) -> Content:
     """Put the report together.
 
     Campaigns that stand for rows of papers come first, the larger budget before the smaller.
     """
+    asides = asides or Asides()
     claimed = {name for claim in claims for name in claim.experiments}
-    sections = [_section(results, claimed, deviations) for results in campaigns]
+    sections = [_section(results, claimed, deviations, asides) for results in campaigns]
     sections.sort(key=lambda s: (not s.is_reproduction, -s.budget_fraction, s.name))
     evidence = gather_evidence(campaigns)
     judgements: dict[str, list[Judgement]] = {}
@@ -127,12 +188,41 @@ def make_content(
     return Content(
         sections=tuple(sections),
         judgements={paper: tuple(found) for paper, found in judgements.items()},
+        evidence=evidence,
         deviations=tuple(deviations),
+        titles=asides.titles,
     )
 
 
+def by_table(judgements: Sequence[Judgement]) -> dict[str, tuple[Judgement, ...]]:
+    """Return the judgements of one paper by the table they belong to, the second part of an id."""
+    tables: dict[str, list[Judgement]] = {}
+    for found in judgements:
+        tables.setdefault(found.claim.id.split("/")[1], []).append(found)
+    return {table: tuple(found) for table, found in tables.items()}
+
+
+def table_words(table: str) -> str:
+    """Return the name of a table as a paper prints it.
+
+    >>> table_words("table1"), table_words("fig4"), table_words("text"), table_words("appendix_a")
+    ('Table 1', 'Fig. 4', 'text', 'Appendix A')
+    """
+    found = _PLACE.fullmatch(table)
+    if not found:
+        return table.replace("_", " ")
+    name = {"figure": "Fig.", "fig": "Fig."}.get(found[1], found[1].capitalize())
+    return f"{name} {found[2].upper()}" if found[2] else name
+
+
+def count_verdicts(judgements: Sequence[Judgement]) -> dict[str, int]:
+    """Return how many claims stand where, every verdict named, in the reader's order."""
+    counts = Counter(map(verdict_words, judgements))
+    return {verdict: counts[verdict] for verdict in VERDICTS}
+
+
 def _section(
-    results: CampaignResults, claimed: set[str], deviations: Sequence[Deviation]
+    results: CampaignResults, claimed: set[str], deviations: Sequence[Deviation], asides: Asides
 ) -> Section:
     evidence = results.evidence()
     rows = tuple(
@@ -168,7 +258,26 @@ def _section(
             name: read_range_test(plain, where=f"range test {name} of campaign {results.name}")
             for name, plain in results.range_tests.items()
         },
+        ensembles=tuple(found for row in rows for found in _ensembles(row.evidence)),
+        link=asides.links.get(results.name),
     )
+
+
+def _ensembles(evidence: Evidence) -> list[EnsembleRow]:
+    """Return what each group of seeds reached together, or one seed with its own snapshots."""
+    alone = {(run.seed,): run.metrics for run in evidence.runs if run.finished}
+    return [
+        EnsembleRow(
+            experiment=evidence.experiment,
+            num_runs=size[0],
+            num_snapshots=size[1],
+            group=seeds_words(seeds),
+            accuracy_pct=value,
+        )
+        for seeds, metrics in sorted((alone | dict(evidence.ensembles)).items())
+        for metric, value in metrics.items()
+        if (size := ensemble_of(metric))
+    ]
 
 
 def _mean(evidence: Evidence, metric: str) -> Interval | None:

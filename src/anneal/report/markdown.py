@@ -1,9 +1,8 @@
-"""The report as ``paper/report.md`` with its figures (edge)."""
+"""The report as ``paper/report.md`` with its figures, and README's block (edge)."""
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import jinja2
 
@@ -14,10 +13,18 @@ from anneal.judging import Judgement
 from anneal.metrics import Run, find_metric
 from anneal.range_test_figure import draw_range_test
 from anneal.range_test_record import RangeTestRecord
-from anneal.report.content import Content, Row, Section
-from anneal.report.sources import Published, load_links
+from anneal.report.content import (
+    NOT_RUN,
+    VERDICTS,
+    Content,
+    Row,
+    Section,
+    by_table,
+    count_verdicts,
+    table_words,
+)
 from anneal.results import MeasuredExperiment
-from anneal.results_files import file_name, write_if_changed
+from anneal.results_files import file_name
 from anneal.schedules import cycle_ends, from_description
 from anneal.tables import (
     NOTHING,
@@ -29,7 +36,6 @@ from anneal.tables import (
     markdown_table,
     mean_words,
     number,
-    renew_block,
     stage_words,
     verdict_words,
     verdicts_overview,
@@ -37,43 +43,36 @@ from anneal.tables import (
 )
 
 FIGURES = "figures"
+README_ROWS = 24
 
 
-def write_report(content: Content, *, paper: Path, readme: Path) -> list[str]:
-    """Write ``report.md``, its figures and README's verdict table.
+def readme_table(content: Content) -> str:
+    """Return README's block: how many claims stand where, and those that our runs speak to.
 
-    A file that would not change is left alone; a figure that nothing shows any more is removed.
-
-    Args:
-        content: what to say.
-        paper: the folder that holds ``report.md.j2`` and gets the report.
-        readme: the file with the two verdict marks; without it or them nothing is written there.
-
-    Returns:
-        What was written or removed, for the person at the terminal.
+    Verdicts come before claims that have none yet; beyond a few the report tells the rest.
     """
-    files = {f"{FIGURES}/{name}": svg for name, svg in draw_figures(content).items()}
-    files["report.md"] = render_markdown(
-        content,
-        links=load_links(paper / "links.json"),
-        template=(paper / "report.md.j2").read_text(),
-    )
-    written = {paper / name: text for name, text in files.items()}
-    if readme.is_file():
-        body = readme_table(content.all_judgements())
-        written[readme] = renew_block(readme.read_text(), body=body, where=readme.name)
-    # everything is made before anything is written: a mistake leaves the report as it was
-    changed = [str(path) for path, text in written.items() if write_if_changed(path, text)]
-    for figure in sorted((paper / FIGURES).glob("*.svg")):
-        if figure not in written:
-            figure.unlink()
-            changed.append(f"{figure} (removed)")
-    return changed
+    judgements = content.all_judgements()
+    spoken_to, _ = judged_apart(judgements)
+    spoken_to.sort(key=lambda found: VERDICTS.index(verdict_words(found)))
+    parts = [count_words(judgements), counts_table(content)]
+    if spoken_to:
+        parts.append(verdicts_overview(spoken_to[:README_ROWS]))
+    more = len(spoken_to) - README_ROWS
+    if more > 0:
+        parts.append(f"And {more} more in [the report](paper/report.md).")
+    return "\n\n".join(parts)
 
 
-def readme_table(judgements: Sequence[Judgement]) -> str:
-    """Return README's block: how many claims stand where, then the table."""
-    return f"{count_words(judgements)}\n\n{verdicts_overview(judgements)}"
+def counts_table(content: Content) -> str:
+    """Return how many claims of each paper stand where; a verdict that none has is no column."""
+    counts = {paper: count_verdicts(found) for paper, found in content.judgements.items()}
+    shown = [verdict for verdict in VERDICTS if any(of[verdict] for of in counts.values())]
+    rows = [
+        [paper, *(str(of[verdict] or NOTHING) for verdict in shown), str(sum(of.values()))]
+        for paper, of in counts.items()
+    ]
+    sides: list[Side] = ["left", *(["right"] * (len(shown) + 1))]  # type: ignore[list-item]
+    return markdown_table(["paper", *shown, "claims"], rows, sides=sides)
 
 
 def count_words(judgements: Sequence[Judgement]) -> str:
@@ -81,6 +80,14 @@ def count_words(judgements: Sequence[Judgement]) -> str:
     counts = Counter(map(verdict_words, judgements))
     total = f"{len(judgements)} claim{'s' * (len(judgements) != 1)}"
     return f"{total}: {', '.join(f'{n} {verdict}' for verdict, n in counts.most_common())}."
+
+
+def judged_apart(
+    judgements: Sequence[Judgement],
+) -> tuple[list[Judgement], list[Judgement]]:
+    """Return the claims that runs speak to, and those that were not run."""
+    run = [found for found in judgements if verdict_words(found) != NOT_RUN]
+    return run, [found for found in judgements if verdict_words(found) == NOT_RUN]
 
 
 def draw_figures(content: Content) -> dict[str, str]:
@@ -157,7 +164,7 @@ def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-")
 
 
-def render_markdown(content: Content, *, links: Mapping[str, Published], template: str) -> str:
+def render_markdown(content: Content, *, template: str) -> str:
     """Return the text of the report.
 
     Raises:
@@ -173,6 +180,7 @@ def render_markdown(content: Content, *, links: Mapping[str, Published], templat
     environment.filters["text"] = escape_markdown
     environment.globals.update(
         budget_words=budget_words,
+        by_table=by_table,
         count_words=count_words,
         ensemble_figure_name=ensemble_figure_name,
         ensemble_rows_of=ensemble_rows_of,
@@ -180,8 +188,10 @@ def render_markdown(content: Content, *, links: Mapping[str, Published], templat
         ensemble_updates_words=ensemble_updates_words,
         experiments_table=experiments_table,
         figure_names=figure_names,
+        judged_apart=judged_apart,
         range_test_figure_name=range_test_figure_name,
         range_test_table=range_test_table,
+        table_words=table_words,
         deviations_words=deviations_words,
         results_file_name=file_name,
         trained_between_words=trained_between_words,
@@ -189,7 +199,7 @@ def render_markdown(content: Content, *, links: Mapping[str, Published], templat
         verdicts_table=verdicts_table,
     )
     try:
-        rendered = environment.from_string(template).render(content=content, links=links)
+        rendered = environment.from_string(template).render(content=content)
     except jinja2.TemplateError as error:
         line = getattr(error, "lineno", None)
         at = f", line {line}" if line else ""
@@ -286,13 +296,18 @@ def range_test_table(test: RangeTestRecord) -> str:
     return markdown_table(["rule", "base rate", "highest rate", "why"], rows, sides=sides)
 
 
-def trained_between_words(section: Section, name: str) -> str:
-    """Return which experiments of a campaign took their bounds from one of its range tests."""
-    found = [
-        f"`{row.experiment.name}`"
+def trained_between(section: Section, name: str) -> list[str]:
+    """Return the experiments of a campaign that took their bounds from one of its range tests."""
+    return [
+        row.experiment.name
         for row in section.rows
         if row.experiment.range_test and row.experiment.range_test["name"] == name
     ]
+
+
+def trained_between_words(section: Section, name: str) -> str:
+    """Return the same in words."""
+    found = [f"`{experiment}`" for experiment in trained_between(section, name)]
     return f"{' and '.join(found) or 'no experiment here'} trained between its bounds"
 
 

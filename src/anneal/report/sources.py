@@ -1,7 +1,7 @@
-"""Reading what the report is told: claims, deviations, plans, where it was published (edge)."""
+"""Reading what the report is told besides results: claims, plans, titles, links (edge)."""
 
+import re
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +9,11 @@ from typing import Annotated
 from anneal.claims import Claim, parse_claims
 from anneal.parsing import Rule, parse
 from anneal.yaml_files import read_json, read_yaml
+
+WEB_ADDRESS = Rule(
+    "must be an address that begins with https://",
+    lambda v: bool(re.fullmatch(r"https://[^\s<>\"']+", v)),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +35,14 @@ class Planned:
     what: str  # table or figure of which paper
     needs: str  # before they can be written or run
     experiments: Annotated[tuple[str, ...], Rule("must name an experiment", lambda v: len(v) > 0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A published W&B report of a campaign (``paper/links.json``)."""
+
+    url: Annotated[str, WEB_ADDRESS]
+    published: str  # the day
 
 
 def load_claims(folder: Path) -> tuple[Claim, ...]:
@@ -86,24 +99,28 @@ def load_planned(path: Path) -> tuple[Planned, ...]:
     return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """Where a campaign's report in Weights & Biases is, and the day it was last published."""
+def load_titles(path: Path) -> dict[str, str]:
+    """Read the titles of papers from BibTeX: arXiv number without its version -> title."""
+    entries = re.split(r"^@", path.read_text(), flags=re.MULTILINE)
+    found = {}
+    for entry in entries:
+        eprint = re.search(r"eprint\s*=\s*\{([0-9.]+)", entry)
+        title = re.search(r"\btitle\s*=\s*\{(.+)\},?$", entry, flags=re.MULTILINE)
+        if eprint and title:
+            found[eprint[1]] = re.sub(r"[{}]", "", title[1])
+    return found
 
-    url: str
-    published: str  # ISO date
 
-
-def load_links(path: Path) -> dict[str, Published]:
-    """Read ``paper/links.json``: what was published, by campaign; nothing where it is not there.
+def load_links(path: Path) -> dict[str, Link]:
+    """Read where campaigns are published; without the file nowhere.
 
     Raises:
-        ValueError: names the file, the campaign and the key.
+        ValueError: names the file, the campaign, the key and the rule.
     """
     entries = read_json(path) if path.is_file() else {}
-    if not isinstance(entries, Mapping):
-        raise ValueError(f"{path}: must be a mapping from campaigns to what was published")
+    if not isinstance(entries, dict):
+        raise ValueError(f"{path}: must map each campaign to its url and day of publication")
     return {
-        str(name): parse(Published, entry, where=str(path), key=str(name))
+        name: parse(Link, entry, where=f"{path}: campaign {name!r}")
         for name, entry in entries.items()
     }

@@ -1,0 +1,213 @@
+"use strict";
+(() => {
+  const read = (id) => JSON.parse(document.getElementById(id).textContent);
+  const specs = read("data-charts");
+  const figures = read("data-figures");
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+
+  // ---- The filter of the claims ----
+  const form = document.querySelector(".filters");
+  const matches = document.querySelector(".matches");
+  const claims = all(".claim").map((node) => ({ node, text: node.textContent.toLowerCase() }));
+  const counts = all("button.count");
+  const keys = ["paper", "table", "verdict", "kind"];
+
+  function filter() {
+    const chosen = Object.fromEntries(new FormData(form));
+    const words = chosen.text.toLowerCase().split(/\s+/).filter(Boolean);
+    const active = words.length > 0 || keys.some((key) => chosen[key]);
+    let num = 0;
+    for (const { node, text } of claims) {
+      const fits = keys.every((key) => !chosen[key] || node.dataset[key] === chosen[key]);
+      node.hidden = !(fits && words.every((word) => text.includes(word)));
+      num += !node.hidden;
+    }
+    for (const box of all("#claims .folded")) {
+      box.hidden = !box.querySelector(".claim:not([hidden])");
+      box.open = active && !box.hidden;
+    }
+    for (const part of all("#claims section")) part.hidden = !part.querySelector(".claim:not([hidden])");
+    matches.textContent = active ? `${num} of ${claims.length} claims` : `${claims.length} claims`;
+    for (const button of counts) button.setAttribute("aria-pressed", active && !words.length && !chosen.kind && asks(button, chosen));
+  }
+
+  const asks = (button, chosen) =>
+    button.dataset.verdict === chosen.verdict && button.dataset.table === chosen.table && button.dataset.paper === chosen.paper;
+
+  form.hidden = false;
+  form.addEventListener("input", filter);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("reset", () => setTimeout(filter));
+  for (const button of counts) {
+    button.addEventListener("click", () => {
+      const again = button.getAttribute("aria-pressed") === "true";
+      form.reset();
+      if (!again) for (const key of ["paper", "table", "verdict"]) form.elements[key].value = button.dataset[key];
+      filter();
+      if (!again) form.scrollIntoView();
+    });
+  }
+  filter();
+
+  // ---- The figures ----
+  const element = (name, attributes = {}, ...children) => {
+    const made = Object.assign(document.createElement(name), attributes);
+    made.append(...children);
+    return made;
+  };
+
+  function swatch({ colour, dash }) {
+    const space = "http://www.w3.org/2000/svg";
+    const svg = document.createElementNS(space, "svg");
+    const line = document.createElementNS(space, "path");
+    svg.setAttribute("viewBox", "0 0 26 10");
+    svg.setAttribute("aria-hidden", "true");
+    line.setAttribute("d", "M0 5H26");
+    line.style.stroke = colour;
+    line.style.strokeWidth = "3";
+    line.style.strokeDasharray = dash.join(" ");
+    svg.append(line);
+    return svg;
+  }
+
+  /** The data sets of a figure, as rows. */
+  function rowsOf(data) {
+    if (data.columns) {
+      const { seed, lr } = data.columns;
+      const sweep = ["accuracy", "train_loss"].flatMap((quantity) =>
+        seed.map((s, i) => ({ quantity, seed: s, lr: lr[i], value: data.columns[quantity][i] })));
+      const bounds = data.rules.flatMap(({ rule, colour, dash, base_lr, max_lr }) =>
+        [["base rate", base_lr], ["highest rate", max_lr]].map(([bound, rate]) => ({ rule, colour, dash, bound, lr: rate })));
+      return { sweep, bounds };
+    }
+    const looks = Object.fromEntries(data.experiments.map(({ name, title, colour, dash }) => [name, { experiment: name, title, colour, dash }]));
+    if (data.rows) {
+      return { ensembles: data.rows.map(([name, num_runs, num_snapshots, group, accuracy_pct]) => ({ ...looks[name], num_runs, num_snapshots, group, accuracy_pct })) };
+    }
+    const curves = [];
+    const rates = [];
+    for (const { name, runs, rates: set } of data.experiments) {
+      for (const { seed, finished, series } of runs) {
+        for (const [quantity, [updates, values]] of Object.entries(series)) {
+          updates.forEach((update, i) => curves.push({
+            ...looks[name], seed, finished, quantity, update, value: values[i],
+            diverged_here: !finished && i === updates.length - 1,
+          }));
+        }
+      }
+      for (const [quantity, [updates, values]] of Object.entries(set)) {
+        updates.forEach((update, i) => rates.push({ ...looks[name], quantity, update, value: values[i] }));
+      }
+    }
+    return { curves, rates };
+  }
+
+  class Figure {
+    constructor(node) {
+      this.node = node;
+      this.data = figures[node.dataset.figure];
+      this.views = [];
+      this.started = false;
+      const marks = this.data.rules
+        ? this.data.rules.map((one) => ({ ...one, name: one.rule, title: one.rule, on: one.rule === this.data.rule }))
+        : this.data.experiments.map((one) => ({ ...one, on: true }));
+      this.parameters = {
+        shown: marks.filter((one) => one.on).map((one) => one.name), seeds: this.data.seeds ?? [], each: false,
+      };
+      this.controls(marks);
+    }
+
+    controls(marks) {
+      const box = this.node.querySelector(".controls");
+      const choice = (group, value, on, ...label) => {
+        const input = element("input", { type: "checkbox", name: group, value, checked: on });
+        return element("label", {}, input, ...label);
+      };
+      const what = this.data.rules ? "Rules" : "Schedules";
+      const names = element("fieldset", {}, element("legend", { textContent: what }),
+        ...marks.map((one) => choice("shown", one.name, one.on, swatch(one), one.title)));
+      const set = (on) => { for (const input of all("input", names)) input.checked = on; this.choose(); };
+      names.append(
+        element("button", { type: "button", textContent: "all", onclick: () => set(true) }),
+        element("button", { type: "button", textContent: "none", onclick: () => set(false) }));
+      box.append(names);
+      if (this.data.seeds) {
+        box.append(element("fieldset", {}, element("legend", { textContent: "Seeds" }),
+          ...this.data.seeds.map((seed) => choice("seeds", seed, true, String(seed))), choice("each", "", false, "each run as a thin line")));
+        const from = element("input", { type: "number", name: "from", min: 0, max: this.data.end, value: 0 });
+        const to = element("input", { type: "number", name: "to", min: 0, max: this.data.end, value: this.data.end });
+        this.range = { from, to };
+        box.append(element("fieldset", {}, element("legend", { textContent: "Updates" }),
+          element("label", {}, "from", from), element("label", {}, "to", to),
+          element("button", { type: "button", textContent: "whole run", onclick: () => this.zoom([0, this.data.end]) })));
+      }
+      box.addEventListener("change", (event) => {
+        if (event.target.type === "number") this.zoom([this.range.from.valueAsNumber, this.range.to.valueAsNumber]);
+        else this.choose();
+      });
+      box.hidden = false;
+    }
+
+    /** Show the schedules and seeds that are ticked, in every chart. */
+    choose() {
+      const ticked = (name) => all(`input[name="${name}"]:checked`, this.node).map((input) => input.value);
+      this.parameters = { shown: ticked("shown"), seeds: ticked("seeds").map(Number), each: ticked("each").length > 0 };
+      for (const view of this.views) this.set(view, this.parameters);
+    }
+
+    set(view, parameters) {
+      const known = view.getState().signals;
+      for (const [name, value] of Object.entries(parameters)) if (name in known) view.signal(name, value);
+      view.runAsync();
+    }
+
+    /** Show the same updates in every chart; `source` is the one that was dragged to them. */
+    zoom([from, to], source) {
+      if (!(from < to)) return;
+      this.range.from.value = Math.max(0, Math.round(from));
+      this.range.to.value = Math.min(this.data.end, Math.round(to));
+      for (const view of this.views) {
+        view.signal("start", from).signal("end", to);
+        if (view !== source) view.signal("zoom_update", null); // what it was dragged to itself
+        view.runAsync();
+      }
+    }
+
+    draw() {
+      if (this.started) return;
+      this.started = true;
+      const datasets = rowsOf(this.data);
+      for (const node of all(".chart", this.node)) {
+        const name = node.dataset.chart;
+        const spec = structuredClone(specs[name]);
+        spec.datasets = datasets;
+        spec.description = node.getAttribute("aria-label");
+        const values = { ...this.parameters, frame: this.data.frames[name], end: this.data.end };
+        for (const param of spec.params ?? []) if (values[param.name] !== undefined) param.value = values[param.name];
+        // ast: expressions are interpreted, so that the page needs no eval
+        vegaEmbed(node, spec, { mode: "vega-lite", renderer: "svg", ast: true, actions: false })
+          .then(({ view }) => {
+            this.views.push(view);
+            node.dataset.drawn = "";
+            if (!this.range) return;
+            view.addSignalListener("zoom_update", (_, updates) => { if (updates) this.zoom(updates, view); });
+            view.addEventListener("dblclick", () => this.zoom([0, this.data.end]));
+          })
+          .catch((error) => { node.textContent = `This figure could not be drawn: ${error.message}`; console.error(error); });
+      }
+    }
+  }
+
+  const drawn = new Map(all("figure.interactive").map((node) => [node, new Figure(node)]));
+  const seen = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) if (isIntersecting) drawn.get(target).draw();
+  }, { rootMargin: "300px" });
+  for (const node of drawn.keys()) seen.observe(node);
+  let closed = [];
+  addEventListener("beforeprint", () => {
+    closed = all("details:not([open])");
+    for (const box of closed) box.open = true;
+    for (const figure of drawn.values()) figure.draw();
+  });
+  addEventListener("afterprint", () => { for (const box of closed) box.open = false; });
+})();

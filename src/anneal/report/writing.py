@@ -1,0 +1,74 @@
+"""The report's files: everything is read, then made, then written (edge)."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from anneal.report.content import Asides, Content, make_content
+from anneal.report.markdown import FIGURES, draw_figures, readme_table, render_markdown
+from anneal.report.page import PageSources, render_page
+from anneal.report.paper_figures import load_paper_figures, redraw
+from anneal.report.sources import (
+    load_claims,
+    load_deviations,
+    load_links,
+    load_titles,
+)
+from anneal.results_files import load_all_results, write_if_changed
+from anneal.tables import renew_block
+
+
+def load_content(*, results: Path, paper: Path) -> Content:
+    """Read all that the report says: the committed results, the claims and what goes with them.
+
+    Raises:
+        ValueError: names the file and what is wrong with it.
+    """
+    content = make_content(
+        load_all_results(results),
+        load_claims(paper / "claims"),
+        load_deviations(paper / "deviations.yaml"),
+        Asides(
+            titles=load_titles(paper / "references.bib"),
+            links=load_links(paper / "links.json"),
+        ),
+    )
+    return replace(content, figures=redraw(load_paper_figures(paper), content, paper=paper))
+
+
+def render_texts(content: Content, *, paper: Path, readme: Path) -> dict[Path, str]:
+    """Return ``report.md``, ``report.html`` and, where it is there, README, without writing them.
+
+    Args:
+        content: what to say.
+        paper: the folder of the templates.
+        readme: the file with the two verdict marks; without them it stays as it is.
+    """
+    texts = {
+        paper / "report.md": render_markdown(
+            content, template=(paper / "report.md.j2").read_text()
+        ),
+        paper / "report.html": render_page(content, PageSources.read(paper)),
+    }
+    if readme.is_file():
+        body = readme_table(content)
+        texts[readme] = renew_block(readme.read_text(), body=body, where=readme.name)
+    return texts
+
+
+def write_report(content: Content, *, paper: Path, readme: Path) -> list[str]:
+    """Write the report, its figures and README's verdict table.
+
+    A file that would not change is left alone; a figure that nothing shows any more is removed.
+
+    Returns:
+        What was written or removed, for the person at the terminal.
+    """
+    # everything is made before anything is written: a mistake leaves the report as it was
+    texts = {paper / FIGURES / name: svg for name, svg in draw_figures(content).items()}
+    texts |= render_texts(content, paper=paper, readme=readme)
+    changed = [str(path) for path, text in texts.items() if write_if_changed(path, text)]
+    for figure in sorted((paper / FIGURES).glob("*.svg")):
+        if figure not in texts:
+            figure.unlink()
+            changed.append(f"{figure} (removed)")
+    return changed
