@@ -1,7 +1,6 @@
 """A campaign's W&B report: what would be sent, what is missing, and publishing to a server."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -102,9 +101,11 @@ def test_each_plot_shows_mean_and_range_over_seeds_against_the_update(project: A
         assert (plot["xAxis"], plot["groupAgg"], plot["groupArea"]) == ("update", "mean", "minmax")
 
 
-def test_what_the_report_asks_for_is_what_a_training_logs(repository: Path) -> None:
+def test_what_the_report_asks_for_is_what_a_training_logs(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert {"update", *publish.PLOTS} == set(CURVE_COLUMNS.values())
-    os.chdir(repository)
+    monkeypatch.chdir(repository)
     plan = check_plan(compose_run([]), where="conf/run.yaml")
     assert "configuration_hash" in plan.describe()  # logged as the run's configuration
 
