@@ -17,6 +17,7 @@ from anneal.ensembles import (
     ensemble_metric,
     groups_of,
     growing_accuracies,
+    mean_matrix,
 )
 
 LABELS = np.array([0, 1, 1, 0])
@@ -91,9 +92,17 @@ def test_two_snapshots_differ_where_they_name_different_classes() -> None:
     found = compare_snapshots(dict(zip((10, 30, 70), RUN, strict=True)), LABELS)
     assert found.updates == (10, 30, 70)
     assert found.accuracy_pct == (50.0, 50.0, 50.0)
-    assert found.disagreement_pct == ((0.0, 50.0, 100.0), (50.0, 0.0, 50.0), (100.0, 50.0, 0.0))
-    assert [found.correlation[i][i] for i in range(3)] == [1.0, 1.0, 1.0]
-    assert found.correlation[0][2] == found.correlation[2][0]
+    assert found.disagreement_pct == ((), (50.0,), (100.0, 50.0))  # each against those before
+    assert [len(row) for row in found.correlation] == [0, 1, 2]
+    assert found.correlation[2][0] == correlation(RUN[2], RUN[0])
+
+
+def test_the_mean_over_runs_is_a_full_matrix_and_unknown_where_a_run_is() -> None:
+    one, other = ((), (0.5,), (0.2, 0.4)), ((), (0.7,), (None, 0.6))
+    mean = mean_matrix([one, other], diagonal=1.0)
+    np.testing.assert_allclose(mean, [[1, 0.6, np.nan], [0.6, 1, 0.5], [np.nan, 0.5, 1]])
+    with pytest.raises(ValueError, match=r"equally many snapshots, got \[2, 3\]"):
+        mean_matrix([one, one[:2]], diagonal=1.0)
 
 
 def test_a_correlation_is_one_for_itself_minus_one_for_its_mirror_and_none_for_a_constant() -> None:
@@ -146,15 +155,12 @@ def test_the_matrices_are_those_of_numpy_and_a_naive_loop() -> None:
     outputs, labels = outputs_of(1, runs=1, snapshots=4)
     found = compare_snapshots({10 * i: o for i, o in enumerate(outputs[0])}, labels)
     expected = np.corrcoef(outputs[0].reshape(4, -1).astype(np.float64))
-    np.testing.assert_allclose(
-        np.array(found.correlation, dtype=float),
-        expected,
-        rtol=1e-12,  # the error measured is below 1e-15
-    )
-    for i, j in itertools.product(range(4), repeat=2):
+    matrix = mean_matrix([found.correlation], diagonal=1.0)
+    np.testing.assert_allclose(matrix, expected, rtol=1e-12)  # the error measured is below 1e-15
+    for i, j in itertools.combinations(range(4), 2):
         pairs = zip(outputs[0][i], outputs[0][j], strict=True)
         differ = sum(list(a).index(max(a)) != list(b).index(max(b)) for a, b in pairs)
-        assert found.disagreement_pct[i][j] == pytest.approx(100 * differ / len(labels))
+        assert found.disagreement_pct[j][i] == pytest.approx(100 * differ / len(labels))
 
 
 # --- for all --------------------------------------------------------------------------------------
