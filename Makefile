@@ -97,8 +97,9 @@ faults: $(INSTALLED)  ## run the tests that break things: full disks, bad archiv
 	pytest -q tests/faults
 
 .PHONY: benchmark
-benchmark: $(INSTALLED)  ## measure the settings of this machine
+benchmark: $(INSTALLED)  ## measure this machine: settings, and our trainer against a plain loop
 	python benchmarks/settings.py
+	python benchmarks/training.py
 
 .PHONY: lock
 lock: $(INSTALLED)  ## renew requirements.lock after an edit of dependencies (UPGRADE=--upgrade: newest)

@@ -1,0 +1,298 @@
+"""What benchmarks/training.py measures, each in a process of its own.
+
+A process prepares everything, then waits. Asked for a round by one line with its seconds, it goes
+on for so long and answers with one JSON line: what it did per second. In between it sleeps, so that
+the rounds of all contenders can be interleaved on one machine.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from plain_loop import BATCH, small_network, train
+from torch.nn import functional
+
+from anneal import builders, runs
+from anneal.artifacts import RunDirectory
+from anneal.builders import Workshop
+from anneal.composing import compose_run
+from anneal.datasets import Paths
+from anneal.loading import open_experiment
+from anneal.models.ours import OURS
+from anneal.plans import plan_run
+from anneal.torch import ScheduledLR
+from anneal.training import Learner
+
+RESIDUAL = "cifar_resnet20" if "cifar_resnet20" in OURS else "resnet18"
+UNTIMED = 6  # updates before each round: more than two loader processes have ready after a pause
+FEWEST = 3  # updates in a round
+EVERY = 100  # updates between two lines of the history, as CLR's rows of 25,000 updates have them
+UPDATES = 1_000_000  # of a run that no round reaches the end of
+
+# A network, its experiment, and whether its images are augmented.
+NETWORKS: dict[str, tuple[str, list[str], bool]] = {
+    "caffe": ("caffe_cifar", ["experiment=clr/cifar10_triangular"], False),
+    "resnet": (
+        RESIDUAL,
+        ["dataset=cifar10", "model=timm", f"model.architecture={RESIDUAL}", "optimizer=sgd",
+         f"model.small_images={str(RESIDUAL not in OURS).lower()}", "scheduler=triangular"],
+        True,
+    ),
+}  # fmt: skip
+
+
+class Gate:
+    """Counts the updates of whoever calls it before each, in the rounds that are asked for."""
+
+    def __init__(self, requests: TextIO, answers: TextIO, *, unit: float, cuda: bool) -> None:
+        self._requests, self._answers = requests, answers
+        self._unit = unit  # what one update counts for
+        self._cuda = cuda
+        self._seconds = 0.0
+        self._untimed = 0
+        self._began: float | None = None
+        self._done = 0
+        self._ready = False
+
+    def __call__(self) -> None:
+        """Mark the start of an update; wait here between two rounds.
+
+        Raises:
+            SystemExit: nobody asks any more.
+        """
+        if not self._ready:
+            self._ready = True
+            self._answer("ready")
+        elif self._began is None:
+            self._untimed -= 1
+            if self._untimed <= 0:
+                self._began, self._done = self._now(), 0
+        else:
+            self._done += 1
+            if self._done >= FEWEST and time.perf_counter() - self._began >= self._seconds:
+                elapsed = self._now() - self._began
+                self._began = None
+                self._answer(self._done * self._unit / elapsed)
+
+    def _now(self) -> float:
+        if self._cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def _answer(self, value: float | str) -> None:
+        print(json.dumps(value), file=self._answers, flush=True)
+        request = self._requests.readline()
+        if not request:
+            raise SystemExit
+        self._seconds, self._untimed = float(request), UNTIMED
+
+
+@dataclasses.dataclass(frozen=True)
+class GatedWorkshop(Workshop):
+    """A workshop whose batches pass a gate: the rest of a run notices nothing."""
+
+    gate: Callable[[], None]
+
+    def learner(self, seed: int, *, indices: torch.Tensor | None = None) -> Learner:
+        """Build the learner, its batches behind the gate."""
+        learner = super().learner(seed, indices=indices)
+        batches = learner.batches
+
+        def gated(index: int) -> tuple[torch.Tensor, torch.Tensor]:
+            self.gate()
+            return batches(index)
+
+        return dataclasses.replace(learner, batches=gated)
+
+
+class Unscheduled(ScheduledLR):
+    """The schedule left out: the first update's rate stays, updates are counted."""
+
+    def step(self) -> None:
+        """Count an update."""
+        self._update += 1
+
+
+@contextlib.contextmanager
+def unmetered(*_args: Any, **_kwargs: Any) -> Iterator[Callable[[int, str | None], None]]:
+    """Show no progress."""
+    yield lambda _update, _note: None
+
+
+def open_ours(network: str, gate: Callable[[], None], threads: int, *, tracking: str, log: bool):
+    """Return plan and workshop of a run of ours."""
+    _, overrides, _ = NETWORKS[network]
+    lengths = [
+        f"training.length={UPDATES} steps",
+        f"training.log_lines={UPDATES // EVERY if log else 1}",
+        "training.evaluations=1",
+        f"training.batch_size={BATCH}",
+    ]
+    asked = [*overrides, *lengths, f"tracking={tracking}", f"hardware.threads={threads}"]
+    experiment = compose_run(asked)
+    workshop = open_experiment(experiment)
+    gated = GatedWorkshop(experiment, workshop.data, workshop.settings, workshop.normalise, gate)
+    return plan_run(experiment, workshop.data.identity, bounds=None, where="conf/run.yaml"), gated
+
+
+def ours(network: str, gate: Callable[[], None], threads: int, *, left_out: str | None) -> None:
+    """Train as ``anneal.run`` does, from batches to W&B; ``left_out`` names what is not done."""
+    tracking, log = "off" if left_out == "tracking" else "offline", left_out != "logging"
+    if left_out == "schedule":
+        builders.ScheduledLR = Unscheduled
+    if left_out == "progress":
+        runs.metered = unmetered
+    plan, workshop = open_ours(network, gate, threads, tracking=tracking, log=log)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["WANDB_DIR"] = folder
+        directory = RunDirectory(
+            Path(folder) / "run", configuration_hash=plan.configuration_hash, code="benchmark"
+        )
+        with directory.held():
+            runs.train_run(
+                plan, workshop, seed=0, directory=directory, replaced=Path(folder) / "replaced"
+            )
+
+
+def bare(network: str, gate: Callable[[], None], threads: int) -> None:
+    """Make our updates and nothing else: no schedule, history, checkpoint, progress or W&B."""
+    _, workshop = open_ours(network, gate, threads, tracking="off", log=False)
+    learner = workshop.learner(0)
+    for group in learner.optimizer.param_groups:
+        group["lr"] *= 0.001
+    learner.model.train()
+    update = 0
+    while True:
+        learner.update(update)
+        update += 1
+
+
+def plain(network: str, gate: Callable[[], None], threads: int, *, workers: int) -> None:
+    """Train with the plain loop."""
+    torch.set_num_threads(threads)
+    architecture, _, augmented = NETWORKS[network]
+    train(
+        architecture,
+        root=images_folder(),
+        workers=workers,
+        augmented=augmented,
+        device=device(),
+        before_update=gate,
+    )
+
+
+def timm_loader(network: str, gate: Callable[[], None], threads: int) -> None:
+    """Train the same network from timm's loader over the same images, two worker processes."""
+    from timm.data import create_loader
+    from torchvision.datasets import CIFAR10
+
+    torch.set_num_threads(threads)
+    architecture, _, augmented = NETWORKS[network]
+    on_gpu = device().type == "cuda"
+    loader = create_loader(
+        CIFAR10(str(images_folder()), train=True),  # timm puts its own transforms in
+        input_size=(3, 32, 32),
+        batch_size=BATCH,
+        is_training=True,
+        no_aug=not augmented,
+        use_prefetcher=on_gpu,
+        num_workers=2,
+        device=device(),
+    )
+    model = small_network(architecture).to(device())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9, weight_decay=0.0005)
+    while True:
+        for images, labels in loader:
+            gate()
+            images, labels = images.to(device()), labels.to(device())
+            optimizer.zero_grad()
+            functional.cross_entropy(model(images), labels).backward()
+            optimizer.step()
+
+
+def matmul(
+    _network: str, gate: Callable[[], None], threads: int, *, dtype: torch.dtype, size: int
+) -> None:
+    """Multiply two large square matrices, again and again."""
+    torch.set_num_threads(threads)
+    left, right = (torch.randn(size, size, device=device()).to(dtype) for _ in range(2))
+    out = torch.empty_like(left)
+    while True:
+        gate()
+        torch.matmul(left, right, out=out)
+
+
+def matrix_size() -> int:
+    """Side of the matrices: large enough that the product alone counts."""
+    return 8192 if device().type == "cuda" else 2048
+
+
+def device() -> torch.device:
+    """Return where everybody computes."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def images_folder() -> Path:
+    """Return the folder that holds ``cifar-10-batches-py``.
+
+    Raises:
+        ValueError: it is not there.
+    """
+    paths = Paths.from_environment()
+    for folder in (paths.archives, paths.data):
+        if folder is not None and (folder / "cifar-10-batches-py").is_dir():
+            return folder
+    raise ValueError(
+        "cifar-10-batches-py is neither in the folder that ANNEAL_ARCHIVES names nor in "
+        f"{paths.data}: python -m anneal.run dataset=cifar10 training.length='1 steps' downloads it"
+    )
+
+
+PARTS = ("schedule", "logging", "progress", "tracking")
+PLAIN = ("plain, 0 workers", "plain, 2 workers")
+PRODUCTS = {"matmul float32": torch.float32, "matmul bf16": torch.bfloat16}
+
+
+def run_contender(name: str, network: str, gate: Callable[[], None], threads: int) -> None:
+    """Run one contender until nobody asks any more."""
+    if name in PRODUCTS:
+        matmul(network, gate, threads, dtype=PRODUCTS[name], size=matrix_size())
+    elif name == "ours":
+        ours(network, gate, threads, left_out=None)
+    elif name == "ours, bare":
+        bare(network, gate, threads)
+    elif name.startswith("ours without "):
+        ours(network, gate, threads, left_out=name.removeprefix("ours without "))
+    elif name in PLAIN:
+        plain(network, gate, threads, workers=int(name.split()[1]))
+    else:
+        timm_loader(network, gate, threads)
+
+
+CONTENDERS = (
+    "ours", "ours, bare", *(f"ours without {part}" for part in PARTS), *PLAIN, "timm's loader",
+    *PRODUCTS,
+)  # fmt: skip
+
+
+def main() -> None:
+    """Be one contender: ``python contenders.py <name> <network> <threads>``."""
+    name, network, threads = sys.argv[1:]
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)  # what a library prints is no answer
+        unit = 2.0 * matrix_size() ** 3 if name in PRODUCTS else BATCH
+        cuda = device().type == "cuda"
+        gate = Gate(sys.stdin, answers, unit=unit, cuda=cuda)
+        run_contender(name, network, gate, int(threads))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,308 @@
+"""Our trainer against a plain loop, against timm's loader and against what the machine can do.
+
+python benchmarks/training.py [--networks caffe resnet] [--only NAME ...] [--rounds 5]
+                              [--seconds 2] [--threads N] [--write]
+
+Each contender lives in a process of its own, so that none profits from what another sets for its
+process; the rounds go around all of them, so that a machine that slows down slows all. Printed are
+medians over rounds; a ratio is the median of the ratios within each round. What schedule, logging,
+progress and tracking cost is measured by leaving them out. --write puts the table into
+results/benchmarks/<device>.json and renews README's block: on a quiet machine only.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import pty
+import re
+import statistics
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from contenders import CONTENDERS, NETWORKS, PARTS, PLAIN, PRODUCTS
+from plain_loop import BATCH, small_network
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from anneal.environment import describe_environment
+from anneal.hardware import num_cores
+from anneal.tables import markdown_table
+from anneal.yaml_files import read_json, write_json, write_whole
+
+FOLDER = Path("results/benchmarks")
+README = Path("README.md")
+BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
+PATIENCE_SECONDS = 20.0  # with a process that is to end
+KEPT_BYTES = 4096  # of what a contender says, for the message when it ends early
+WARM_UP_SECONDS = 0.5  # of a round before the first that counts
+# What we ask of ourselves: ratio to the faster plain loop, share of the bf16 product, overhead.
+TARGETS = {"caffe": {"ratio": 4.0, "share": 0.25}, "resnet": {"ratio": 6.0}}
+MOST_OVERHEAD = 0.02
+
+Rates = Mapping[str, Sequence[float]]  # contender -> what it did per second, round by round
+
+
+class Contender:
+    """A process that waits until it is asked for a round."""
+
+    def __init__(self, name: str, network: str, *, threads: int) -> None:
+        self.name = name
+        command = [sys.executable, str(Path(__file__).with_name("contenders.py"))]
+        here, there = pty.openpty()  # progress is shown on terminals alone
+        self._process = subprocess.Popen(
+            [*command, name, network, str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=there,
+            env=os.environ | {"TERM": "xterm"},
+            text=True,
+        )
+        os.close(there)
+        self._said = b""
+        self._listener = threading.Thread(target=self._listen, args=(here,), daemon=True)
+        self._listener.start()
+        self._read()
+
+    def measure(self, seconds: float) -> float:
+        """Run one round of about so many seconds; return what was done per second."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{seconds}\n")
+        self._process.stdin.flush()
+        return float(self._read())
+
+    def dismiss(self) -> None:
+        """Let the process end by itself: nobody asks any more."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def wait(self) -> None:
+        """Wait until the process has ended; after a while, end it."""
+        try:
+            self._process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _listen(self, terminal: int) -> None:
+        """Take what is written to the terminal, so that no write waits; keep its end."""
+        with contextlib.suppress(OSError):  # nobody holds the other side any more
+            while said := os.read(terminal, 65536):
+                self._said = (self._said + said)[-KEPT_BYTES:]
+        os.close(terminal)
+
+    def _read(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self._listener.join(PATIENCE_SECONDS)
+            said = self._said.decode(errors="replace").strip().splitlines()
+            raise SystemExit(f"{self.name} ended: {said[-1] if said else 'without a word'}")
+        return json.loads(line)
+
+
+def measure(
+    network: str, names: Sequence[str], *, rounds: int, seconds: float, threads: int
+) -> dict[str, list[float]]:
+    """Measure contenders on one network, the rounds interleaved."""
+    contenders: list[Contender] = []
+    try:
+        for name in names:
+            print(f"  {network}: starting {name}", file=sys.stderr)
+            contenders.append(Contender(name, network, threads=threads))
+        for one in contenders:
+            one.measure(min(seconds, WARM_UP_SECONDS))
+        rates: dict[str, list[float]] = {name: [] for name in names}
+        for number in range(rounds):
+            for one in contenders:
+                rates[one.name].append(one.measure(seconds))
+            print(f"  {network}: round {number + 1} of {rounds}", file=sys.stderr)
+        return rates
+    finally:
+        for one in contenders:
+            one.dismiss()
+        for one in contenders:
+            one.wait()
+
+
+def flops_per_image(network: str) -> float:
+    """Count the floating-point operations of one training step, forward and back, per image."""
+    model = small_network(NETWORKS[network][0])
+    images, labels = torch.randn(BATCH, 3, 32, 32), torch.zeros(BATCH, dtype=torch.int64)
+    with FlopCounterMode(display=False) as counter:
+        functional.cross_entropy(model(images), labels).backward()
+    return counter.get_total_flops() / BATCH
+
+
+def ratio(rates: Rates, name: str, other: str) -> float:
+    """Return the median over rounds of one contender's rate over another's in the same round."""
+    return statistics.median(a / b for a, b in zip(rates[name], rates[other], strict=True))
+
+
+def summarise(network: str, rates: Rates, flops: float) -> dict[str, Any]:
+    """Return what the rounds of one network say.
+
+    Args:
+        network: a key of ``NETWORKS``.
+        rates: images/s of trainers, FLOP/s of matrix products.
+        flops: of one training step, per image.
+
+    Returns:
+        ``rates`` (medians), and where their contenders ran ``ratio_to_plain`` (to the faster plain
+        loop), ``ratio_to_timm``, ``share_of_<product>``, ``cost_of_<part>`` and ``overhead``, as
+        shares of the time of an update.
+    """
+    medians = {name: statistics.median(found) for name, found in rates.items()}
+    found: dict[str, Any] = {
+        "network": NETWORKS[network][0],
+        "batch": BATCH,
+        "flops_per_image": round(flops),
+        "rounds": len(next(iter(rates.values()))),
+        "rates": {name: float(f"{rate:.4g}") for name, rate in medians.items()},
+    }
+    if "ours" not in rates:
+        return found
+    ran = [name for name in PLAIN if name in rates]
+    if ran:
+        fastest = max(ran, key=medians.__getitem__)
+        found["fastest_plain"] = fastest
+        found["ratio_to_plain"] = round(ratio(rates, "ours", fastest), 3)
+    if "timm's loader" in rates:
+        found["ratio_to_timm"] = round(ratio(rates, "ours", "timm's loader"), 3)
+    for product in PRODUCTS:
+        if product in rates:
+            share = flops * ratio(rates, "ours", product)
+            found[f"share_of_{product.replace(' ', '_')}"] = round(share, 4)
+    for part in PARTS:
+        if f"ours without {part}" in rates:
+            cost = 1 - ratio(rates, "ours", f"ours without {part}")
+            found[f"cost_of_{part}"] = round(cost, 4)
+    if "ours, bare" in rates:
+        found["overhead"] = round(1 - ratio(rates, "ours", "ours, bare"), 4)
+    return found
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """Return the rates of one network as a Markdown table."""
+    flops = found["flops_per_image"]
+    rows = []
+    for name, rate in found["rates"].items():
+        if name in PRODUCTS:
+            rows.append([name, "", f"{rate / 1e9:,.0f}", ""])
+        else:
+            against = rate / found["rates"]["ours"] if "ours" in found["rates"] else None
+            shown = "" if against is None else f"{against:.2f}"
+            rows.append([name, f"{rate:,.0f}", f"{rate * flops / 1e9:,.0f}", shown])
+    header = ["contender", "images/s", "GFLOP/s", "to ours"]
+    return markdown_table(header, rows, sides=["left", "right", "right", "right"])
+
+
+def sentences(network: str, found: Mapping[str, Any]) -> list[str]:
+    """Return what the table means, each target with whether it is met."""
+    targets, said = TARGETS[network], []
+
+    def asked(words: str, met: bool) -> str:
+        return f" (asked for: {words}; {'met' if met else 'not met'})"
+
+    if (times := found.get("ratio_to_plain")) is not None:
+        goal = targets["ratio"]
+        words = asked(f"at least {goal:g}", times >= goal)
+        said.append(f"{times:.2f} times the {found['fastest_plain']} loop{words}")
+    if (times := found.get("ratio_to_timm")) is not None:
+        said.append(f"{times:.2f} times the same step from timm's loader")
+    for product in PRODUCTS:
+        share, goal = found.get(f"share_of_{product.replace(' ', '_')}"), targets.get("share")
+        if share is not None:
+            judged = goal is not None and "bf16" in product
+            words = asked(f"at least {goal:.0%}", share >= goal) if judged else ""
+            said.append(f"{share:.1%} of the {product.split()[1]} matrix-product rate{words}")
+    if (overhead := found.get("overhead")) is not None:
+        words = asked(f"at most {MOST_OVERHEAD:.0%}", overhead <= MOST_OVERHEAD)
+        said.append(f"{overhead:.1%} of an update is not training{words}")
+    parts = [
+        f"{part} {found[f'cost_of_{part}']:.1%}" for part in PARTS if f"cost_of_{part}" in found
+    ]
+    if parts:
+        said.append(f"left out one by one: {', '.join(parts)}")
+    return said
+
+
+def report(result: Mapping[str, Any]) -> str:
+    """Return all that was measured on one machine, as Markdown."""
+    environment, parts = result["environment"], []
+    machine = environment["gpu"] or environment["cpu"]
+    parts.append(
+        f"{machine}, {environment['cpu_capability']}, {result['threads']} threads, torch "
+        f"{environment['versions']['torch']}, {environment['started'][:10]}, commit "
+        f"{environment['commit']}; medians of {result['rounds']} interleaved rounds of "
+        f"{result['seconds']:g} s each, batches of {BATCH}."
+    )
+    for network, found in result["networks"].items():
+        parts += [f"**{found['network']}** ({found['flops_per_image'] / 1e6:,.1f} MFLOP an image)"]
+        parts += [table(found)]
+        if lines := sentences(network, found):
+            parts += ["\n".join(f"- {line}" for line in lines)]
+    return "\n\n".join(parts)
+
+
+def device_name(environment: Mapping[str, Any]) -> str:
+    """Return the machine's name as a file's."""
+    name = environment["gpu"] or environment["cpu"]
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def renew_readme(text: str, results: Sequence[Mapping[str, Any]]) -> str:
+    """Return README's text with every machine's measurements between the two marks.
+
+    Raises:
+        ValueError: the marks are not there once each.
+    """
+    if (text.count(BEGIN), text.count(END)) != (1, 1):
+        raise ValueError(f"{README}: must hold {BEGIN} and {END} once each")
+    before, rest = text.split(BEGIN)
+    body = "\n\n".join(map(report, results))
+    return f"{before}{BEGIN}\n{body}\n{END}{rest.split(END)[1]}"
+
+
+def main() -> None:
+    """Measure, print, and write where asked."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--only", nargs="+", default=list(CONTENDERS), choices=CONTENDERS)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--threads", type=int, default=num_cores())
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+    result = {
+        "environment": describe_environment(),
+        "threads": arguments.threads,
+        "rounds": arguments.rounds,
+        "seconds": arguments.seconds,
+        "networks": {},
+    }
+    for network in arguments.networks:
+        rates = measure(
+            network,
+            arguments.only,
+            rounds=arguments.rounds,
+            seconds=arguments.seconds,
+            threads=arguments.threads,
+        )
+        result["networks"][network] = summarise(network, rates, flops_per_image(network))
+    print(report(result))
+    if arguments.write:
+        write_json(FOLDER / f"{device_name(result['environment'])}.json", result)
+        machines = [read_json(path) for path in sorted(FOLDER.glob("*.json"))]
+        write_whole(README, renew_readme(README.read_text(), machines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""What benchmarks/training.py counts, computes and writes; how fast anything is, is no test's."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from anneal import constant
+
+
+@pytest.fixture
+def benchmarks(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of the benchmarks, importable."""
+    folder = repository / "benchmarks"
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.chdir(repository)
+    return folder
+
+
+@pytest.fixture
+def contenders(benchmarks: Path) -> ModuleType:
+    import contenders
+
+    return contenders
+
+
+@pytest.fixture
+def training(benchmarks: Path) -> ModuleType:
+    import training
+
+    return training
+
+
+# --- the gate ------------------------------------------------------------------------------------
+
+
+def test_a_round_counts_whole_updates_after_those_that_are_not_timed(
+    contenders: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(1_000))
+    monkeypatch.setattr(contenders.time, "perf_counter", lambda: float(next(clock)))
+    answers = io.StringIO()
+    gate = contenders.Gate(io.StringIO("0.5\n1e9\n"), answers, unit=100.0, cuda=False)
+    gate()  # ready; the first round is asked for
+    for _ in range(contenders.UNTIMED):
+        gate()  # the last of them starts the clock, at second 0
+    assert answers.getvalue() == '"ready"\n'
+    gate()  # one update made
+    gate()  # two
+    gate()  # three: enough, and longer than half a second
+    said = [json.loads(line) for line in answers.getvalue().splitlines()]
+    # the clock is read when the round begins, when three updates are made, and at the end
+    assert said == ["ready", 3 * 100.0 / 2.0]
+    for _ in range(contenders.UNTIMED + 50):
+        gate()
+    assert len(answers.getvalue().splitlines()) == 2, "a long round goes on"
+
+
+def test_a_contender_that_nobody_asks_any_more_ends(contenders: ModuleType) -> None:
+    gate = contenders.Gate(io.StringIO(""), io.StringIO(), unit=1.0, cuda=False)
+    with pytest.raises(SystemExit):
+        gate()
+
+
+def test_without_its_schedule_a_run_counts_updates_and_keeps_its_rate(
+    contenders: ModuleType,
+) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduled = contenders.Unscheduled(optimizer, constant(lr=0.5))
+    scheduled.step()
+    assert (scheduled.update, optimizer.param_groups[0]["lr"]) == (1, 0.5)
+
+
+# --- the numbers ----------------------------------------------------------------------------------
+
+RATES = {
+    "ours": [1000.0, 500.0, 900.0],
+    "ours, bare": [1020.0, 500.0, 909.0],
+    "ours without schedule": [1000.0, 505.0, 900.0],
+    "plain, 0 workers": [100.0, 100.0, 100.0],
+    "plain, 2 workers": [250.0, 125.0, 300.0],
+    "timm's loader": [200.0, 250.0, 300.0],
+    "matmul bf16": [4e11, 2e11, 3e11],
+}
+
+
+def test_a_ratio_is_the_median_of_the_ratios_within_each_round(training: ModuleType) -> None:
+    """The machine was half as fast in the second round; that changes no ratio."""
+    found = training.summarise("caffe", RATES, flops=1e8)
+    assert found["rates"]["ours"] == 900.0
+    assert found["fastest_plain"] == "plain, 2 workers"
+    assert found["ratio_to_plain"] == 4.0
+    assert found["ratio_to_timm"] == 3.0
+    assert found["share_of_matmul_bf16"] == 0.25
+    assert found["cost_of_schedule"] == 0.0
+    assert found["overhead"] == pytest.approx(1 - 900 / 909, abs=1e-4)
+    assert "share_of_matmul_float32" not in found
+    assert "cost_of_tracking" not in found
+
+
+def test_a_target_that_is_missed_is_called_so(training: ModuleType) -> None:
+    said = training.sentences("caffe", training.summarise("caffe", RATES, flops=1e8))
+    assert said[0] == "4.00 times the plain, 2 workers loop (asked for: at least 4; met)"
+    assert said[2] == "25.0% of the bf16 matrix-product rate (asked for: at least 25%; met)"
+    assert said[3] == "1.0% of an update is not training (asked for: at most 2%; met)"
+    slow = {name: [rate * (0.9 if name == "ours" else 1) for rate in found]
+            for name, found in RATES.items()}  # fmt: skip
+    said = training.sentences("caffe", training.summarise("caffe", slow, flops=1e8))
+    assert [line.endswith("not met)") for line in said] == [True, False, True, True, False]
+
+
+def test_the_operations_of_the_network_are_those_counted_by_hand(training: ModuleType) -> None:
+    """Two for each product and sum, three passes; the first layer passes nothing back."""
+    layers = [32 * 32 * 75 * 32, 16 * 16 * 800 * 32, 8 * 8 * 800 * 64, 1024 * 10]
+    expected = 2 * (3 * sum(layers) - layers[0])
+    assert training.flops_per_image("caffe") == pytest.approx(expected, rel=1e-3)
+
+
+def test_readme_gets_every_machine_between_the_marks_and_nothing_else_changes(
+    training: ModuleType, repository: Path
+) -> None:
+    environment = {
+        "gpu": None,
+        "cpu": "A (R) Processor @ 2",
+        "cpu_capability": "AVX2",
+        "versions": {"torch": "2.11.0"},
+        "started": "2026-03-04T05:06:07Z",
+        "commit": "abcdef012345",
+    }
+    found = training.summarise("caffe", RATES, flops=1e8)
+    result = {"environment": environment, "threads": 2, "rounds": 3, "seconds": 2.0,
+              "networks": {"caffe": found}}  # fmt: skip
+    assert training.device_name(environment) == "a-r-processor-2"
+    text = (repository / "README.md").read_text()
+    renewed = training.renew_readme(text, [result])
+    assert "A (R) Processor @ 2, AVX2, 2 threads, torch 2.11.0, 2026-03-04" in renewed
+    assert "| ours | 900 | 90 | 1.00 |" in renewed
+    assert renewed.split(training.BEGIN)[0] == text.split(training.BEGIN)[0]
+    assert renewed.split(training.END)[1] == text.split(training.END)[1]
+    assert training.renew_readme(renewed, [result]) == renewed
+    with pytest.raises(ValueError, match="must hold <!-- benchmarks:begin -->"):
+        training.renew_readme("no marks", [])
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def run(benchmarks: Path, *names: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "training.py", "--networks", "caffe", "--only", *names]
+    return subprocess.run(
+        [command[0], str(benchmarks / command[1]), *command[2:],
+         "--rounds", "1", "--seconds", "0.05", "--threads", "1"],
+        env=os.environ | environment, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.archives
+def test_the_command_measures_what_it_is_asked_for(benchmarks: Path) -> None:
+    done = run(benchmarks, "ours", "plain, 0 workers")
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert [row.split(" | ")[0] for row in rows] == [
+        "| contender", "| :---", "| ours", "| plain, 0 workers"
+    ]  # fmt: skip
+    assert "times the plain, 0 workers loop" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_contender_that_cannot_start_is_one_line(benchmarks: Path, tmp_path: Path) -> None:
+    done = run(benchmarks, "plain, 0 workers", ANNEAL_ARCHIVES=str(tmp_path))
+    assert done.returncode == 1
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith("plain, 0 workers ended: ValueError: cifar-10-batches-py is neither in")
