@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from anneal.bounds import apply_bounds
 from anneal.config import OptimizerConfig, SchedulerConfig
 from anneal.optimizer_arguments import has_momentum
-from anneal.parsing import Rule, did_you_mean
+from anneal.parsing import Rule
 from anneal.statistics import (
     FEWEST_RUNS,
     Interval,
@@ -64,10 +64,6 @@ CANDIDATES: dict[str, Candidate] = {
 }
 
 
-def _are_candidates(names: Sequence[str]) -> bool:
-    return 0 < len(names) == len(set(names)) and all(name in CANDIDATES for name in names)
-
-
 @dataclass(frozen=True, kw_only=True)
 class AdviceConfig:
     """What ``conf/advise.yaml`` adds to a run."""
@@ -89,19 +85,8 @@ class AdviceConfig:
     ]
     candidates: Annotated[
         tuple[str, ...],
-        Rule(f"must be one or more different ones of {', '.join(CANDIDATES)}", _are_candidates),
+        Rule("must be one or more different candidates", lambda v: 0 < len(v) == len(set(v))),
     ]
-
-
-def find_candidate(name: str) -> Candidate:
-    """Return the candidate of that name.
-
-    Raises:
-        ValueError: names the nearest right spelling.
-    """
-    if name not in CANDIDATES:
-        raise ValueError(f"unknown candidate {name!r}{did_you_mean(name, CANDIDATES)}")
-    return CANDIDATES[name]
 
 
 def at_bounds(
@@ -115,7 +100,7 @@ def at_bounds(
     """Return a candidate's scheduler section at a pair of bounds.
 
     Args:
-        name: of the candidate.
+        name: a key of ``CANDIDATES``.
         shape: the option of ``conf/scheduler`` that it names.
         base_lr: lower bound, > 0.
         max_lr: upper bound, > base_lr.
@@ -125,7 +110,7 @@ def at_bounds(
         ValueError: the pair is no pair.
     """
     arguments = apply_bounds(shape.name, shape.arguments, base_lr, max_lr)
-    if find_candidate(name).at_max:
+    if CANDIDATES[name].at_max:
         arguments["initial_lr"] = max_lr
     moves = has_momentum(optimizer.name) and optimizer.arguments.get("momentum") != 0
     return dataclasses.replace(

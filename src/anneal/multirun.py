@@ -67,13 +67,22 @@ def multirun_table(cells: Sequence[Cell]) -> str:
         # The same run asked for twice counts once.
         here = {(c.configuration_hash, c.seed): c for c in cells if c.combination == name}
         rows.append((own, *_numbers(list(here.values()))))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
+    lines = aligned(rows)
+    return "\n".join([f"all with {' '.join(common)}", *lines] if common else lines)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table for a terminal, the first row ruled off as its header.
+
+    >>> aligned([("name", "n"), ("x", "10")])
+    ['name  n', '----  --', 'x     10']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join([f"all with {' '.join(common)}", *lines] if common else lines)
+    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
 
 
 def _parts(combination: str) -> list[str]:

@@ -14,8 +14,8 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 # The modules of `datasets` that are no edges know neither a configuration nor a file.
 RINGS = {
     "pure": """
-        claims config curves durations judging metrics optimizer_arguments parsing plans
-        range_test_record results schedule_building statistics tables
+        candidates claims config curves durations judging metrics optimizer_arguments parsing plans
+        range_test_record results schedule_building snippets statistics tables
         bounds.* schedules.*
         datasets.identity datasets.sources datasets.splitting
     """,
@@ -25,10 +25,11 @@ RINGS = {
         models.* optimizers.*
     """,
     "edges": """
-        __init__ advise artifacts builders code command_line compare composing csv_files environment
-        figures hardware layout loading measured multirun one_run plot progress publish
+        __init__ advice_figure advice_page advice_question advise artifacts builders code
+        command_line compare composing csv_files environment figures hardware layout
+        loading measured multirun one_run plot progress publish
         range_test_figure records resolved results_files run runs schedule_figure side_process
-        status svg sweeps tracking yaml_files
+        status svg sweeps tracking trials yaml_files
         datasets.__init__ datasets.archives datasets.batches datasets.cifar datasets.digits
         datasets.image_data datasets.imagefolder datasets.resizing datasets.torchvision_sets
         report.* stages.*
