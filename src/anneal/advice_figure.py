@@ -15,7 +15,7 @@ from anneal.range_test_figure import ACCURACY, draw_bounds, draw_column
 from anneal.svg import svg_text
 
 Points = Sequence[tuple[int, float]]
-LATE_PART = 0.3  # of a run, after which no curve lies below the frame: the end is what differs
+LATE_PART = 0.5  # of a run, after which no curve lies below the frame: the end is what differs
 
 
 def draw_advice(
@@ -118,13 +118,12 @@ def _draw_ends(axes: Axes, choice: Choice) -> None:
         axes.plot(values, [row] * len(values), linestyle="none", marker="o", markersize=4.5,
                   markerfacecolor="white", markeredgecolor=colour)  # fmt: skip
     names = [s.name for s in choice.standings]
-    axes.set_yticks(range(len(names)), names)
+    advised = f"{choice.recommended}\n(recommended)"
+    shown = [advised if name == choice.recommended else name for name in names]
+    axes.set_yticks(range(len(names)), shown)
     for label, name in zip(axes.get_yticklabels(), names, strict=True):
         label.set_color(colour_of(name))
         label.set_fontweight("bold" if name == choice.recommended else "normal")
-        if name == choice.recommended:
-            label.set_text(f"{name} \N{BLACK LEFT-POINTING TRIANGLE}")
-    axes.set_yticks(range(len(names)), [label.get_text() for label in axes.get_yticklabels()])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")

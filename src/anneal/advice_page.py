@@ -13,7 +13,32 @@ from anneal.statistics import Interval
 from anneal.tables import NOTHING, escape_markdown, fraction_words, markdown_table, number
 
 RANGE_TEST_PICTURE, PICTURE = "range_test.svg", "advice.svg"
-HEADER = ("candidate", "held-out accuracy", "95 % interval", "behind the best", "n", "verdict")
+HEADER = ("candidate", "held-out accuracy", "95 % interval", "behind the highest", "n", "verdict")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lines:
+    """One schedule as lines to paste.
+
+    Args:
+        name: of the candidate.
+        schedule: its description, at the length of the run that the advice is for.
+        momentum: its momentum's; None where that stays what the optimizer says.
+    """
+
+    name: str
+    schedule: Mapping[str, Any]
+    momentum: Mapping[str, Any] | None
+
+    @property
+    def ours(self) -> str:
+        """With anneal."""
+        return anneal_snippet(self.schedule, self.momentum)
+
+    @property
+    def torch(self) -> TorchSnippet:
+        """With torch alone."""
+        return torch_snippet(self.schedule, self.momentum)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +60,7 @@ class Advice:
         num_held_out: images that were measured on.
         choice: among the candidates.
         plans: of each candidate as it was tried.
-        schedule: description of the recommended one at full length; None when there is none.
-        momentum: description of its momentum's; None when that stays what the optimizer says.
+        lines: of the recommended candidate and, where that is another, of the highest.
         settings: of the machine.
         code: digest of the code that the numbers went through.
     """
@@ -55,8 +79,7 @@ class Advice:
     num_held_out: int
     choice: Choice
     plans: Mapping[str, Mapping[str, Any]]
-    schedule: Mapping[str, Any] | None
-    momentum: Mapping[str, Any] | None
+    lines: tuple[Lines, ...]
     settings: Mapping[str, Any]
     code: str
 
@@ -75,9 +98,10 @@ class Advice:
     @property
     def verdict(self) -> str:
         """The recommendation in one sentence."""
-        if self.choice.recommended is None:
-            return f"nothing to recommend: {self.choice.reason}"
-        return f"{self.choice.recommended}: {self.choice.reason}"
+        name = self.choice.recommended
+        return (
+            f"{f'Recommended: {name}' if name else 'Nothing to recommend'}. {self.choice.reason}."
+        )
 
     @property
     def length_words(self) -> str:
@@ -89,14 +113,6 @@ class Advice:
             f"{number(self.full_updates)} updates, tried at {fraction} of them "
             f"({number(self.trial_updates)})"
         )
-
-    def torch(self) -> TorchSnippet | None:
-        """Return the recommended schedule with torch alone; None when there is none."""
-        return None if self.schedule is None else torch_snippet(self.schedule, self.momentum)
-
-    def ours(self) -> str | None:
-        """Return the recommended schedule with anneal; None when there is none."""
-        return None if self.schedule is None else anneal_snippet(self.schedule, self.momentum)
 
 
 def table_lines(choice: Choice) -> list[str]:
@@ -118,12 +134,12 @@ def _row(standing: Standing, choice: Choice) -> tuple[str, ...]:
 def _verdict(standing: Standing, choice: Choice) -> str:
     if standing.num_diverged:
         return f"{standing.num_diverged} diverged"
-    words = ["best"] if standing.name == choice.best else []
+    words = ["highest"] if standing.name == choice.best else []
     if standing.name == choice.recommended:
         words.append("recommended")
-    if not standing.as_good:
+    if not standing.tied:
         words.append("worse")
-    return ", ".join(words) or "as good"
+    return ", ".join(words) or "not told apart"
 
 
 def _interval(interval: Interval | None) -> str:
@@ -146,7 +162,7 @@ def page(advice: Advice) -> str:
         f"{advice.num_seeds} seeds on {number(advice.num_training)} training images and measured "
         f"on {number(advice.num_held_out)} others. Intervals are Student's t over the seeds (from "
         "six seeds on, differences by exact sign flips), at 95 % each and not corrected for their "
-        "number. A candidate is *worse* when the interval of its difference to the best, paired by "
+        "number. A candidate is *worse* when the interval of its difference to the highest, paired by "
         "seed, lies above 0 and the difference is more than one image.",
         markdown_table(
             [*HEADER, "what it does"],
@@ -169,21 +185,23 @@ def page(advice: Advice) -> str:
 
 
 def _answer(advice: Advice) -> str:
-    return f"**{escape_markdown(advice.verdict)}.**"
+    return f"**{escape_markdown(advice.verdict)}**"
 
 
 def _to_paste(advice: Advice) -> list[str]:
-    ours, torch = advice.ours(), advice.torch()
-    if ours is None or torch is None:
-        return []
-    parts = [
-        "## To paste",
-        f"For a run of {advice.length_words}; `optimizer` is yours.",
-        f"```python\n{ours}\n```",
-    ]
-    if torch.code is None:
-        return [*parts, f"With torch alone there is none: {torch.reason}."]
-    return [*parts, "The same with torch alone:", f"```python\n{torch.code}\n```"]
+    parts = []
+    for lines in advice.lines:
+        what = "recommended" if lines.name == advice.choice.recommended else "the highest"
+        parts += [
+            f"## To paste: {escape_markdown(lines.name)}, {what}",
+            f"For a run of {advice.length_words}; `optimizer` is yours.",
+            f"```python\n{lines.ours}\n```",
+        ]
+        if lines.torch.code is None:
+            parts.append(f"With torch alone there is none: {lines.torch.reason}.")
+        else:
+            parts += ["The same with torch alone:", f"```python\n{lines.torch.code}\n```"]
+    return parts
 
 
 def _rules_table(advice: Advice) -> str:
@@ -223,7 +241,6 @@ def _cost(advice: Advice) -> str:
 
 def data(advice: Advice) -> dict[str, Any]:
     """Return the advice as plain data for advice.json."""
-    torch = advice.torch()
     return {
         "question": advice.question,
         "command": list(advice.command),
@@ -253,12 +270,15 @@ def data(advice: Advice) -> dict[str, Any]:
             }
             for name, plan in advice.plans.items()
         },
-        "schedule": advice.schedule,
-        "momentum_schedule": advice.momentum,
-        "snippets": {
-            "anneal": advice.ours(),
-            "torch": torch.code if torch else None,
-            "torch_has_none": (torch.reason or None) if torch else None,
+        "to_paste": {
+            lines.name: {
+                "schedule": lines.schedule,
+                "momentum_schedule": lines.momentum,
+                "anneal": lines.ours,
+                "torch": lines.torch.code,
+                "torch_has_none": lines.torch.reason or None,
+            }
+            for lines in advice.lines
         },
         "configuration": dict(advice.experiment),
         "settings": dict(advice.settings),
@@ -267,14 +287,13 @@ def data(advice: Advice) -> dict[str, Any]:
 
 
 def snippet_file(advice: Advice) -> str:
-    """Return the lines to paste as a module of functions of an optimizer."""
-    header = f'"""{advice.verdict}.\n\nFor {advice.about}: {advice.length_words}.\n"""'
-    ours, torch = advice.ours(), advice.torch()
-    parts = [header]
-    if ours is not None:
-        parts.append(as_function("with_anneal", ours, returns="scheduled"))
-    if torch is not None and torch.code is not None:
-        parts.append(as_function("with_torch", torch.code, returns="scheduler"))
-    elif torch is not None:
-        parts.append(f"# with torch alone there is none: {torch.reason}")
+    """Return the lines to paste as a module: functions of an optimizer."""
+    parts = [f'"""{advice.verdict}\n\nFor {advice.about}: {advice.length_words}.\n"""']
+    for lines in advice.lines:
+        parts.append(as_function(f"{lines.name}_with_anneal", lines.ours, returns="scheduled"))
+        if lines.torch.code is None:
+            parts.append(f"# {lines.name} with torch alone: none, {lines.torch.reason}")
+            continue
+        code = as_function(f"{lines.name}_with_torch", lines.torch.code, returns="scheduler")
+        parts.append(code)
     return "\n\n\n".join(parts) + "\n"

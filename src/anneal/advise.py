@@ -26,6 +26,7 @@ from anneal.advice_page import (
     PICTURE,
     RANGE_TEST_PICTURE,
     Advice,
+    Lines,
     data,
     page,
     snippet_file,
@@ -218,13 +219,18 @@ def _advice(
     bounds: tuple[float, float],
 ) -> Advice:
     trial = next(iter(plans.values()))
-    schedule = momentum = None
-    if choice.recommended is not None:
-        whole = dataclasses.replace(
-            question, experiment=dataclasses.replace(question.experiment, budget_fraction=1.0)
-        ).plans(*bounds)[choice.recommended]
-        schedule = whole.schedule.describe()
-        momentum = whole.momentum.describe() if whole.momentum else None
+    whole = dataclasses.replace(
+        question, experiment=dataclasses.replace(question.experiment, budget_fraction=1.0)
+    ).plans(*bounds)
+    told = [name for name in (choice.recommended, choice.best) if name is not None]
+    lines = [
+        Lines(
+            name=name,
+            schedule=whole[name].schedule.describe(),
+            momentum=momentum.describe() if (momentum := whole[name].momentum) else None,
+        )
+        for name in dict.fromkeys(told)
+    ]
     experiment = dict(trial.describe()["configuration"])
     for key in ("scheduler", "name", "title", "bounds"):
         del experiment[key]
@@ -243,8 +249,7 @@ def _advice(
         num_held_out=len(question.sweep.held_out),
         choice=choice,
         plans={name: plan.describe() for name, plan in plans.items()},
-        schedule=schedule,
-        momentum=momentum,
+        lines=tuple(lines),
         settings=question.workshop.settings.describe(),
         code=code_digest("trials.py"),
     )
@@ -259,15 +264,15 @@ def _say_bounds(record: RangeTestRecord, base_lr: float, max_lr: float) -> None:
 
 def _say_advice(advice: Advice, folder: Path) -> None:
     say("\n" + "\n".join(table_lines(advice.choice)))
-    say(f"\n{advice.verdict}.")
-    ours, torch = advice.ours(), advice.torch()
-    if ours is not None and torch is not None:
-        say(f"\nTo paste, for a run of {advice.length_words}:\n\n{ours}")
-        if torch.code is not None:
-            say(f"\nor with torch alone:\n\n{torch.code}")
+    say(f"\n{advice.verdict}")
+    for lines in advice.lines[:1]:
+        say(f"\nTo paste, for a run of {advice.length_words}:\n\n{lines.ours}")
+        if lines.torch.code is not None:
+            say(f"\nor with torch alone:\n\n{lines.torch.code}")
         else:
-            say(f"\nWith torch alone there is none: {torch.reason}.")
-    say(f"\n{folder / PAGE}")
+            say(f"\nWith torch alone there is none: {lines.torch.reason}.")
+    more = "".join(f", with {lines.name} to paste too" for lines in advice.lines[1:])
+    say(f"\n{folder / PAGE}{more}")
 
 
 if __name__ == "__main__":

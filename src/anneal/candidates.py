@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from anneal.bounds import apply_bounds
 from anneal.config import OptimizerConfig, SchedulerConfig
+from anneal.durations import Duration
 from anneal.optimizer_arguments import has_momentum
 from anneal.parsing import Rule
 from anneal.statistics import (
@@ -27,11 +28,13 @@ class Candidate:
         scheduler: option of ``conf/scheduler`` that gives its shape.
         words: what it does, for people.
         at_max: start at the upper bound where ``apply_bounds`` starts at the lower.
+        cycles: how many of them fill the run, of a schedule that restarts at its peak.
     """
 
     scheduler: str
     words: str
     at_max: bool = False
+    cycles: int | None = None
 
 
 # From the simplest to the least simple: how often the rate turns, and at last a momentum that
@@ -55,6 +58,7 @@ CANDIDATES: dict[str, Candidate] = {
     "cosine_restarts": Candidate(
         scheduler="cosine_restarts",
         words="three cosines from the upper bound to 0, each twice as long as the one before",
+        cycles=3,
     ),
     "one_cycle": Candidate(
         scheduler="one_cycle",
@@ -118,6 +122,26 @@ def at_bounds(
     )
 
 
+def fill_run(
+    section: SchedulerConfig, *, cycles: int, total_steps: int, budget_fraction: float
+) -> SchedulerConfig:
+    """Return warm restarts of which ``cycles`` last until the run ends, and not a little less.
+
+    A fraction of the run is rounded down to whole updates; what is then left over at the end would
+    be another restart, so that the run would end at the highest rate.
+
+    Args:
+        section: with ``growth`` and ``first_cycle``.
+        cycles: that fill the run, >= 1.
+        total_steps: updates of the run at this budget.
+        budget_fraction: by which a length in steps is multiplied.
+    """
+    parts = sum(section.arguments["growth"] ** i for i in range(cycles))
+    first = Duration(-(-total_steps // parts) / budget_fraction, "steps")
+    arguments = {**section.arguments, "first_cycle": str(first)}
+    return dataclasses.replace(section, arguments=arguments)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Standing:
     """How one candidate did.
@@ -127,14 +151,14 @@ class Standing:
         accuracy: their mean; None when a seed diverged.
         behind: the best one's accuracy less this one's, paired by seed; None for the best itself
             and where a seed diverged.
-        as_good: it is the best, or the seeds cannot tell it from the best.
+        tied: it is the best, or the seeds cannot tell it from the best.
     """
 
     name: str
     accuracies_pct: Mapping[int, float | None]
     accuracy: Interval | None
     behind: Interval | None
-    as_good: bool
+    tied: bool
 
     @property
     def num_diverged(self) -> int:
@@ -147,7 +171,7 @@ class Choice:
     """What is recommended, and why.
 
     Args:
-        recommended: the simplest of those that are as good as the best; None when each candidate
+        recommended: the best, or the simplest of those that the seeds cannot tell from it; None when each candidate
             diverged at least once.
         best: the one with the highest mean.
         standings: of all candidates, from the simplest.
@@ -210,16 +234,15 @@ def choose(
                 accuracies_pct=dict(accuracies_pct[name]),
                 accuracy=means.get(name),
                 behind=behind,
-                as_good=name == best
-                or (behind is not None and not _is_worse(behind, resolution_pct)),
+                tied=name == best or (behind is not None and not _is_worse(behind, resolution_pct)),
             )
         )
-    as_good = [s for s in standings if s.as_good]
+    tied = [s for s in standings if s.tied]
     return Choice(
-        recommended=as_good[0].name if as_good else None,
+        recommended=tied[0].name if tied else None,
         best=best,
         standings=tuple(standings),
-        reason=_reason(as_good, standings, best),
+        reason=_reason(tied, standings, best),
     )
 
 
@@ -227,30 +250,36 @@ def _is_worse(behind: Interval, resolution_pct: float) -> bool:
     return behind.low is not None and behind.low > 0 and behind.mean > resolution_pct
 
 
-def _reason(as_good: Sequence[Standing], standings: Sequence[Standing], best: str | None) -> str:
-    diverged = [s for s in standings if s.num_diverged]
+def _reason(tied: Sequence[Standing], standings: Sequence[Standing], best: str | None) -> str:
     note = "".join(
         f"; {s.name} diverged with {s.num_diverged} of {len(s.accuracies_pct)} seeds"
-        for s in diverged
+        for s in standings
+        if s.num_diverged
     )
     if best is None:
         return f"no candidate trained to its end with every seed{note}"
     num_seeds = len(standings[0].accuracies_pct)
     if len(standings) == 1:
         return f"{best} is the only candidate{note}"
-    if len(as_good) == 1:
+    highest = next(s for s in tied if s.name == best)
+    if len(tied) == 1:
         return (
-            f"{best} is the best, and with {num_seeds} seeds no other can be taken for as good"
-            f"{note}"
+            f"{_named(highest)} is the best, and each other is worse with {num_seeds} seeds{note}"
         )
-    listed = [f"{s.name} ({s.accuracy.mean:.2f} %)" for s in as_good if s.accuracy is not None]
+    others = [_named(s) for s in tied if s is not highest]
+    listed = " and ".join(filter(None, [", ".join(others[:-1]), others[-1]]))
     words = (
-        f"{', '.join(listed[:-1])} and {listed[-1]} cannot be told apart with {num_seeds} seeds; "
-        f"{as_good[0].name} is the simplest of them"
+        f"{_named(highest)} is the highest, but {num_seeds} seeds cannot tell it from {listed}; "
+        f"{tied[0].name} is the simplest of these"
     )
-    behind = as_good[0].behind
+    behind = tied[0].behind
     if behind is not None and behind.sd is not None and behind.mean > 0:
         needed = seeds_to_settle(mean=behind.mean, sd=behind.sd, edges=[0.0])
         if needed is not None and needed > num_seeds:
             words += f" (about {needed} seeds would tell it from {best})"
     return words + note
+
+
+def _named(standing: Standing) -> str:
+    assert standing.accuracy is not None
+    return f"{standing.name} ({standing.accuracy.mean:.2f} %)"

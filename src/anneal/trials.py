@@ -12,7 +12,7 @@ from typing import Any
 
 from anneal.artifacts import HISTORY, RunDirectory, read_lines
 from anneal.builders import Workshop
-from anneal.candidates import CANDIDATES, at_bounds
+from anneal.candidates import CANDIDATES, at_bounds, fill_run
 from anneal.code import code_digest
 from anneal.config import ExperimentConfig, SchedulerConfig
 from anneal.layout import MULTIRUN, REPLACED, seed_folder
@@ -71,7 +71,17 @@ def plan_trial(
         scheduler=section,
         bounds="given",
     )
-    plan = plan_run(own, identity, bounds=None, where=f"conf/scheduler/{shape.name}.yaml")
+    where = f"conf/scheduler/{shape.name}.yaml"
+    plan = plan_run(own, identity, bounds=None, where=where)
+    if (cycles := CANDIDATES[name].cycles) is not None:
+        section = fill_run(
+            section,
+            cycles=cycles,
+            total_steps=plan.total_steps,
+            budget_fraction=own.budget_fraction,
+        )
+        own = dataclasses.replace(own, scheduler=section)
+        plan = plan_run(own, identity, bounds=None, where=where)
     held_out = {
         "fraction": experiment.range_test.held_out_fraction,
         "split_seed": SPLIT_SEED,
