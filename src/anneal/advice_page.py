@@ -162,8 +162,8 @@ def page(advice: Advice) -> str:
         f"{advice.num_seeds} seeds on {number(advice.num_training)} training images and measured "
         f"on {number(advice.num_held_out)} others. Intervals are Student's t over the seeds (from "
         "six seeds on, differences by exact sign flips), at 95 % each and not corrected for their "
-        "number. A candidate is *worse* when the interval of its difference to the highest, paired by "
-        "seed, lies above 0 and the difference is more than one image.",
+        "number. A candidate is *worse* when the interval of its difference to the highest, paired "
+        "by seed, lies above 0 and the difference is more than one image.",
         markdown_table(
             [*HEADER, "what it does"],
             [

@@ -171,8 +171,8 @@ class Choice:
     """What is recommended, and why.
 
     Args:
-        recommended: the best, or the simplest of those that the seeds cannot tell from it; None when each candidate
-            diverged at least once.
+        recommended: the best, or the simplest of those that the seeds cannot tell from it; None
+            when each candidate diverged at least once, or nothing was learnt.
         best: the one with the highest mean.
         standings: of all candidates, from the simplest.
         reason: in words.
@@ -189,26 +189,30 @@ class Choice:
 
 
 def choose(
-    accuracies_pct: Mapping[str, Mapping[int, float | None]], *, resolution_pct: float
+    accuracies_pct: Mapping[str, Mapping[int, float | None]],
+    *,
+    resolution_pct: float,
+    chance_pct: float,
 ) -> Choice:
     """Recommend the best candidate, or the simplest of those that it cannot be told from.
 
     Another is worse than the best when the 95 % interval of their differences, paired by seed, lies
     above 0, and their mean is more than what one image counts: a difference that three seeds make
     in the same single image has an interval without width. A candidate of which a seed diverged is
-    never recommended.
+    never recommended, and none is where not even the best has learnt anything for certain.
 
     >>> seen = {"constant": {0: 90.0, 1: 91.0, 2: 92.0}, "cosine": {0: 95.0, 1: 96.1, 2: 97.0}}
-    >>> choose(seen, resolution_pct=0.1).recommended
+    >>> choose(seen, resolution_pct=0.1, chance_pct=10.0).recommended
     'cosine'
     >>> seen["constant"] = {0: 95.1, 1: 95.0, 2: 96.9}
-    >>> choose(seen, resolution_pct=0.1).recommended
+    >>> choose(seen, resolution_pct=0.1, chance_pct=10.0).recommended
     'constant'
 
     Args:
         accuracies_pct: candidate -> seed -> held-out accuracy at the end, 0..100, None where it
             diverged; the same seeds for each.
         resolution_pct: what one held-out image counts.
+        chance_pct: the accuracy of always answering with the most frequent class.
 
     Raises:
         ValueError: the candidates were tried with different seeds, or there is none.
@@ -238,12 +242,23 @@ def choose(
             )
         )
     tied = [s for s in standings if s.tied]
+    nothing = best is not None and not _is_above(means[best], chance_pct)
     return Choice(
-        recommended=tied[0].name if tied else None,
+        recommended=tied[0].name if tied and not nothing else None,
         best=best,
         standings=tuple(standings),
-        reason=_reason(tied, standings, best),
+        reason=(
+            f"{best}, the highest, is not above the {chance_pct:.2f} % of always answering with "
+            "the most frequent class for certain: too little was learnt to choose by, give "
+            "training.length (or budget_fraction) more"
+            if nothing
+            else _reason(tied, standings, best)
+        ),
     )
+
+
+def _is_above(accuracy: Interval, chance_pct: float) -> bool:
+    return accuracy.low is not None and accuracy.low > chance_pct
 
 
 def _is_worse(behind: Interval, resolution_pct: float) -> bool:
