@@ -70,7 +70,11 @@ def main(arguments: list[str]) -> None:
     plans = question.plans(base_lr, max_lr)
     if not announced:
         _announce_rest(question, plans)
-    choice = choose(_run_trials(question, plans), resolution_pct=100 / len(question.sweep.held_out))
+    choice = choose(
+        _run_trials(question, plans),
+        resolution_pct=100 / len(question.sweep.held_out),
+        chance_pct=_chance_pct(question),
+    )
     advice = _advice(arguments, question, record, plans, choice, (base_lr, max_lr))
     picture = draw_advice(
         list(record.curves.values()),
@@ -210,6 +214,13 @@ def _run_trials(
     return accuracies
 
 
+def _chance_pct(question: Question) -> float:
+    """Return the held-out accuracy of always answering with the most frequent class."""
+    held_out = question.sweep.held_out
+    labels = question.workshop.data.train.labels.cpu()[held_out]
+    return 100 * int(labels.bincount().max()) / len(held_out)
+
+
 def _advice(
     arguments: Sequence[str],
     question: Question,
@@ -222,7 +233,7 @@ def _advice(
     whole = dataclasses.replace(
         question, experiment=dataclasses.replace(question.experiment, budget_fraction=1.0)
     ).plans(*bounds)
-    told = [name for name in (choice.recommended, choice.best) if name is not None]
+    told = [] if choice.recommended is None else [choice.recommended, choice.best or ""]
     lines = [
         Lines(
             name=name,

@@ -13,7 +13,7 @@ from anneal.parsing import parse
 from anneal.schedule_building import ScheduleBuilder
 from anneal.schedules import Schedule
 
-ONE_IMAGE = 0.1
+ONE_IMAGE, CHANCE = 0.1, 10.0
 SGD = OptimizerConfig(name="sgd", weight_decay=0.0, arguments={"momentum": 0.9})
 
 
@@ -31,7 +31,9 @@ def standing(choice: Choice, name: str) -> Any:
 def test_one_that_is_better_with_every_seed_is_recommended() -> None:
     """Behind by 5, 5.1 and 4.9: mean 5, sd 0.1; Student's t of 2 degrees makes +- 0.248."""
     choice = choose(
-        seen(constant=[90.0, 91.0, 92.0], cosine=[95.0, 96.1, 96.9]), resolution_pct=ONE_IMAGE
+        seen(constant=[90.0, 91.0, 92.0], cosine=[95.0, 96.1, 96.9]),
+        resolution_pct=ONE_IMAGE,
+        chance_pct=CHANCE,
     )
     assert (choice.recommended, choice.best) == ("cosine", "cosine")
     behind = standing(choice, "constant").behind
@@ -53,6 +55,7 @@ def test_of_several_that_cannot_be_told_apart_it_is_the_simplest_and_this_is_sai
             constant=[90.0, 91.0, 91.0],
         ),
         resolution_pct=ONE_IMAGE,
+        chance_pct=CHANCE,
     )
     assert choice.best == "one_cycle"
     assert choice.recommended == "step_decay"
@@ -67,7 +70,9 @@ def test_of_several_that_cannot_be_told_apart_it_is_the_simplest_and_this_is_sai
 def test_it_is_said_how_many_seeds_would_tell_the_recommended_from_the_best() -> None:
     """Behind by 1, 2 and 0: mean 1, sd 1; t(6) / sqrt(7) = 0.925 is the first below 1."""
     choice = choose(
-        seen(constant=[94.0, 94.0, 96.0], cosine=[95.0, 96.0, 96.0]), resolution_pct=ONE_IMAGE
+        seen(constant=[94.0, 94.0, 96.0], cosine=[95.0, 96.0, 96.0]),
+        resolution_pct=ONE_IMAGE,
+        chance_pct=CHANCE,
     )
     assert choice.recommended == "constant"
     assert "(about 7 seeds would tell it from cosine)" in choice.reason
@@ -76,7 +81,9 @@ def test_it_is_said_how_many_seeds_would_tell_the_recommended_from_the_best() ->
 def test_the_seeds_are_paired() -> None:
     """Seeds that differ by ten points hide nothing when each shows the same difference."""
     choice = choose(
-        seen(constant=[80.0, 90.0, 85.0], cosine=[81.0, 91.1, 85.9]), resolution_pct=ONE_IMAGE
+        seen(constant=[80.0, 90.0, 85.0], cosine=[81.0, 91.1, 85.9]),
+        resolution_pct=ONE_IMAGE,
+        chance_pct=CHANCE,
     )
     assert choice.recommended == "cosine"
 
@@ -84,13 +91,15 @@ def test_the_seeds_are_paired() -> None:
 def test_a_difference_of_a_single_image_is_none() -> None:
     """The same image with each seed: an interval of no width, wholly above 0."""
     accuracies = seen(constant=[94.9, 95.9, 94.9], cosine=[95.0, 96.0, 95.0])
-    assert choose(accuracies, resolution_pct=0.1001).recommended == "constant"
-    assert choose(accuracies, resolution_pct=0.05).recommended == "cosine"
+    assert choose(accuracies, resolution_pct=0.1001, chance_pct=CHANCE).recommended == "constant"
+    assert choose(accuracies, resolution_pct=0.05, chance_pct=CHANCE).recommended == "cosine"
 
 
 def test_one_that_diverged_is_never_recommended() -> None:
     choice = choose(
-        seen(constant=[50.0, 51.0, 50.0], one_cycle=[99.0, None, 99.0]), resolution_pct=ONE_IMAGE
+        seen(constant=[50.0, 51.0, 50.0], one_cycle=[99.0, None, 99.0]),
+        resolution_pct=ONE_IMAGE,
+        chance_pct=CHANCE,
     )
     assert (choice.recommended, choice.best) == ("constant", "constant")
     assert standing(choice, "one_cycle").num_diverged == 1
@@ -99,23 +108,38 @@ def test_one_that_diverged_is_never_recommended() -> None:
 
 def test_where_all_diverged_nothing_is_recommended() -> None:
     choice = choose(
-        seen(constant=[None, 9.0, 9.0], cosine=[None, None, None]), resolution_pct=ONE_IMAGE
+        seen(constant=[None, 9.0, 9.0], cosine=[None, None, None]),
+        resolution_pct=ONE_IMAGE,
+        chance_pct=CHANCE,
     )
     assert (choice.recommended, choice.best) == (None, None)
     assert choice.reason.startswith("no candidate trained to its end with every seed; constant")
 
 
+def test_where_nothing_was_learnt_nothing_is_recommended() -> None:
+    """12, 16 and 20 %: mean 16, sd 4, and 16 - 9.94 lies below chance."""
+    accuracies = seen(constant=[9.0, 10.0, 11.0], cosine=[12.0, 16.0, 20.0])
+    choice = choose(accuracies, resolution_pct=ONE_IMAGE, chance_pct=CHANCE)
+    assert (choice.recommended, choice.best) == (None, "cosine")
+    assert choice.reason.startswith("cosine, the highest, is not above the 10.00 % of always")
+    assert choose(accuracies, resolution_pct=ONE_IMAGE, chance_pct=6.0).recommended == "constant"
+
+
 def test_equal_candidates_are_ranked_by_simplicity() -> None:
     same: list[float | None] = [95.0, 95.0, 95.0]
-    choice = choose(seen(one_cycle=same, cosine=same), resolution_pct=ONE_IMAGE)
+    choice = choose(seen(one_cycle=same, cosine=same), resolution_pct=ONE_IMAGE, chance_pct=CHANCE)
     assert (choice.best, choice.recommended) == ("cosine", "cosine")
 
 
 def test_candidates_with_different_seeds_are_not_compared() -> None:
     with pytest.raises(ValueError, match="the same seeds"):
-        choose({"constant": {0: 90.0}, "cosine": {1: 90.0}}, resolution_pct=ONE_IMAGE)
+        choose(
+            {"constant": {0: 90.0}, "cosine": {1: 90.0}},
+            resolution_pct=ONE_IMAGE,
+            chance_pct=CHANCE,
+        )
     with pytest.raises(ValueError, match="the same seeds"):
-        choose({}, resolution_pct=ONE_IMAGE)
+        choose({}, resolution_pct=ONE_IMAGE, chance_pct=CHANCE)
 
 
 # --- the candidates between the bounds ------------------------------------------------------------
