@@ -8,6 +8,7 @@ RUNS = Path("runs")
 EVALUATIONS = Path("evaluations")
 RESULTS = Path("results")
 MULTIRUN = Path("multirun")
+ADVICE = Path("advice")
 DATA = Path("data")
 
 CAMPAIGN_FILE = "campaign.yaml"

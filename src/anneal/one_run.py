@@ -1,5 +1,6 @@
 """One run of a multirun: composed, planned, trained, its line of the table left behind (edge)."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,7 @@ def run_once(config: dict[str, Any], *, combination: str) -> Cell:
     """
     seed, places = check_seed(config.pop("seed")), config.pop("paths")
     experiment = check_experiment(config, where=WHERE)
-    archives = places["archives"]
-    paths = Paths(Path(places["data"]), Path(archives) if archives else None)
-    workshop = open_experiment(experiment, paths)
+    workshop = open_experiment(experiment, paths_of(places))
     bounds = _bounds(experiment, workshop)
     plan = plan_run(experiment, workshop.data.identity, bounds=bounds, where=WHERE)
     directory = RunDirectory(
@@ -60,6 +59,12 @@ def run_once(config: dict[str, Any], *, combination: str) -> Cell:
         accuracy_pct=result.get("test_accuracy_pct@final"),
         best_accuracy_pct=result.get("test_accuracy_pct@best"),
     )
+
+
+def paths_of(places: Mapping[str, Any]) -> Paths:
+    """Return where data is looked for, from the section ``paths`` of ``conf/run.yaml``."""
+    archives = places["archives"]
+    return Paths(Path(places["data"]), Path(archives) if archives else None)
 
 
 def check_seed(seed: object) -> int:

@@ -89,8 +89,8 @@ def _compose(
         marks.set_xscale("log")
     if rates and min(rates) < max(rates):
         marks.set_xlim(min(rates), max(rates))
-    _draw_column(upper, curves, "accuracy_pct", ACCURACY)
-    _draw_column(lower, curves, "train_loss", LOSS)
+    draw_column(upper, curves, "accuracy_pct", ACCURACY)
+    draw_column(lower, curves, "train_loss", LOSS)
     upper.set_ylabel("held-out accuracy, %")
     upper.set_ylim(bottom=0)
     lower.set_ylabel("training loss, nats")
@@ -102,7 +102,7 @@ def _compose(
         axes.spines["bottom"].set_visible(False)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.yaxis.set_label_coords(-0.07, 0.5)
-        _draw_bounds(axes, readings[rule], labelled=axes is upper)
+        draw_bounds(axes, readings[rule], labelled=axes is upper)
         _draw_divergence(axes, curves, labelled=axes is lower)
     _limit_loss(lower, curves)
     _draw_marks(marks, readings, rule)
@@ -136,7 +136,7 @@ def _draw_key(figure: Figure, num_curves: int) -> None:
     )
 
 
-def _draw_column(axes: Axes, curves: Sequence[RangeTestCurve], column: str, color: str) -> None:
+def draw_column(axes: Axes, curves: Sequence[RangeTestCurve], column: str, color: str) -> None:
     """Draw one column of all seeds, and the mean where every seed was measured."""
     values_at: dict[float, list[float]] = {}
     for curve in curves:
@@ -176,7 +176,8 @@ def _limit_loss(axes: Axes, curves: Sequence[RangeTestCurve]) -> None:
         axes.set_ylim(min(0.0, low), limit)
 
 
-def _draw_bounds(axes: Axes, reading: Agreement, *, labelled: bool) -> None:
+def draw_bounds(axes: Axes, reading: Agreement, *, labelled: bool) -> None:
+    """Draw the bounds of a rule that gives some, as a span between two lines."""
     if reading.base_lr is None or reading.max_lr is None:
         return
     axes.axvspan(reading.base_lr, reading.max_lr, color=BOUNDS, alpha=0.09, linewidth=0, zorder=1)

@@ -3,7 +3,7 @@
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from anneal.progress import metered
 from anneal.tracking import open_tracker
 from anneal.training import Outcome, Record, Training
 
+Build = Callable[..., Training]  # (plan, workshop, *, seed)
 CHECKPOINT_SECONDS = 60.0  # between checkpoints: what a crash may cost
 
 
@@ -32,6 +33,9 @@ def train_run(
     directory: RunDirectory,
     replaced: Path,
     job_type: str = "train",
+    label: str | None = None,
+    build: Build = build_training,
+    measured_on: str = "test",
 ) -> dict[str, Any]:
     """Train one seed to its end, going on from a checkpoint where there is one.
 
@@ -42,6 +46,10 @@ def train_run(
         directory: where its record lies; must be held.
         replaced: takes a run of another configuration that lies there.
         job_type: for the tracker.
+        label: what a person is shown it as; None: its directory.
+        build: makes the loop of the plan, at its first update.
+        measured_on: the images that this loop measures on: in the record it stands in the place of
+            ``test``, which is what the loop itself calls them.
 
     Returns:
         result.json: ``status`` (finished or diverged), ``updates``, metrics.
@@ -50,13 +58,14 @@ def train_run(
         Interrupted: Ctrl-C; the checkpoint is on disk.
         ValueError: the directory holds a checkpoint that cannot be gone on from.
     """
+    label = label or str(directory.path)
     if (result := directory.result()) is not None:
-        say(f"{directory.path}: {result['status']} already, not run again")
+        say(f"{label}: {result['status']} already, not run again")
         if result["status"] == "finished":
             _say_what_is_missing(plan, directory)
         return result
     directory.open(plan.describe(), replaced=replaced)
-    training = build_training(plan, workshop, seed=seed)
+    training = build(plan, workshop, seed=seed)
     checkpoint = directory.go_on()
     if checkpoint is not None:
         training.load_state_dict(checkpoint["state"])
@@ -88,20 +97,21 @@ def train_run(
             configuration=plan.describe() | {"seed": seed},
             resume_from_update=start or None,
         ) as tracker,
-        metered(str(directory.path), total=plan.total_steps, done=start) as meter,
+        metered(label, total=plan.total_steps, done=start) as meter,
         interruptible() as interrupted,
     ):
         began = saved = time.monotonic()
 
         def record(line: Record) -> None:
+            line = {key.replace("test_", f"{measured_on}_", 1): v for key, v in line.items()}
             directory.append(HISTORY, line)
             directory.append(
                 TIMING,
                 {"update": line["update"], "seconds": round(time.monotonic() - began, 3)},
             )
             tracker.log(int(line["update"]), dict(line))
-            if "test_accuracy_pct" in line:
-                meter(int(line["update"]), f"{line['test_accuracy_pct']:.1f} %")
+            if (accuracy := line.get(f"{measured_on}_accuracy_pct")) is not None:
+                meter(int(line["update"]), f"{accuracy:.1f} %")
 
         def between(update: int) -> bool:
             nonlocal saved
@@ -119,7 +129,7 @@ def train_run(
         if outcome.status == "stopped":
             tracker.close("stopped")
             raise Interrupted
-        result = _finish(directory, training, outcome)
+        result = _finish(directory, training, outcome, measured_on)
         tracker.summary({key: value for key, value in result.items() if value is not None})
         tracker.close(outcome.status)
         if interrupted():  # on the very last update: this run has ended, the next must not begin
@@ -141,34 +151,41 @@ def _say_what_is_missing(plan: Plan, directory: RunDirectory) -> None:
         )
 
 
-def _finish(directory: RunDirectory, training: Training, outcome: Outcome) -> dict[str, Any]:
+def _finish(
+    directory: RunDirectory, training: Training, outcome: Outcome, measured_on: str
+) -> dict[str, Any]:
     directory.save_checkpoint(training.state_dict(), update=outcome.updates)
     result = {
         "status": outcome.status,
         "updates": outcome.updates,
-        **final_and_best(read_lines(directory.path / HISTORY), finished=outcome.status),
+        **final_and_best(
+            read_lines(directory.path / HISTORY), finished=outcome.status, split=measured_on
+        ),
     }
     directory.finish(result)
     return result
 
 
-def final_and_best(history: list[dict[str, Any]], *, finished: str) -> dict[str, Any]:
-    """Return the test metrics at the end and at the best evaluation, named for what they are.
+def final_and_best(
+    history: list[dict[str, Any]], *, finished: str, split: str = "test"
+) -> dict[str, Any]:
+    """Return a split's metrics at the end and at the best evaluation, named for what they are.
 
-    The best is chosen on the test images themselves, as papers of the time did: an optimistic
+    The best is chosen on the measured images themselves, as papers of the time did: an optimistic
     number, given beside the final one and never in its place.
     """
-    measured = [line for line in history if "test_accuracy_pct" in line]
+    accuracy = f"{split}_accuracy_pct"
+    measured = [line for line in history if accuracy in line]
     if not measured:
         return {}
-    best = max(measured, key=lambda line: (line["test_accuracy_pct"], -line["update"]))
+    best = max(measured, key=lambda line: (line[accuracy], -line["update"]))
     values = {
-        "test_accuracy_pct@best": best["test_accuracy_pct"],
+        f"{accuracy}@best": best[accuracy],
         "best_update": best["update"],
     }
     if finished == "finished":
         last = measured[-1]
-        for name in ("test_accuracy_pct", "test_top5_accuracy_pct", "test_loss"):
+        for name in (accuracy, f"{split}_top5_accuracy_pct", f"{split}_loss"):
             if name in last and math.isfinite(last[name]):
                 values[f"{name}@final"] = last[name]
     return values

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from torch import Tensor
 
 from anneal.bounds import Agreement, RangeTestCurve, RangeTestPoint, agreement, suggest
 from anneal.builders import Workshop
@@ -44,13 +45,65 @@ def find_bounds(experiment: ExperimentConfig, workshop: Workshop, *, folder: Pat
             configuration and the digest of the code.
     """
     digest = range_test_hash(experiment, workshop.data.identity)
-    name = f"{digest}-{code_digest(*READING)}-{workshop.settings.precision}"
-    suggestion = folder / name / SUGGESTION
+    suggestion = suggestion_file(experiment, workshop, folder=folder)
+    own = suggestion.parent
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f".{name}.lock"):
+    with FileLock(folder / f".{own.name}.lock"):
         if not suggestion.is_file():
-            sweep_seeds(experiment, workshop, name=digest, folder=folder / name)
+            sweep_seeds(experiment, workshop, name=digest, folder=own)
     return suggestion
+
+
+def suggestion_file(experiment: ExperimentConfig, workshop: Workshop, *, folder: Path) -> Path:
+    """Return where :func:`find_bounds` finds or leaves the suggestion; runs nothing."""
+    digest = range_test_hash(experiment, workshop.data.identity)
+    name = f"{digest}-{code_digest(*READING)}-{workshop.settings.precision}"
+    return folder / name / SUGGESTION
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What a range test does with its images and rates.
+
+    Args:
+        training: indices of the images that are learnt from.
+        held_out: indices of those that are measured on.
+        total_steps: updates with each seed.
+        schedule: of the rate, rising.
+    """
+
+    training: Tensor
+    held_out: Tensor
+    total_steps: int
+    schedule: Schedule
+
+
+def lay_out(experiment: ExperimentConfig, workshop: Workshop) -> Sweep:
+    """Hold images out and turn the sweep's length into updates.
+
+    Raises:
+        ValueError: the sweep is shorter than its points, or its rates do not rise.
+    """
+    config = experiment.range_test
+    training, held_out = hold_out(
+        workshop.data.train, fraction=config.held_out_fraction, seed=SPLIT_SEED
+    )
+    clock = Clock(
+        steps_per_epoch=steps_per_epoch_of(experiment, len(training)),
+        images_per_step=images_per_update(experiment),
+    )
+    total_steps = to_steps(config.length, clock)
+    return Sweep(
+        training=training,
+        held_out=held_out,
+        total_steps=total_steps,
+        schedule=build_ramp(experiment, total_steps),
+    )
+
+
+def images_per_update(experiment: ExperimentConfig) -> int:
+    """Return how many images one update sees."""
+    return experiment.training.batch_size * experiment.training.accumulation
 
 
 def sweep_seeds(
@@ -65,18 +118,11 @@ def sweep_seeds(
         ValueError: the sweep is shorter than its points, or its rates do not rise.
     """
     config = experiment.range_test
-    training, held_out = hold_out(
-        workshop.data.train, fraction=config.held_out_fraction, seed=SPLIT_SEED
-    )
-    batch = experiment.training.batch_size * experiment.training.accumulation
-    clock = Clock(
-        steps_per_epoch=steps_per_epoch_of(experiment, len(training)), images_per_step=batch
-    )
-    total_steps = to_steps(config.length, clock)
-    schedule = build_ramp(experiment, total_steps)
+    sweep = lay_out(experiment, workshop)
+    total_steps, held_out = sweep.total_steps, sweep.held_out
     curves = []
     for seed in config.seeds:
-        learner = workshop.learner(seed, indices=training)
+        learner = workshop.learner(seed, indices=sweep.training)
         with (
             open_tracker(
                 experiment.tracking,
@@ -92,7 +138,7 @@ def sweep_seeds(
             curves.append(
                 run_range_test(
                     learner,
-                    schedule=schedule,
+                    schedule=sweep.schedule,
                     total_steps=total_steps,
                     points=config.points,
                     evaluate=workshop.evaluate(
@@ -118,7 +164,7 @@ def sweep_seeds(
         "dataset": experiment.dataset.name,
         "model": experiment.model.architecture,
         "optimizer": experiment.optimizer.name,
-        "batch_size": batch,
+        "batch_size": images_per_update(experiment),
         "sweep": config.sweep,
         "first_lr": config.first_lr,
         "last_lr": config.last_lr,

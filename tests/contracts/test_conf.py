@@ -64,7 +64,7 @@ CAMPAIGNS = files_of("campaign")
 def test_the_groups_are_the_folders_of_conf() -> None:
     folders = {path.name for path in CONF.iterdir() if path.is_dir()}
     assert folders == {*GROUPS, "experiment", "campaign"}
-    assert {path.name for path in CONF.glob("*.yaml")} == {"config.yaml", "run.yaml"}
+    assert {path.name for path in CONF.glob("*.yaml")} == {"advise.yaml", "config.yaml", "run.yaml"}
     for group in GROUPS:
         assert options(group) == files_of(group) != []
 

@@ -14,9 +14,9 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 # The modules of `datasets` that are no edges know neither a configuration nor a file.
 RINGS = {
     "pure": """
-        anytime claims compared comparison config curves durations ensemble_tables ensembles
-        families judging like_paper metrics optimizer_arguments parsing plans power
-        range_test_record results schedule_building snapshots statistics tables
+        anytime candidates claims compared comparison config curves durations ensemble_tables
+        ensembles families judging like_paper metrics optimizer_arguments parsing plans power
+        range_test_record results schedule_building snapshots snippets statistics tables
         bounds.* schedules.*
         datasets.identity datasets.sources datasets.splitting
     """,
@@ -26,11 +26,12 @@ RINGS = {
         models.* optimizers.*
     """,
     "edges": """
-        __init__ advise artifacts builders code command_line compare comparison_sources
-        composing csv_files ensemble ensemble_figure ensemble_files environment figures hardware
-        layout loading measured multirun offline_runs one_run plot progress publish
-        range_test_figure records repository resolved results_files run runs schedule_figure
-        side_process snapshot_evaluation snapshot_outputs status svg sweeps tracking yaml_files
+        __init__ advice_figure advice_page advice_question advise artifacts builders code
+        command_line compare comparison_sources composing csv_files ensemble ensemble_figure
+        ensemble_files environment figures hardware layout loading measured multirun
+        offline_runs one_run plot progress publish range_test_figure records repository resolved
+        results_files run runs schedule_figure side_process snapshot_evaluation snapshot_outputs
+        status svg sweeps tracking trials yaml_files
         datasets.__init__ datasets.archives datasets.batches datasets.cifar datasets.digits
         datasets.image_data datasets.imagefolder datasets.resizing datasets.torchvision_sets
         report.* stages.*

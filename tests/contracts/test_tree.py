@@ -58,6 +58,7 @@ def test_what_runs_produce_is_ignored_and_what_is_committed_is_not(repository: P
         "experiments/x",
         "data/x",
         "multirun/x",
+        "advice/x",
     ]
     assert [name for name in [*produced, "wandb/x", ".venv/x"] if not ignored(name)] == []
     committed = [
