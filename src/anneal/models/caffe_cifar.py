@@ -125,7 +125,7 @@ class WithinChannelLRN(nn.Module):
 
 
 class CaffeBatchNorm(nn.Module):
-    """Caffe's BatchNorm, no scale, no shift (Caffe @9b89154, batch_norm_layer.cpp).
+    """Caffe's BatchNorm (Caffe @9b89154, batch_norm_layer.cpp), and Scale after it if asked.
 
     Training normalises with the batch's mean and biased variance, as torch does. Caffe's statistics
     for testing are not torch's moving average: each training batch does ``sum = fraction * sum +
@@ -139,6 +139,7 @@ class CaffeBatchNorm(nn.Module):
         num_features: Channels C.
         moving_average_fraction: How much of the sums each training batch keeps.
         eps: Added to the variance.
+        scaled: Whether a Scale layer with bias follows, starting from 1 and 0.
     """
 
     mean_sum: Tensor
@@ -146,9 +147,16 @@ class CaffeBatchNorm(nn.Module):
     scale_factor: Tensor
 
     def __init__(
-        self, num_features: int, *, moving_average_fraction: float = 0.999, eps: float = 1e-5
+        self,
+        num_features: int,
+        *,
+        moving_average_fraction: float = 0.999,
+        eps: float = 1e-5,
+        scaled: bool = False,
     ) -> None:
         super().__init__()
+        self.weight = nn.Parameter(torch.ones(num_features)) if scaled else None
+        self.bias = nn.Parameter(torch.zeros(num_features)) if scaled else None
         self.moving_average_fraction = moving_average_fraction
         self.eps = eps
         self.register_buffer("mean_sum", torch.zeros(num_features))
@@ -161,11 +169,11 @@ class CaffeBatchNorm(nn.Module):
             # 1 / 0 before the first batch; Caffe takes 0 there.
             scale = self.scale_factor.reciprocal().nan_to_num(posinf=0.0)
             mean, variance = self.mean_sum * scale, self.variance_sum * scale
-            return functional.batch_norm(x, mean, variance, eps=self.eps)
+            return functional.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.eps)
         # With momentum 1 torch writes the batch's own mean and unbiased variance into these two.
         mean, variance = torch.zeros_like(self.mean_sum), torch.zeros_like(self.variance_sum)
         normalised = functional.batch_norm(
-            x, mean, variance, training=True, momentum=1.0, eps=self.eps
+            x, mean, variance, self.weight, self.bias, training=True, momentum=1.0, eps=self.eps
         )
         with torch.no_grad():
             self.mean_sum.mul_(self.moving_average_fraction).add_(mean)
