@@ -45,7 +45,7 @@ def resnet(n: int, *, classes: int = 10, bias: bool = False) -> int:
 
 
 def wide(n: int, k: int, *, classes: int = 10) -> int:
-    """6n + 4 layers: the stem, 2n in each stage, three 1x1 shortcuts; BN before each convolution."""
+    """6n + 4 layers: the stem, 2n in each stage, three 1x1 shortcuts; BN before convolutions."""
     weights, before = conv(3, 16), 16
     for width in (16 * k, 32 * k, 64 * k):
         weights += norm(before) + conv(before, width)
@@ -157,8 +157,8 @@ SHAPES = [
     ("cifar_resnet20", [((16, 32), 7), ((32, 16), 6), ((64, 8), 6)]),
     ("cifar_wrn16_2", [((16, 32), 1), ((32, 32), 5), ((64, 16), 5), ((128, 8), 5)]),
     ("sgdr_wrn16_1", [((16, 32), 6), ((32, 16), 5), ((64, 8), 5)]),
-    ("cifar_densenet40_12",
-     [((16, 32), 1), ((12, 32), 12), ((160, 32), 1), ((12, 16), 12), ((304, 16), 1), ((12, 8), 12)]),
+    ("cifar_densenet40_12", [((16, 32), 1), ((12, 32), 12), ((160, 32), 1), ((12, 16), 12),
+                             ((304, 16), 1), ((12, 8), 12)]),
     ("caffe_resnet20", [((16, 32), 7), ((16, 16), 2), ((32, 16), 4), ((32, 8), 2), ((64, 8), 4)]),
     ("caffe_projection_resnet56", [((16, 32), 17), ((32, 16), 19), ((64, 8), 19)]),
     ("caffe_wide_resnet32", [((16, 32), 11), ((64, 16), 11), ((256, 8), 11)]),
