@@ -75,12 +75,14 @@ class DatasetConfig:
     memory_gib: Annotated[float, POSITIVE]  # above this, images are read from disk by a loader
     scale: Annotated[float, POSITIVE]  # what a full pixel becomes: 255 (raw, as Caffe) or 1
     subtract: Annotated[str, one_of("nothing", "mean_image", "channel_mean")]  # of training images
-    divide: Annotated[str, one_of("nothing", "channel_std")]
+    divide: Annotated[str, one_of("nothing", "channel_std", "overall_std")]
     crop_padding: Annotated[int, NOT_NEGATIVE]  # px on each side before a random crop; 0: no crop
     crop_fill: Annotated[str, one_of("zero", "reflect")]
     mirror: bool  # flip left-right with probability 1/2
     order: Annotated[str, one_of("stored", "shuffled")]  # stored: as Caffe reads its LMDB
     drop_last: bool  # leave the last, partial batch of an epoch out
+    first_images: Annotated[int | None, POSITIVE] = None  # of the training images; None: all
+    mirrored_copies: bool = False  # an epoch holds each image and its mirror image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +192,7 @@ class CampaignExperiment:
 
     dataset: str
     range_test: str  # "given", or the range test that the experiment takes its bounds from
+    num_seeds: Annotated[int | None, POSITIVE] = None  # the first so many; None: all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,3 +224,7 @@ class CampaignConfig:
     budget_fraction: Annotated[float, SHARE]
     hardware: HardwareConfig
     tracking: TrackingConfig
+
+    def seeds_of(self, experiment: str) -> tuple[int, ...]:
+        """Return the seeds that one experiment of the campaign is trained with."""
+        return self.seeds[: self.campaign.experiments[experiment].num_seeds]

@@ -4,6 +4,9 @@ A dataclass says what it takes by its annotations: types, ``Annotated`` with a :
 :class:`Rest` for the one mapping of free keys. A key that is unknown or missing, a value of the
 wrong type or out of range is a ``ValueError`` that names the file, the key, the rule and, for a
 misspelling, the nearest right spelling.
+
+A field with a default is a key that may be left out, and at its default it is left out on the way
+back too: a configuration that does not use it keeps its hash.
 """
 
 import dataclasses
@@ -84,12 +87,14 @@ def parse(cls: type[T], section: object, *, where: str, key: str = "") -> T:
         name = next(iter(unnamed))
         hint = did_you_mean(name, named)
         raise ValueError(f"{where}: unknown key '{_dotted(key, name)}'{hint}")
-    missing = [_dotted(key, name) for name in named if name not in section]
+    optional = {name for name, _ in _defaults(cls)}
+    missing = [_dotted(key, n) for n in named if n not in section and n not in optional]
     if missing:
         raise ValueError(f"{where}: missing key{'s' * (len(missing) > 1)} {', '.join(missing)}")
     values = {
         name: _convert(hints[name], section[name], where=where, key=_dotted(key, name))
         for name in named
+        if name in section
     }
     if rest is not None:
         values[rest] = _plain(unnamed, where=where, key=key)
@@ -100,6 +105,12 @@ def _rest_field(hints: Mapping[str, Any]) -> str | None:
     """Return the name of the field that is marked :class:`Rest`, if there is one."""
     marked = (n for n, h in hints.items() if Rest in typing.get_args(h)[1:])
     return next(marked, None)
+
+
+def _defaults(cls: type) -> list[tuple[str, Any]]:
+    """Return the fields that may be left out, each with what it is then."""
+    fields = dataclasses.fields(cls)
+    return [(f.name, f.default) for f in fields if f.default is not dataclasses.MISSING]
 
 
 def _convert(hint: Any, value: Any, *, where: str, key: str) -> Any:
@@ -187,6 +198,9 @@ def to_plain(config: object) -> Any:
         return str(config)
     if dataclasses.is_dataclass(config):
         plain = {f.name: to_plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+        for name, default in _defaults(type(config)):
+            if getattr(config, name) == default:
+                plain.pop(name)
         rest = _rest_field(typing.get_type_hints(type(config), include_extras=True))
         return plain if rest is None else plain | plain.pop(rest)
     if isinstance(config, Mapping):

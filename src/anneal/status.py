@@ -58,7 +58,7 @@ def campaign_status(config: CampaignConfig) -> list[RunStatus]:
                 configuration_hash=configuration_hash,
                 is_committed=seed in committed,
             )
-            for seed in config.seeds
+            for seed in config.seeds_of(experiment)
         ]
     return found
 

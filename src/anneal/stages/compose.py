@@ -33,7 +33,7 @@ def main(_arguments: list[str]) -> None:
     }
     check_campaign(campaign, composed, tested)
     for name, experiment in composed.items():
-        content = {"seeds": list(config.seeds), "configuration": to_plain(experiment)}
+        content = {"seeds": list(config.seeds_of(name)), "configuration": to_plain(experiment)}
         write_yaml(folder / f"{name}.yaml", content)
     for name, experiment in tested.items():
         write_yaml(folder / RANGE_TESTS.name / f"{name}.yaml", to_plain(experiment))
