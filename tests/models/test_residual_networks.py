@@ -115,6 +115,7 @@ COUNTS: list[tuple[str, int, float | None]] = [
     ("cifar_wrn28_10", wide(4, 10), 36.5),
     ("cifar_wrn28_20", wide(4, 20), 145.8),
     ("cifar_wrn32_4", wide(5, 4), None),
+    ("cifar_wrn40_4", wide(6, 4), 8.9),
     ("sgdr_wrn16_1", sgdr(2, 1), None),
     ("sgdr_wrn16_2", sgdr(2, 2), None),
     ("sgdr_wrn28_1", sgdr(4, 1), None),

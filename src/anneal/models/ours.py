@@ -19,7 +19,7 @@ _ENTRYPOINTS: list[Callable[..., nn.Module]] = [
     *(
         entrypoint(f"cifar_wrn{name}_{width}", WideResNet, blocks=blocks, width=width)
         for name, blocks, width in (
-            (16, 2, 2), (16, 2, 8), (28, 4, 1), (28, 4, 10), (28, 4, 20), (32, 5, 4),
+            (16, 2, 2), (16, 2, 8), (28, 4, 1), (28, 4, 10), (28, 4, 20), (32, 5, 4), (40, 6, 4),
         )
     ),
     *(
