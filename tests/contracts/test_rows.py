@@ -256,7 +256,7 @@ def super_convergence() -> Iterator[tuple[str, Row]]:
 
 
 def one_cycle() -> Iterator[tuple[str, Row]]:
-    """Tables of 1803.09820: 512 images in 4 passes; x4.sh counts epochs * 50000 / 512 iterations."""
+    """Tables of 1803.09820: 512 images in 4 passes; x4.sh counts epochs * 50000 / 512 updates."""
     own = {(1.0, 1e-4), (2.0, 0.0)}
     wide = Row(model="caffe_wide_resnet32", data="cifar10 caffe mirrored", batch=512, passes=4,
                epoch=97, updates=0, rates={}, rule="caffe_nesterov 0.9", decay=own,
