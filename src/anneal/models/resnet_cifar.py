@@ -184,9 +184,9 @@ class StochasticDepthResNet(_ResNet):
     def forward(self, x: Tensor) -> Tensor:
         """Classify images (B, in_chans, H, W); returns logits (B, num_classes)."""
         x = self.stem(x)
-        draws = (
-            torch.rand(len(self.blocks)).tolist() if self.training else [None] * len(self.blocks)
-        )
+        draws: list[float | None] = [None] * len(self.blocks)
+        if self.training:
+            draws = torch.rand(len(self.blocks), device="cpu").tolist()
         for block, rate, draw in zip(self.blocks, self.death_rates, draws, strict=True):
             assert isinstance(block, BasicBlock)
             if draw is None:
