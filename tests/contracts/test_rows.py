@@ -241,7 +241,7 @@ def super_convergence() -> Iterator[tuple[str, Row]]:
         made = replace(clr, decay={(1.0, value), (2.0, 0.0), (2.0, value)})
         yield f"{name}56_clr_decay_{decay}", made
     for rule in ("adagrad", "adadelta", "adam"):
-        momentum = {"adagrad": "", "adadelta": " 0.95", "adam": " 0.9"}[rule]
+        momentum = {"adagrad": "", "adadelta": " 0.0", "adam": " 0.9"}[rule]
         made = replace(piecewise, rule=f"caffe_{rule}{momentum}")
         if rule == "adam":
             made = replace(made, rates=drops(0.0035, 0.1, 80_000, 50_000, 70_000))
