@@ -15,7 +15,7 @@ from torch.nn import functional
 from torchvision.models.densenet import DenseNet
 from torchvision.models.resnet import BasicBlock as TorchvisionBlock
 
-from anneal.models.caffe_cifar import CaffeBatchNorm
+from anneal.models.caffe_batch_norm import CaffeBatchNorm
 from anneal.models.ours import OURS
 from anneal.models.resnet_cifar import BasicBlock, StochasticDepthResNet
 

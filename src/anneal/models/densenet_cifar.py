@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anneal.models.caffe_cifar import CaffeBatchNorm
+from anneal.models.caffe_batch_norm import CaffeBatchNorm
 from anneal.models.entrypoints import blocks_of_depth, check_share
 
 BOTTLENECK = 4  # a bottleneck's channels, in growth rates
