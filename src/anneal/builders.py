@@ -125,6 +125,7 @@ class Workshop:
 
 def open_workshop(experiment: ExperimentConfig, data: ImageData, settings: Settings) -> Workshop:
     """Bring an experiment, its images and this machine's settings together."""
+    data = data.first(experiment.dataset.first_images)
     statistics = statistics_of(data.train, experiment.dataset)
     return Workshop(experiment, data.to(settings.device), settings, statistics)
 

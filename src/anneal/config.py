@@ -78,12 +78,14 @@ class DatasetConfig:
     memory_gib: Annotated[float, POSITIVE]  # above this, images are read from disk by a loader
     scale: Annotated[float, POSITIVE]  # what a full pixel becomes: 255 (raw, as Caffe) or 1
     subtract: Annotated[str, one_of("nothing", "mean_image", "channel_mean")]  # of training images
-    divide: Annotated[str, one_of("nothing", "channel_std")]
+    divide: Annotated[str, one_of("nothing", "channel_std", "overall_std")]
     crop_padding: Annotated[int, NOT_NEGATIVE]  # px on each side before a random crop; 0: no crop
     crop_fill: Annotated[str, one_of("zero", "reflect")]
     mirror: bool  # flip left-right with probability 1/2
     order: Annotated[str, one_of("stored", "shuffled")]  # stored: as Caffe reads its LMDB
     drop_last: bool  # leave the last, partial batch of an epoch out
+    first_images: Annotated[int | None, POSITIVE] = None  # of the training images; None: all
+    mirrored_copies: bool = False  # an epoch holds each image and its mirror image
 
 
 @dataclass(frozen=True, kw_only=True)

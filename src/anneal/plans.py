@@ -97,8 +97,14 @@ def plan_run(
     """
     check_optimizer(experiment.optimizer)
     check_momentum(experiment.scheduler, experiment.optimizer)
+    num_images = identity["splits"]["train"]["num_images"]
+    if (experiment.dataset.first_images or 0) > num_images:
+        raise ValueError(
+            f"{where}: dataset.first_images must be at most the {num_images} training images, "
+            f"got {experiment.dataset.first_images}"
+        )
     training, fraction = experiment.training, experiment.budget_fraction
-    steps_per_epoch = steps_per_epoch_of(experiment, identity["splits"]["train"]["num_images"])
+    steps_per_epoch = steps_per_epoch_of(experiment, num_images)
     clock = Clock(
         steps_per_epoch=steps_per_epoch,
         images_per_step=training.batch_size * training.accumulation,
@@ -179,14 +185,19 @@ def check_plan(experiment: ExperimentConfig, *, where: str) -> Plan:
 
 
 def steps_per_epoch_of(experiment: ExperimentConfig, num_images: int) -> int:
-    """Return the updates in one pass over ``num_images`` training images.
+    """Return the updates in one epoch of ``num_images`` training images.
+
+    That is one pass over them, or over the first of them where ``dataset.first_images`` says so;
+    with ``dataset.mirrored_copies`` each counts twice.
 
     Raises:
         ValueError: not one full update, and partial batches are dropped.
     """
-    training = experiment.training
+    training, dataset = experiment.training, experiment.dataset
+    num_images = min(num_images, dataset.first_images or num_images)
+    num_images *= 2 if dataset.mirrored_copies else 1
     batches = num_images / training.batch_size
-    whole = int(batches) if experiment.dataset.drop_last else -int(-batches // 1)
+    whole = int(batches) if dataset.drop_last else -int(-batches // 1)
     if whole == 0:
         raise ValueError(
             f"training.batch_size must not exceed the {num_images} training images "

@@ -51,6 +51,16 @@ SECTIONS = {
         "max_lr": 0.006, "final_lr": 0.0006, "warmup": "10 steps", "stable": "50 steps",
         "decay": "40 steps",
     },
+    "held": {
+        "every": "5 steps",
+        "schedule": {"name": "triangular", "base_lr": 0.001, "max_lr": 0.006,
+                     "half_cycle": "10 steps"},
+    },
+    "lowered": {
+        "milestones": ["50 steps"], "factor": 0.1,
+        "schedule": {"name": "triangular", "base_lr": 0.001, "max_lr": 0.006,
+                     "half_cycle": "10 steps"},
+    },
 }  # fmt: skip
 REFUSED = ["one_cycle_momentum", "linear_ramp", "exponential_ramp"]
 HOLDS_BASE = ["constant", "step_decay"]

@@ -82,6 +82,10 @@ def test_a_key_that_is_no_text_is_unknown_too(plain: dict[str, Any]) -> None:
     assert complaint(plain).startswith("unknown key 'True'")
 
 
+# Keys with a default, at which they are left out of the hash: a configuration without them counts.
+OPTIONAL = {"dataset.first_images": None, "dataset.mirrored_copies": False}
+
+
 def all_fields() -> list[str]:
     """Return the dotted path of every field of an experiment, sections and what they hold."""
     found = []
@@ -93,12 +97,21 @@ def all_fields() -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", all_fields())
+@pytest.mark.parametrize("path", [path for path in all_fields() if path not in OPTIONAL])
 def test_every_key_must_be_there(plain: dict[str, Any], path: str) -> None:
     *above, last = path.split(".")
     node = plain[above[0]] if above else plain
     del node[last]
     assert complaint(plain) == f"missing key {path}"
+
+
+@pytest.mark.parametrize(("path", "default"), OPTIONAL.items())
+def test_a_key_with_a_default_may_be_left_out_of_an_experiment(
+    plain: dict[str, Any], path: str, default: object
+) -> None:
+    section, key = path.split(".")
+    assert plain[section].pop(key) == default, "conf/ shows the default"
+    assert key not in to_plain(parse(ExperimentConfig, plain, where=WHERE))[section]
 
 
 def test_all_missing_keys_are_named_at_once(plain: dict[str, Any]) -> None:
@@ -185,7 +198,8 @@ WRONG_VALUES = [
     ("dataset.split_seed", -1, "must not be negative"),
     ("dataset.scale", 0.0, "must be positive"),
     ("dataset.crop_fill", "mean", "must be one of zero, reflect"),
-    ("dataset.divide", "std", "must be one of nothing, channel_std"),
+    ("dataset.divide", "std", "must be one of nothing, channel_std, overall_std"),
+    ("dataset.first_images", 0, "must be positive"),
     ("dataset.source", "digit", "must be one of digits, cifar10, cifar100, torchvision, "
      "imagefolder"),
     ("dataset.order", "random", "must be one of stored, shuffled"),
@@ -367,6 +381,9 @@ def test_a_configuration_survives_the_way_to_plain_data_and_back(
 def test_what_was_composed_is_what_comes_back(
     plain: dict[str, Any], experiment: ExperimentConfig
 ) -> None:
+    for path in OPTIONAL:
+        section, key = path.split(".")
+        del plain[section][key]
     assert to_plain(experiment) == plain
 
 

@@ -284,6 +284,24 @@ def test_updates_in_one_pass_over_the_images(
     assert steps_per_epoch_of(experiment, 1500) == steps
 
 
+@pytest.mark.parametrize(
+    ("first_images", "mirrored_copies", "steps"),
+    [(700, False, 7), (None, True, 30), (700, True, 14)],
+)
+def test_an_epoch_counts_the_first_images_and_their_copies(
+    plain: dict[str, Any], first_images: int | None, mirrored_copies: bool, steps: int
+) -> None:
+    plain["dataset"] |= {"first_images": first_images, "mirrored_copies": mirrored_copies}
+    assert planned(plain).steps_per_epoch == steps
+
+
+def test_more_first_images_than_there_are_is_refused(plain: dict[str, Any]) -> None:
+    plain["dataset"]["first_images"] = 1501
+    said = r"dataset\.first_images must be at most the 1500 training images, got 1501"
+    with pytest.raises(ValueError, match=said):
+        planned(plain)
+
+
 def test_an_epoch_without_one_full_batch_is_refused(plain: dict[str, Any]) -> None:
     plain["training"]["batch_size"], plain["dataset"]["drop_last"] = 1501, True
     with pytest.raises(ValueError, match="batch_size must not exceed the 1500 training images"):
@@ -479,6 +497,8 @@ CHANGES_NUMBERS = {
     "dataset.mirror": True,
     "dataset.order": "stored",
     "dataset.drop_last": True,
+    "dataset.first_images": 700,
+    "dataset.mirrored_copies": True,
     "model.library": "torchvision",
     "model.architecture": "resnet18",
     "model.arguments": {"width": 2},

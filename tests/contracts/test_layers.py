@@ -27,11 +27,11 @@ RINGS = {
     """,
     "edges": """
         __init__ advice_figure advice_page advice_question advise artifacts builders code
-        command_line compare comparison_sources composing csv_files ensemble ensemble_figure
-        ensemble_files environment figures hardware layout loading measured multirun
-        offline_runs one_run plot progress publish range_test_figure records repository resolved
-        results_files run runs schedule_figure side_process snapshot_evaluation snapshot_outputs
-        status svg sweeps tracking trials yaml_files
+        command_line compare comparison_sources composing costs csv_files ensemble
+        ensemble_figure ensemble_files environment figures hardware layout loading measured
+        multirun offline_runs one_run plot progress publish range_test_figure records repository
+        resolved results_files run runs schedule_figure side_process snapshot_evaluation
+        snapshot_outputs status svg sweeps tracking trials yaml_files
         datasets.__init__ datasets.archives datasets.batches datasets.cifar datasets.digits
         datasets.image_data datasets.imagefolder datasets.resizing datasets.torchvision_sets
         report.* stages.*

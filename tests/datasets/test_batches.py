@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 from collections import Counter
 
@@ -15,7 +16,7 @@ from anneal.datasets.batches import (
     hold_out,
     statistics_of,
 )
-from anneal.datasets.image_data import DecodedSplit, Split
+from anneal.datasets.image_data import DecodedSplit, ImageData, Split
 from anneal.datasets.splitting import stratified_split
 
 AUGMENTING = {
@@ -373,3 +374,84 @@ def test_a_gpu_sees_the_same_images_in_the_same_order_as_the_cpu(configure):
         assert images.device.type == "cuda"
         assert torch.equal(on_cpu(index)[0], images.cpu())
         assert torch.equal(on_cpu(index)[1], labels.cpu())
+
+
+# --- mirrored copies, the first images, one deviation for all channels ----------------------------
+
+
+def test_an_epoch_of_mirrored_copies_holds_each_image_and_its_mirror_image_once(configure):
+    split = make_split()
+    config = configure(order="shuffled", mirrored_copies=True)
+    batches = make_batches(config, split)
+    assert (batches.num_images, batches.steps_per_epoch) == (46, 10)
+    for epoch in range(2):
+        images = torch.cat([batches(epoch * 10 + step)[0] for step in range(10)])
+        expected = torch.cat([split.images, split.images.flip(3)]).float()
+        assert sorted(image.numpy().tobytes() for image in images) == sorted(
+            image.numpy().tobytes() for image in expected
+        )
+    dropped = make_batches(configure(order="shuffled", mirrored_copies=True, drop_last=True))
+    assert dropped.steps_per_epoch == 9
+
+
+def test_sgdrs_epoch_has_781_batches_of_128(configure):
+    split = Split(torch.zeros(50_000, 1, 1, 1, dtype=torch.uint8), torch.zeros(50_000).long())
+    config = configure(order="shuffled", mirrored_copies=True, drop_last=True)
+    batches = make_batches(config, split, batch_size=128)
+    assert batches.steps_per_epoch == 781
+    assert len(batches(780)[1]) == 128
+
+
+def test_copies_are_mirrored_before_the_crop_and_keep_their_labels(configure):
+    split = make_split()
+    config = configure(crop_padding=2, mirrored_copies=True)  # stored order: copies come last
+    plain = make_batches(configure(crop_padding=2), split, batch_size=23)
+    both = make_batches(config, split, batch_size=23)
+    assert torch.equal(both(0)[0], plain(0)[0])
+    mirrored = make_batches(
+        configure(crop_padding=2), Split(split.images.flip(3), split.labels), batch_size=23
+    )
+    copies, labels = both(1)
+    assert torch.equal(copies, mirrored(1)[0])  # the crops of batch 1
+    assert torch.equal(labels, split.labels)
+
+
+def test_a_mirrored_copy_of_a_normalised_image_is_what_sgdrs_code_mirrors(configure):
+    """SGDR_WRNs.py: the mean of each pixel is subtracted first, then copies are mirrored."""
+    split = make_split()
+    config = configure(subtract="mean_image", mirrored_copies=True)
+    batches = make_batches(config, split, batch_size=23, normalise=statistics_of(split, config))
+    x = split.images.float() - split.images.float().mean(0)
+    assert torch.allclose(batches(1)[0], x.flip(3), rtol=FLOAT32_RTOL, atol=1e-4)
+
+
+def test_mirroring_both_ways_is_refused(configure):
+    with pytest.raises(ValueError, match=r"dataset\.mirror must be false where dataset\.mirrored"):
+        make_batches(configure(mirror=True, mirrored_copies=True))
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_the_first_images_are_the_first_stored(configure, lazy):
+    split = make_split()
+    whole = ImageData("x", split, make_split(5), ("a", "b", "c", "d"), {"splits": "as before"})
+    if lazy:
+        images = split.images.numpy()
+        train = DecodedSplit(lambda i: images[i], split.labels, image_shape=(3, 8, 8))
+        whole = dataclasses.replace(whole, train=train)
+    data = whole.first(7)
+    assert len(data.train) == 7
+    assert len(data.test) == 5
+    assert data.identity == whole.identity
+    batches = make_batches(configure(order="shuffled"), data.train)
+    seen = [n for step in range(batches.steps_per_epoch) for n in numbers_of(batches(step)[0])]
+    assert sorted(seen) == list(range(7))
+    assert whole.first(None).train is whole.train
+
+
+def test_one_deviation_for_all_channels_is_that_of_all_values(configure):
+    split = make_split(50)
+    normalise = statistics_of(split, configure(subtract="mean_image", divide="overall_std"))
+    values = split.images.double()
+    expected = (values - values.mean(0)) / values.std(correction=0)
+    assert normalise.std.shape == (1, 1, 1)
+    assert torch.allclose(normalise(split.images).double(), expected, rtol=1e-5, atol=1e-6)

@@ -11,9 +11,11 @@ from anneal.schedules import (
     exponential,
     exponential_ramp,
     hann,
+    held,
     inverse,
     linear_decay,
     linear_ramp,
+    lowered,
     one_cycle,
     one_cycle_momentum,
     polynomial,
@@ -127,6 +129,18 @@ CASES = {
             schedule=step_decay(initial_lr=4.0, milestones=[2], factor=0.5),
         ),
         [1, 2, 3, 4, 4, 2, 2],
+    ),
+    "held for three updates": (
+        held(every_steps=3, schedule=linear_ramp(first_lr=0.0, last_lr=7.0, total_steps=8)),
+        [0, 0, 0, 3, 3, 3, 6, 6, 6, 7],
+    ),
+    "lowered twice, the cycle going on": (
+        lowered(
+            milestones=[3, 5],
+            factor=0.5,
+            schedule=triangular(base_lr=8.0, max_lr=16.0, half_cycle_steps=2),
+        ),
+        [8, 12, 16, 6, 4, 3, 4, 3, 2],
     ),
     "warm-up, stable, decay": (
         warmup_stable_decay(

@@ -18,9 +18,11 @@ from anneal.schedules import (
     exponential_ramp,
     from_description,
     hann,
+    held,
     inverse,
     linear_decay,
     linear_ramp,
+    lowered,
     one_cycle,
     one_cycle_momentum,
     polynomial,
@@ -142,6 +144,13 @@ compositions = st.one_of(
         ),
         st.sets(steps, min_size=2, max_size=2),
         st.lists(leaves, min_size=3, max_size=3),
+    ),
+    st.builds(held, every_steps=steps, schedule=leaves),
+    st.builds(
+        lowered,
+        milestones=st.sets(steps, min_size=1, max_size=3).map(sorted),
+        factor=factors,
+        schedule=leaves,
     ),
 )
 schedules = st.one_of(leaves, compositions)
@@ -335,3 +344,25 @@ def test_warmup_starts_where_told_and_shifts_the_schedule(
     assert rate(warmup_steps + update) == schedule(update)
     if warmup_steps > 1:
         assert first <= rate(warmup_steps - 1) <= schedule(0)
+
+
+@given(schedule=leaves, every=steps, update=updates)
+def test_held_reads_at_whole_multiples_and_nowhere_else(
+    schedule: Schedule, every: int, update: int
+) -> None:
+    rate = held(every_steps=every, schedule=schedule)
+    assert rate(update) == schedule(update // every * every)
+
+
+@given(
+    schedule=leaves,
+    drops=st.sets(steps, min_size=1, max_size=3).map(sorted),
+    factor=factors,
+    update=updates,
+)
+def test_lowered_follows_and_drops(
+    schedule: Schedule, drops: list[int], factor: float, update: int
+) -> None:
+    rate = lowered(milestones=drops, factor=factor, schedule=schedule)
+    passed = sum(drop <= update for drop in drops)
+    assert rate(update) == schedule(update) * factor**passed

@@ -48,6 +48,8 @@ GOOD: dict[str, dict[str, Any]] = {
         "stable_steps": 3,
         "decay_steps": 3,
     },
+    "held": {"every_steps": 3, "schedule": FLAT},
+    "lowered": {"milestones": [3, 5], "factor": 0.5, "schedule": FLAT},
 }
 
 NUMBERS = [
@@ -141,6 +143,11 @@ def test_a_length_must_be_a_positive_integer(name: str, key: str, value: Any) ->
         ("staged", {"stages": [(False, FLAT)]}, "each first update of stages must be an integer"),
         ("staged", {"stages": [(0, abs)]}, "each schedule of stages must be a Schedule, got"),
         ("warmup", {"first_lr": 0.2}, "schedule(0) must be at least first_lr = 0.2, got 0.1"),
+        ("held", {"schedule": abs}, "schedule must be a Schedule, got"),
+        ("lowered", {"schedule": abs}, "schedule must be a Schedule, got"),
+        ("lowered", {"milestones": [5, 3]}, "milestones must be strictly increasing, got [5, 3]"),
+        ("lowered", {"milestones": []}, "milestones must not be empty, got []"),
+        ("lowered", {"factor": 0}, "factor must lie in (0, 1], got 0"),
         ("warmup", {"schedule": abs}, "schedule must be a Schedule, got"),
         ("warmup_stable_decay", {"final_lr": 0.6}, "max_lr must be at least final_lr = 0.6, got"),
         ("warmup_stable_decay", {"decay_steps": 1}, "decay_steps must be at least 2, got 1"),

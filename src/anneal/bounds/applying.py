@@ -36,6 +36,7 @@ _ROLES: dict[str, dict[str, Role]] = {
     "warmup_stable_decay": {"max_lr": "max", "final_lr": "with max"},
 }
 
+_FOLLOWING = ("held", "lowered")  # their rates are another schedule's
 _REFUSED = {
     "one_cycle_momentum": "it sets a momentum and no rate",
     "linear_ramp": "it is the sweep that finds bounds, not a use of them",
@@ -51,7 +52,8 @@ def apply_bounds(
     ``staged``: the first stage gets the bounds, later ones are scaled as it is, each keeping its
     ratio to the first (Smith, Table 2, divides both bounds by 10 at each stage). ``warmup``: the
     schedule that it leads to gets the bounds, ``first_lr`` keeps its ratio to that schedule's
-    highest keyword, since a warm-up starts below the bounds by design.
+    highest keyword, since a warm-up starts below the bounds by design. ``held`` and ``lowered``:
+    the schedule that they follow gets the bounds.
 
     >>> apply_bounds("triangular", {"base_lr": 1, "max_lr": 2, "half_cycle": "4 epochs"}, 0.1, 0.6)
     {'base_lr': 0.1, 'max_lr': 0.6, 'half_cycle': '4 epochs'}
@@ -72,10 +74,14 @@ def apply_bounds(
         return _apply_to_stages(arguments, base_lr, max_lr)
     if name == "warmup":
         return _apply_to_warmup(arguments, base_lr, max_lr)
+    if name in _FOLLOWING:
+        followed, inner = _named_section(arguments, name)
+        section = {"name": followed, **apply_bounds(followed, inner, base_lr, max_lr)}
+        return {**arguments, "schedule": section}
     if name in _REFUSED:
         raise ValueError(f"{name} takes no bounds: {_REFUSED[name]}")
     if name not in _ROLES:
-        known = ", ".join(sorted([*_ROLES, "staged", "warmup"]))
+        known = ", ".join(sorted([*_ROLES, *_FOLLOWING, "staged", "warmup"]))
         raise ValueError(f"scheduler must be one that takes bounds ({known}), got {name!r}")
     bounds: dict[Role, float] = {"base": base_lr, "max": max_lr}
     changed = dict(arguments)
@@ -154,7 +160,7 @@ def _factors(
 
 def _highest(name: str, arguments: Mapping[str, Any]) -> float | None:
     """Return the keyword that takes the upper bound, or the lower where there is no upper one."""
-    if name in ("staged", "warmup"):
+    if name not in _ROLES:
         raise ValueError(f"warmup.schedule must be a plain schedule to take bounds, got {name!r}")
     roles = {role: keyword for keyword, role in _ROLES[name].items()}
     value = arguments.get(roles.get("max", roles.get("base", "")))

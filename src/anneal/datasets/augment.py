@@ -42,9 +42,19 @@ def augment(
         augmented = _cut(padded, offsets.to(device, non_blocking=True), images_BCHW.shape)
     if mirror:
         coins = torch.randint(2, (num_images,), generator=generator, device=generator.device)
-        flipped = coins.nonzero()[:, 0].to(device, non_blocking=True)
-        augmented.index_copy_(0, flipped, augmented.index_select(0, flipped).flip(3))
+        mirror_some(augmented, coins)
     return augmented
+
+
+def mirror_some(images_BCHW: Tensor, which_B: Tensor) -> None:
+    """Turn the images left-right, in place, where ``which_B`` is not zero.
+
+    Args:
+        images_BCHW: on any device.
+        which_B: numbers or booleans; on the CPU nothing waits for the images' device.
+    """
+    flipped = which_B.nonzero()[:, 0].to(images_BCHW.device, non_blocking=True)
+    images_BCHW.index_copy_(0, flipped, images_BCHW.index_select(0, flipped).flip(3))
 
 
 _PAD_MODES = {"zero": "constant", "reflect": "reflect"}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from anneal.config import DatasetConfig
-from anneal.datasets.augment import augment
+from anneal.datasets.augment import augment, mirror_some
 from anneal.datasets.image_data import Images
 from anneal.datasets.splitting import stratified_split
 
@@ -25,7 +25,7 @@ class Normalise:
     Args:
         scale: what a full pixel becomes; 255 keeps the raw values, as Caffe does.
         mean: (C, H, W) or (C, 1, 1), after scaling; None subtracts nothing.
-        std: (C, 1, 1), after scaling; None divides by nothing.
+        std: (C, 1, 1) or (1, 1, 1), after scaling; None divides by nothing.
     """
 
     scale: float
@@ -57,7 +57,8 @@ def statistics_of(split: Images, config: DatasetConfig) -> Normalise:
 
     Pixels are summed as integers, so the result does not depend on device, threads or chunks.
     ``mean_image`` is a mean of each pixel (Caffe's ``compute_image_mean``, He et al.); the standard
-    deviation is over all pixels of a channel, divided by their number (not one less).
+    deviation is over all pixels of a channel, or of all channels together ("overall_std"), about
+    their own mean and divided by their number (not one less).
 
     Raises:
         ValueError: a channel is constant and is to be divided by its standard deviation.
@@ -80,11 +81,14 @@ def statistics_of(split: Images, config: DatasetConfig) -> Normalise:
         "channel_mean": channel_mean[:, None, None] * unit,
     }[config.subtract]
     std = None
-    if config.divide == "channel_std":
-        channel_std = (squares.double() / num_pixels - channel_mean.square()).clamp(min=0).sqrt()
-        if not bool((channel_std > 0).all()):
+    if config.divide != "nothing":
+        centre, second = channel_mean, squares.double() / num_pixels
+        if config.divide == "overall_std":
+            centre, second = centre.mean(0, keepdim=True), second.mean(0, keepdim=True)
+        deviation = (second - centre.square()).clamp(min=0).sqrt()
+        if not bool((deviation > 0).all()):
             raise ValueError("dataset.divide: a channel is constant, its standard deviation is 0")
-        std = (channel_std[:, None, None] * unit).float()
+        std = (deviation[:, None, None] * unit).float()
     return Normalise(config.scale, None if mean is None else mean.float(), std)
 
 
@@ -94,7 +98,8 @@ class TrainingBatches:
     Batch 0 is the first of epoch 0. "shuffled" draws a permutation for each epoch from a stream
     keyed by (seed, epoch); augmentation draws from one keyed by (seed, index). Nothing is carried
     from call to call, so a run resumes from the number. Both streams are drawn on the CPU: the same
-    images in the same order on every device.
+    images in the same order on every device. With ``mirrored_copies`` an epoch goes over the images
+    and their mirror images, as SGDR's does (loshchil/SGDR, SGDR_WRNs.py): 2N in one order.
 
     Args:
         split: training images.
@@ -107,8 +112,8 @@ class TrainingBatches:
         indices: the images to use, in stored order; None for all.
 
     Raises:
-        ValueError: the last batch is dropped and there is no other; or an image is too small to
-            reflect.
+        ValueError: the last batch is dropped and there is no other; an image is too small to
+            reflect; or images are mirrored both ways.
     """
 
     def __init__(
@@ -133,14 +138,16 @@ class TrainingBatches:
         stored = torch.arange(len(split)) if indices is None else indices.to("cpu", torch.int64)
         self._stored = stored
         self._generator = torch.Generator()  # seeded anew before every use
-        self._ordered: tuple[int, Tensor] | None = None  # the epoch last asked for
+        self._ordered: tuple[int, Tensor, Tensor] | None = None  # the epoch last asked for
         if not len(stored):
             raise ValueError("there are no training images")
-        if config.drop_last and len(stored) < batch_size:
+        if config.drop_last and self.num_images < batch_size:
             raise ValueError(
-                f"batch_size must be at most the {len(stored)} training images when "
+                f"batch_size must be at most the {self.num_images} training images when "
                 f"dataset.drop_last is true, got {batch_size}"
             )
+        if config.mirror and config.mirrored_copies:
+            raise ValueError("dataset.mirror must be false where dataset.mirrored_copies is true")
         shorter_side = min(split.image_shape[1:])
         if config.crop_fill == "reflect" and config.crop_padding >= shorter_side:
             raise ValueError(
@@ -151,13 +158,13 @@ class TrainingBatches:
     @property
     def steps_per_epoch(self) -> int:
         """Batches in one pass over the images."""
-        full, partial = divmod(len(self._stored), self._batch_size)
+        full, partial = divmod(self.num_images, self._batch_size)
         return full if self._config.drop_last else full + (partial > 0)
 
     @property
     def num_images(self) -> int:
-        """Images that an epoch draws from, including what ``drop_last`` leaves out."""
-        return len(self._stored)
+        """Images that an epoch draws from, copies and what ``drop_last`` leaves out among them."""
+        return len(self._stored) * (2 if self._config.mirrored_copies else 1)
 
     def indices_of(self, index: int) -> Tensor:
         """Return which images of the split batch ``index`` is made of, ``(B,)``.
@@ -165,22 +172,33 @@ class TrainingBatches:
         Raises:
             ValueError: ``index`` is negative.
         """
+        return self._places(index)[0]
+
+    def _places(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return the images of batch ``index``, and which are mirror images (on the CPU)."""
         if index < 0:
             raise ValueError(f"the number of a batch must not be negative, got {index}")
         epoch, step = divmod(index, self.steps_per_epoch)
         if self._ordered is None or self._ordered[0] != epoch:
-            self._ordered = epoch, self._order(epoch).to(self._split.labels.device)
+            order = self._order(epoch)
+            images = self._stored[order % len(self._stored)].to(self._split.labels.device)
+            self._ordered = epoch, images, order >= len(self._stored)
         first = step * self._batch_size
-        return self._ordered[1][first : first + self._batch_size]
+        here = slice(first, first + self._batch_size)
+        return self._ordered[1][here], self._ordered[2][here]
 
     def __call__(self, index: int) -> tuple[Tensor, Tensor]:
         """Return images float32 ``(B, C, H, W)`` and labels int64 ``(B,)`` on the device."""
-        images, labels = self._split.take(self.indices_of(index))
+        chosen, copies = self._places(index)
+        images, labels = self._split.take(chosen)
         self._split.expect(self.indices_of(index + 1))
         config = self._config
         generator = self._generator.manual_seed(_stream_seed(self._seed, "augment", index))
+        normal = self._normalise(images)
+        if config.mirrored_copies:
+            mirror_some(normal, copies)
         augmented = augment(
-            self._normalise(images),
+            normal,
             crop_padding=config.crop_padding,
             crop_fill=config.crop_fill,
             mirror=config.mirror,
@@ -189,10 +207,11 @@ class TrainingBatches:
         return augmented.contiguous(memory_format=self._memory_format), labels
 
     def _order(self, epoch: int) -> Tensor:
+        """Return the order of an epoch's images, 0..``num_images`` - 1; copies come after all."""
         if self._config.order == "stored":
-            return self._stored
+            return torch.arange(self.num_images)
         generator = self._generator.manual_seed(_stream_seed(self._seed, "order", epoch))
-        return self._stored[torch.randperm(len(self._stored), generator=generator)]
+        return torch.randperm(self.num_images, generator=generator)
 
 
 class EvaluationBatches:

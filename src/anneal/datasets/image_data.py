@@ -42,6 +42,9 @@ class Images(Protocol):
     def to(self, device: torch.device | str) -> "Images":
         """Return the same split, giving its batches on ``device``."""
 
+    def first(self, count: int) -> "Images":
+        """Return the split of its first images alone, in stored order."""
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -75,6 +78,10 @@ class Split:
     def to(self, device: torch.device | str) -> "Split":
         """Return the split on ``device``; the same tensors when they are there."""
         return Split(self.images.to(device), self.labels.to(device))
+
+    def first(self, count: int) -> "Split":
+        """Return the split of its first images alone: views of the same memory."""
+        return Split(self.images[:count], self.labels[:count])
 
 
 class DecodedSplit:
@@ -129,6 +136,12 @@ class DecodedSplit:
         """Return the split giving its batches on ``device``."""
         return DecodedSplit(self._decode, self.labels, image_shape=self.image_shape, device=device)
 
+    def first(self, count: int) -> "DecodedSplit":
+        """Return the split of its first images alone."""
+        return DecodedSplit(
+            self._decode, self.labels[:count], image_shape=self.image_shape, device=self._device
+        )
+
     def _begin(self, wanted: Sequence[int]) -> list[Future[Bytes]]:
         return [self._pool.submit(self._decode, index) for index in wanted]
 
@@ -152,6 +165,11 @@ class ImageData:
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height and width."""
         return self.train.image_shape
+
+    def first(self, count: int | None) -> "ImageData":
+        """Return the set with only so many training images; None: all. Its identity stays."""
+        train = self.train if count is None else self.train.first(count)
+        return ImageData(self.name, train, self.test, self.class_names, self.identity)
 
     def to(self, device: torch.device | str) -> "ImageData":
         """Return the set with its images on ``device``; once, for all seeds of an experiment."""

@@ -29,6 +29,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from anneal.models.caffe_batch_norm import CaffeBatchNorm
+
 __all__ = [
     "CaffeBatchNorm",
     "CaffeCIFAR",
@@ -122,61 +124,6 @@ class WithinChannelLRN(nn.Module):
     def extra_repr(self) -> str:
         """Show alpha in ``print(model)``."""
         return f"alpha={self.alpha}"
-
-
-class CaffeBatchNorm(nn.Module):
-    """Caffe's BatchNorm, no scale, no shift (Caffe @9b89154, batch_norm_layer.cpp).
-
-    Training normalises with the batch's mean and biased variance, as torch does. Caffe's statistics
-    for testing are not torch's moving average: each training batch does ``sum = fraction * sum +
-    batch`` for the mean, for the unbiased variance (m / (m - 1) times the biased one) and for a
-    counter that adds 1, and testing divides by the counter. So the first batches count fully,
-    nothing of an initial value stays, and the weights reach 1 / (1 - fraction) batches back. The
-    three buffers are Caffe's three blobs, in their order. Before the first training batch Caffe
-    takes mean 0 and variance 0; so does this layer.
-
-    Args:
-        num_features: Channels C.
-        moving_average_fraction: How much of the sums each training batch keeps.
-        eps: Added to the variance.
-    """
-
-    mean_sum: Tensor
-    variance_sum: Tensor
-    scale_factor: Tensor
-
-    def __init__(
-        self, num_features: int, *, moving_average_fraction: float = 0.999, eps: float = 1e-5
-    ) -> None:
-        super().__init__()
-        self.moving_average_fraction = moving_average_fraction
-        self.eps = eps
-        self.register_buffer("mean_sum", torch.zeros(num_features))
-        self.register_buffer("variance_sum", torch.zeros(num_features))
-        self.register_buffer("scale_factor", torch.zeros(()))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``x``, shape (N, C, H, W); the output has its shape and dtype."""
-        if not self.training:
-            # 1 / 0 before the first batch; Caffe takes 0 there.
-            scale = self.scale_factor.reciprocal().nan_to_num(posinf=0.0)
-            mean, variance = self.mean_sum * scale, self.variance_sum * scale
-            return functional.batch_norm(x, mean, variance, eps=self.eps)
-        # With momentum 1 torch writes the batch's own mean and unbiased variance into these two.
-        mean, variance = torch.zeros_like(self.mean_sum), torch.zeros_like(self.variance_sum)
-        normalised = functional.batch_norm(
-            x, mean, variance, training=True, momentum=1.0, eps=self.eps
-        )
-        with torch.no_grad():
-            self.mean_sum.mul_(self.moving_average_fraction).add_(mean)
-            self.variance_sum.mul_(self.moving_average_fraction).add_(variance)
-            self.scale_factor.mul_(self.moving_average_fraction).add_(1)
-        return normalised
-
-    def extra_repr(self) -> str:
-        """Show the arguments in ``print(model)``."""
-        fraction, eps = self.moving_average_fraction, self.eps
-        return f"{self.mean_sum.numel()}, moving_average_fraction={fraction}, eps={eps}"
 
 
 class _CaffeNet(nn.Module):

@@ -19,6 +19,7 @@ from anneal.schedules.phases import staged, warmup, warmup_stable_decay
 from anneal.schedules.ramp import exponential_ramp, linear_ramp
 from anneal.schedules.restarts import cosine, cosine_restarts
 from anneal.schedules.stepwise import constant, step_decay
+from anneal.schedules.wrapped import held, lowered
 
 __all__ = [
     "BUILDERS",
@@ -32,9 +33,11 @@ __all__ = [
     "exponential_ramp",
     "from_description",
     "hann",
+    "held",
     "inverse",
     "linear_decay",
     "linear_ramp",
+    "lowered",
     "one_cycle",
     "one_cycle_momentum",
     "polynomial",

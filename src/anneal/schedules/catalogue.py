@@ -12,6 +12,7 @@ from anneal.schedules.phases import staged, warmup, warmup_stable_decay
 from anneal.schedules.ramp import exponential_ramp, linear_ramp
 from anneal.schedules.restarts import cosine, cosine_restarts
 from anneal.schedules.stepwise import constant, step_decay
+from anneal.schedules.wrapped import held, lowered
 
 BUILDERS: dict[str, Callable[..., Schedule]] = {
     "constant": constant,
@@ -34,6 +35,8 @@ BUILDERS: dict[str, Callable[..., Schedule]] = {
     "staged": staged,
     "warmup": warmup,
     "warmup_stable_decay": warmup_stable_decay,
+    "held": held,
+    "lowered": lowered,
 }
 
 
