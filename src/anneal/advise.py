@@ -158,7 +158,7 @@ def _announce_all(question: Question) -> bool:
     updates = sweeps * sweep.total_steps + trials * steps
     evaluations = sweeps * (config.points + 1) + trials * question.experiment.training.evaluations
     say(
-        f"cost: {number(updates)} updates (range test: {sweeps} seeds x "
+        f"cost: {number(updates)} updates (range test: {sweeps} seed{'s' * (sweeps > 1)} x "
         f"{number(sweep.total_steps)}; {len(plans)} candidates x {len(question.advice.seeds)} "
         f"seeds x {number(steps)}){_time_words(question, updates, evaluations)}"
     )

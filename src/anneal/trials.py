@@ -25,7 +25,7 @@ from anneal.training import Training, evenly_spread
 
 MEASURED_ON = "held_out"
 FINAL = f"{MEASURED_ON}_accuracy_pct@final"
-MEASURED_SECONDS, MEASURED_UPDATES = 2.0, 20  # whichever comes first: to know the pace
+MEASURED_SECONDS, FEWEST_MEASURED, MOST_MEASURED = 2.0, 3, 20  # updates, to know the pace
 Points = list[tuple[int, float]]  # updates made, accuracy in percent
 
 
@@ -178,7 +178,9 @@ def measure_pace(workshop: Workshop, sweep: Sweep) -> Pace:
     for update in range(2):  # compilation, caches
         learner.update(update).item()
     began, made = time.monotonic(), 0
-    while made < MEASURED_UPDATES and time.monotonic() - began < MEASURED_SECONDS:
+    while made < FEWEST_MEASURED or (
+        made < MOST_MEASURED and time.monotonic() - began < MEASURED_SECONDS
+    ):
         learner.update(2 + made).item()  # read, so that the device has done it
         made += 1
     update_seconds = (time.monotonic() - began) / made

@@ -456,7 +456,7 @@ def test_the_command_of_the_readme_with_a_smaller_budget(
         lambda: advise.main([*shlex.split(commands[0], comments=True), *smaller]), capsys
     )
     assert error == ""
-    assert "cost: 654 updates (range test: 1 seeds x 150; 7 candidates x 3 seeds x 24)" in said
+    assert "cost: 654 updates (range test: 1 seed x 150; 7 candidates x 3 seeds x 24)" in said
     answer = json.loads((tmp_path / NAME / "advice.json").read_text())
     names = [s["name"] for s in answer["choice"]["standings"]]
     assert names == sorted(names, key=list(CANDIDATES).index)
