@@ -25,10 +25,11 @@ RINGS = {
         models.* optimizers.*
     """,
     "edges": """
-        __init__ advise artifacts builders code command_line compare composing costs csv_files
-        environment figures hardware layout loading measured multirun one_run plot progress publish
+        __init__ advise artifacts builders code command_line compare composing csv_files environment
+        figures hardware layout loading measured multirun one_run plot progress publish
         range_test_figure records resolved results_files run runs schedule_figure side_process
         status svg sweeps tracking yaml_files
+        costs
         datasets.__init__ datasets.archives datasets.batches datasets.cifar datasets.digits
         datasets.image_data datasets.imagefolder datasets.resizing datasets.torchvision_sets
         report.* stages.*
