@@ -138,11 +138,12 @@ def _keep_freed_memory() -> None:
     """Have glibc keep what an update frees for the next one, instead of giving it back.
 
     By default an activation of some megabytes is mapped, zeroed by the kernel and unmapped again in
-    each update. Another C library has no ``mallopt`` and is left alone.
+    each update. Another C library has no ``mallopt`` and is left alone; so is a glibc (before 2.35)
+    that refuses so high a threshold for mapping, where the other two would do harm.
     """
     m_trim_threshold, m_top_pad, m_mmap_threshold = -1, -2, -3  # malloc.h
     with contextlib.suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(m_mmap_threshold, 2**30)
-        mallopt(m_trim_threshold, 2**31 - 1)
-        mallopt(m_top_pad, 2**27)
+        if mallopt(m_mmap_threshold, 2**30):
+            mallopt(m_trim_threshold, 2**31 - 1)
+            mallopt(m_top_pad, 2**27)

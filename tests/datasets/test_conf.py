@@ -7,6 +7,7 @@ from anneal.datasets import Paths, identify
 OPTIONS = [
     "cifar10",
     "cifar100",
+    "cifar100_caffe",
     "cifar100_pixel_mean",
     "cifar10_caffe",
     "cifar10_pixel_mean",

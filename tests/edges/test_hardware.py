@@ -194,3 +194,19 @@ def test_this_processor_has_a_capability_by_name(monkeypatch: pytest.MonkeyPatch
     assert cpu_capability() == "AVX512_BF16"
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
     assert cpu_capability() == "AMX"
+
+
+@pytest.mark.parametrize(("takes_it", "asked"), [(1, [-3, -1, -2]), (0, [-3])])
+def test_freed_memory_is_kept_only_where_so_high_a_threshold_is_taken(
+    monkeypatch: pytest.MonkeyPatch, takes_it: int, asked: list[int]
+) -> None:
+    seen = []
+
+    class Library:
+        def mallopt(self, parameter: int, value: int) -> int:
+            seen.append(parameter)
+            return takes_it
+
+    monkeypatch.setattr(hardware.ctypes, "CDLL", lambda name: Library())
+    hardware._keep_freed_memory()
+    assert seen == asked

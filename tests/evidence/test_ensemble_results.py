@@ -166,7 +166,7 @@ def test_results_without_snapshots_have_no_file_of_them(world) -> None:
     evidence = load_results(world.root / "results/quick").evidence()[NAME]
     assert ensemble_grid_of(evidence) == {}
     report.main([])
-    assert "Snapshots of" not in (world.root / "paper/report.md").read_text()
+    assert "### Snapshots of" not in (world.root / "paper/report.md").read_text()
 
 
 def test_a_row_that_is_not_as_it_was_written_names_its_line(collected) -> None:

@@ -172,7 +172,7 @@ def test_figures_hold_the_numbers_of_the_results(text):
     assert ensembles["rows"][0] == ["sgdr/wrn", 2, 1, "0+1", 94.2]
 
 
-def test_a_published_report_is_linked_and_only_over_https(showcase, text, tmp_path):
+def test_a_published_report_is_linked_and_only_to_the_web(showcase, text, tmp_path):
     assert 'href="https://example.org/report"' in text
     assert "(https://example.org/report), 2026-03-05" in (showcase / "paper/report.md").read_text()
     links = tmp_path / "links.json"

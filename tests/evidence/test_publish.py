@@ -281,8 +281,8 @@ def test_with_a_key_and_no_run_on_disk_it_says_that(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"quick": {"url": "x"}}', "paper/links.json: missing key quick.published"),
-        ("[]", "paper/links.json: must be a mapping from campaigns to what was published"),
+        ('{"quick": {"url": "x"}}', "paper/links.json: campaign 'quick': missing key published"),
+        ("[]", "paper/links.json: must map each campaign to its url and day of publication"),
         ("{", "paper/links.json, line 1: Expecting property name enclosed in double quotes"),
     ],
 )

@@ -11,8 +11,8 @@ from anneal.parsing import Rule, parse
 from anneal.yaml_files import read_json, read_yaml
 
 WEB_ADDRESS = Rule(
-    "must be an address that begins with https://",
-    lambda v: bool(re.fullmatch(r"https://[^\s<>\"']+", v)),
+    "must be an address that begins with https:// or http://",
+    lambda v: bool(re.fullmatch(r"https?://[^\s<>\"']+", v)),
 )
 
 
