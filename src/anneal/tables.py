@@ -207,7 +207,11 @@ def paper_words(claim: Claim) -> str:
             return f"{bound}{unit} (no number printed)"
         first, second = claim.values
         return f"{first:g} against {second:g}{unit}, {bound}"
-    return f"{claim.ratio:.2g} of the updates to {claim.target:g}{unit} ± {claim.tolerance:g}"
+    target = f"{claim.target:g}{unit}"
+    if claim.target_tolerance:
+        give = claim.target_tolerance if not metric.higher_is_better else -claim.target_tolerance
+        target += f" (judged at {claim.target + give:g}{unit})"
+    return f"{claim.ratio:.3g} ± {claim.tolerance:g} of the updates to {target}"
 
 
 def ours_words(judgement: Judgement) -> str:

@@ -18,8 +18,10 @@ from anneal.config import ExperimentConfig
 from anneal.models import parameter_groups
 from anneal.models.ours import OURS
 from anneal.plans import Plan, check_plan
+from anneal.report.sources import load_claims
 
 ROOT = Path(__file__).resolve().parents[2]
+CONF = ROOT / "conf/experiment"
 RTOL = 1e-9
 
 
@@ -496,3 +498,14 @@ def test_the_papers_numbers_of_runs_are_the_campaigns() -> None:
     assert len(compose_campaign("sgdr_table2").seeds) == 16
     assert len(compose_campaign("one_cycle").seeds) == 4
     assert len(compose_campaign("clr_table4_cifar10").seeds) == 5
+
+
+def test_both_rows_of_a_speed_claim_are_looked_at_equally_often():
+    """The first touch of a target comes sooner to the row that is looked at more often."""
+    pairs = [c.experiments for c in load_claims(ROOT / "paper/claims") if c.kind == "speed"]
+    here = [pair for pair in pairs if all((CONF / f"{name}.yaml").is_file() for name in pair)]
+    assert len(here) > 8
+    for pair in here:
+        rows = [planned(name) for name in pair]
+        one, other = (plan.total_steps / row.training.evaluations for row, plan in rows)
+        assert one == pytest.approx(other, rel=0.01), pair

@@ -207,6 +207,6 @@ def test_freed_memory_is_kept_only_where_so_high_a_threshold_is_taken(
             seen.append(parameter)
             return takes_it
 
-    monkeypatch.setattr(hardware.ctypes, "CDLL", lambda name: Library())
+    monkeypatch.setattr(hardware.ctypes, "CDLL", lambda _: Library())
     hardware._keep_freed_memory()
     assert seen == asked

@@ -331,7 +331,7 @@ def test_a_pair_whose_worse_run_diverged_is_left_out():
 def test_the_words_of_a_claim_hold_its_numbers():
     assert paper_words(value_claim()) == "81.4 % ± 0.6"
     assert paper_words(order_claim(margin=-0.6)) == "82 against 80 %, not worse by more than 0.6"
-    assert paper_words(speed_claim()) == "0.4 of the updates to 80 % ± 0.1"
+    assert paper_words(speed_claim()) == "0.4 ± 0.1 of the updates to 80 %"
     speed = judge(
         speed_claim(),
         {"a": runs([81.0] * 3, reached=[400] * 3), "b": runs([81.0] * 3, reached=[1000] * 3)},
