@@ -111,7 +111,7 @@ def merge(committed: CampaignResults | None, measured: CampaignResults) -> Campa
 def gather_evidence(campaigns: Sequence[CampaignResults]) -> dict[str, Evidence]:
     """Return the best evidence on each experiment over all campaigns.
 
-    That is the largest budget, then the most finished runs, then the first campaign by name. Runs
+    That is the largest budget, then the configuration that was run last, whatever it measured. Runs
     of the same configuration in other campaigns join it; a seed measured in several of them counts
     once, as the chosen campaign has it.
     """
@@ -124,8 +124,8 @@ def gather_evidence(campaigns: Sequence[CampaignResults]) -> dict[str, Evidence]
 
 
 def _join(parts: Sequence[Evidence]) -> Evidence:
-    def weight(part: Evidence) -> tuple[float, int]:
-        return part.budget_fraction, len(part.runs) - part.num_diverged
+    def weight(part: Evidence) -> tuple[float, str]:
+        return part.budget_fraction, max(run.environment.get("started", "") for run in part.runs)
 
     best = max(parts, key=weight)
     configuration = best.runs[0].configuration_hash

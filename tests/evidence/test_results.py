@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from anneal.curves import series
-from anneal.results import gather_evidence, merge
+from anneal.metrics import Run
+from anneal.results import CampaignResults, MeasuredExperiment, gather_evidence, merge
 from anneal.results_files import load_all_results, load_results
 from anneal.stages import collect
 
@@ -202,6 +203,33 @@ def test_the_largest_budget_is_the_evidence_and_equal_configurations_join(world)
     evidence = gather_evidence(load_all_results(world.root / "results"))["clr/cifar10_fixed"]
     assert evidence.values("test_accuracy_pct@final") == {0: 81.0, 1: 82.0, 2: 83.0}
     assert evidence.campaigns == ("full", "more")
+
+
+def test_of_two_configurations_at_equal_budget_the_one_run_last_is_the_evidence():
+    def campaign(name, configuration, day, finals):
+        runs = {
+            ("a", seed, configuration): Run(
+                seed=seed, configuration_hash=configuration, updates=9,
+                status="diverged" if final is None else "finished",
+                metrics={} if final is None else {"test_accuracy_pct@final": final},
+                environment={"started": day},
+            )
+            for seed, final in finals.items()
+        }  # fmt: skip
+        experiment = MeasuredExperiment(
+            name="a", title="a", paper=None, configuration_hash=configuration, budget_fraction=1.0, total_steps=9,
+            full_total_steps=9, about={}, schedule={}, momentum_schedule=None, range_test=None,
+        )  # fmt: skip
+        return CampaignResults(
+            campaign={"name": name, "budget_fraction": 1.0}, experiments={"a": experiment},
+            runs=runs, configurations={}, range_tests={},
+        )  # fmt: skip
+
+    old = campaign("old", "0" * 12, "2026-03-01", {0: 90.0, 1: 91.0, 2: 92.0})
+    new = campaign("new", "1" * 12, "2026-03-02", {0: 80.0, 1: None})
+    evidence = gather_evidence([new, old])["a"]
+    assert evidence.campaigns == ("new",)
+    assert evidence.values("test_accuracy_pct@final") == {0: 80.0}
 
 
 @pytest.mark.parametrize(
