@@ -217,8 +217,9 @@ def test_of_two_configurations_at_equal_budget_the_one_run_last_is_the_evidence(
             for seed, final in finals.items()
         }  # fmt: skip
         experiment = MeasuredExperiment(
-            name="a", title="a", paper=None, configuration_hash=configuration, budget_fraction=1.0, total_steps=9,
-            full_total_steps=9, about={}, schedule={}, momentum_schedule=None, range_test=None,
+            name="a", title="a", paper=None, configuration_hash=configuration, total_steps=9,
+            budget_fraction=1.0, full_total_steps=9,
+            about={}, schedule={}, momentum_schedule=None, range_test=None,
         )  # fmt: skip
         return CampaignResults(
             campaign={"name": name, "budget_fraction": 1.0}, experiments={"a": experiment},
