@@ -34,11 +34,12 @@ OPTIONS = ("to", "folder")
 
 @dataclass(frozen=True, kw_only=True)
 class KeptRun:
-    """A run directory that holds snapshots, and the plan it was trained by."""
+    """A run directory, the plan it was trained by, and which of its snapshots are there."""
 
     seed: int
     directory: RunDirectory
     plan: dict[str, Any]
+    updates: tuple[int, ...]
 
 
 @command(free=True)
@@ -76,9 +77,11 @@ def find_runs(places: Sequence[Path]) -> list[KeptRun]:
         seed = int(path.name.removeprefix("seed-"))
         if seed in found:
             raise ValueError(f"{path}: seed {seed} is given twice")
-        if not directory.snapshots():
+        there = directory.snapshots()
+        updates = tuple(update for update in plan.get("snapshots", ()) if update in there)
+        if not updates:
             raise ValueError(_without_snapshots(path, plan))
-        found[seed] = KeptRun(seed=seed, directory=directory, plan=plan)
+        found[seed] = KeptRun(seed=seed, directory=directory, plan=plan, updates=updates)
     if not found:
         raise ValueError(f"{' '.join(map(str, places))}: no run here has finished")
     digests = {run.directory.configuration_hash: run.directory.path for run in found.values()}
@@ -107,6 +110,11 @@ def _without_snapshots(path: Path, plan: dict[str, Any]) -> str:
         return (
             f"{path}: no snapshots; move it away and train it again with {key}=cycle_ends "
             f"(or '{key}=last 3', '{key}=every 0.2 run')"
+        )
+    if asked := plan.get("snapshots"):
+        return (
+            f"{path}: none of its {len(asked)} snapshots is there ({key}: {said}); move it away "
+            "and train it again with them"
         )
     return (
         f"{path}: no snapshots, though {key}: {said}; none fell into its {plan['total_steps']} "
@@ -146,7 +154,7 @@ def measure_runs(runs: Sequence[KeptRun], *, folder: Path, images: str | None) -
         run.seed: snapshot_outputs(
             run.directory,
             workshop,
-            updates=run.directory.snapshots(),
+            updates=run.updates,
             folder=seed_folder(folder, run.seed),
         )
         for run in runs

@@ -62,7 +62,7 @@ def train_run(
     if (result := directory.result()) is not None:
         say(f"{label}: {result['status']} already, not run again")
         if result["status"] == "finished":
-            _say_what_is_missing(plan, directory)
+            _say_what_is_missing(plan, directory, made=plan.total_steps)
         return result
     directory.open(plan.describe(), replaced=replaced)
     training = build(plan, workshop, seed=seed)
@@ -70,6 +70,7 @@ def train_run(
     if checkpoint is not None:
         training.load_state_dict(checkpoint["state"])
     start = training.update
+    _say_what_is_missing(plan, directory, made=start)
     directory.add_environment(
         describe_environment()
         | {
@@ -137,12 +138,12 @@ def train_run(
     return result
 
 
-def _say_what_is_missing(plan: Plan, directory: RunDirectory) -> None:
-    """Name the snapshots that are asked for and were not when this run was trained.
+def _say_what_is_missing(plan: Plan, directory: RunDirectory, *, made: int) -> None:
+    """Name the snapshots that are asked for and were not when these updates were made.
 
-    They change no number, so that a run that ended without them is not run again for them.
+    They change no number, so that a run that passed them is not run again for them.
     """
-    missing = set(plan.snapshots) - directory.snapshots().keys()
+    missing = {update for update in plan.snapshots if update <= made} - directory.snapshots().keys()
     if missing:
         say(
             f"{directory.path}: {len(missing)} of {len(plan.snapshots)} snapshots are not there "

@@ -26,7 +26,9 @@ class Learner:
     """What makes one update.
 
     Args:
-        model: images (B, C, H, W) -> logits (B, classes), in train mode.
+        model: images (B, C, H, W) -> logits (B, classes), in train mode. With a true attribute
+            ``closed_blocks_coast``, weights that took no part in an update have a gradient of zero
+            there: the rule's decay and momentum still move them. Otherwise they stay.
         optimizer: holds the model's parameters; its rates are set by a schedule.
         batches: number of the batch since the start of the run -> images (B, C, H, W), labels (B,).
         precision: of the forward pass (autocast).
@@ -60,6 +62,10 @@ class Learner:
                 loss = loss / self.accumulation
             loss.backward()  # type: ignore[no-untyped-call]
             total = loss.detach() if total is None else total + loss.detach()
+        if getattr(self.model, "closed_blocks_coast", False):
+            for weight in self.model.parameters():
+                if weight.grad is None and weight.requires_grad:
+                    weight.grad = torch.zeros_like(weight)
         self.optimizer.step()
         assert total is not None
         return total

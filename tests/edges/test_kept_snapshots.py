@@ -209,6 +209,27 @@ def test_a_run_that_ended_without_them_says_how_to_get_them(workshop, tmp_path, 
     assert directory.snapshots() == {}
 
 
+def test_a_run_that_went_on_with_the_key_switched_on_midway_names_those_it_passed(
+    workshop, tmp_path, monkeypatch, capsys
+) -> None:
+    with stopped_after(13, monkeypatch), pytest.raises(Interrupted):
+        train(planned(workshop, snapshots="none"), workshop, tmp_path)
+    capsys.readouterr()
+    directory = train(planned(workshop), workshop, tmp_path)
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "not there" in line]
+    assert "2 of 3 snapshots are not there (training.snapshots: cycle_ends)" in said
+    assert list(directory.snapshots()) == [28]
+
+
+def test_a_run_that_went_on_and_lacks_none_says_nothing(
+    workshop, tmp_path, monkeypatch, capsys
+) -> None:
+    with stopped_after(13, monkeypatch), pytest.raises(Interrupted):
+        train(planned(workshop), workshop, tmp_path)
+    train(planned(workshop), workshop, tmp_path)
+    assert "not there" not in capsys.readouterr().out
+
+
 def test_a_snapshot_of_another_configuration_or_cut_short_is_refused(trained, tmp_path) -> None:
     plan, folder = trained
     shutil.copytree(folder / "seed-0", tmp_path / "seed-0")
@@ -389,6 +410,22 @@ def test_the_command_says_which_key_keeps_snapshots(workshop, tmp_path, capsys) 
     assert "though training.snapshots: every 40 steps; none fell into its 30 updates of" in (
         complaint(capsys, tmp_path / "far")
     )
+
+
+def test_the_command_takes_only_what_the_plan_asks_for(
+    workshop, tmp_path, monkeypatch, capsys
+) -> None:
+    """Stopped after the snapshots of 4 and 12, it went on to keep that of 28 alone."""
+    with stopped_after(13, monkeypatch), pytest.raises(Interrupted):
+        train(planned(workshop), workshop, tmp_path)
+    directory = train(planned(workshop, snapshots="last 1"), workshop, tmp_path)
+    assert list(directory.snapshots()) == ENDS
+    ensemble.main([str(tmp_path)])
+    written = json.loads((tmp_path / "ensemble" / "ensemble.json").read_text())
+    assert written["runs"][0]["snapshots"]["updates"] == [28]
+    directory.snapshots()[28].unlink()
+    said = complaint(capsys, tmp_path)
+    assert "none of its 1 snapshots is there (training.snapshots: last 1)" in said
 
 
 def test_the_command_refuses_what_is_no_run_or_no_one_experiment(

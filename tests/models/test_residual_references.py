@@ -4,6 +4,7 @@ Each reference reads weights in the order in which the authors' file uses them (
 knows nothing of our modules; a test maps ours to that order once, by the order of the calls.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from torchvision.models.resnet import BasicBlock as TorchvisionBlock
 from anneal.models.caffe_batch_norm import CaffeBatchNorm
 from anneal.models.ours import OURS
 from anneal.models.resnet_cifar import BasicBlock, StochasticDepthResNet
+from anneal.training import Learner
 
 RTOL = 1e-9  # of the largest value, in float64
 
@@ -339,15 +341,68 @@ def test_the_share_of_batches_that_take_a_block_falls_linearly_to_a_half() -> No
     assert bool(((taken / 600 - survival).abs() < error).all())
 
 
-def test_a_closed_block_learns_nothing_and_keeps_its_statistics() -> None:
+def test_a_closed_block_has_gradients_of_zero_and_keeps_its_statistics() -> None:
     torch.manual_seed(0)
     model = StochasticDepthResNet(depth=8, death_rate=0.9)
     model.death_rates = [0.0, 1.0, 0.0]  # the second is closed, always
     before = model.get_buffer("blocks.1.bn1.running_mean").clone()
-    model(torch.randn(4, 3, 8, 8)).sum().backward()
-    assert all(p.grad is None for p in model.blocks[1].parameters())
-    assert all(p.grad is not None for p in model.blocks[2].parameters())
+    learner = Learner(
+        model=model,
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+        batches=lambda _: (torch.randn(4, 3, 8, 8), torch.arange(4)),
+    )
+    learner.update(0)
+    assert not any(p.grad is None or p.grad.any() for p in model.blocks[1].parameters())
+    assert all(p.grad is not None and p.grad.any() for p in model.blocks[2].parameters())
     assert torch.equal(model.get_buffer("blocks.1.bn1.running_mean"), before)
+
+
+def optim_sgd(
+    x: Tensor, dfdx: Tensor, state: dict[str, Tensor], *, lr: float, mom: float, wd: float
+) -> None:
+    """torch/optim's sgd.lua with nesterov and no dampening, on the flat vector of all weights."""
+    dfdx = dfdx + wd * x
+    state["dfdx"] = dfdx.clone() if "dfdx" not in state else state["dfdx"] * mom + dfdx
+    x -= lr * (dfdx + mom * state["dfdx"])
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_closed_blocks_decay_and_coast_as_in_the_authors_flat_vector(accumulation: int) -> None:
+    """main.lua: gradients:zero(), then optim.sgd on all weights, those of closed blocks too."""
+    torch.manual_seed(0)
+    model = StochasticDepthResNet(depth=20).double()
+    theirs = copy.deepcopy(model)
+    learner = Learner(
+        model=model,
+        optimizer=torch.optim.SGD(
+            model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01, nesterov=True
+        ),
+        batches=lambda number: (images[number], labels[number]),
+        accumulation=accumulation,
+    )
+    images = torch.randn(6 * accumulation, 4, 3, 8, 8, dtype=torch.float64)
+    labels = torch.randint(0, 10, (6 * accumulation, 4))
+    flat = nn.utils.parameters_to_vector(theirs.parameters()).detach().clone()
+    state: dict[str, Tensor] = {}
+    closed = []
+    for update in range(6):
+        torch.manual_seed(update)
+        learner.update(update)
+        torch.manual_seed(update)
+        gradients = torch.zeros_like(flat)
+        for part in range(update * accumulation, (update + 1) * accumulation):
+            loss = functional.cross_entropy(theirs(images[part]).float(), labels[part])
+            found = torch.autograd.grad(
+                loss / accumulation, list(theirs.parameters()), materialize_grads=True
+            )
+            gradients += torch.cat([gradient.flatten() for gradient in found])
+        closed.append(bool((gradients == 0).sum() > 600))  # a block of the first stage at least
+        optim_sgd(flat, gradients, state, lr=0.1, mom=0.9, wd=0.01)
+        nn.utils.vector_to_parameters(flat.clone(), theirs.parameters())
+        for name, weight in theirs.named_parameters():
+            ours = model.get_parameter(name)
+            torch.testing.assert_close(ours, weight, rtol=1e-9, atol=1e-12, msg=f"{name} {update}")
+    assert sum(closed) >= (3 if accumulation == 1 else 1)
 
 
 def test_evaluation_weighs_each_residual_by_its_survival() -> None:

@@ -11,6 +11,8 @@ from anneal.schedules import (
     cycle_ends,
     exp_range,
     hann,
+    held,
+    lowered,
     one_cycle,
     staged,
     step_decay,
@@ -109,6 +111,21 @@ def test_each_stage_has_its_own_cycles_and_the_next_one_cuts_them() -> None:
     assert cycle_ends(rate, 15) == (6, 12)
 
 
+def test_a_schedule_that_is_read_or_lowered_ends_its_cycles_as_it_would_alone() -> None:
+    """CLR, Table 4: ten cycles, read once an epoch, lowered as the original recipe's rate."""
+    epoch = 352
+    cycles = triangles(25 * epoch)
+    low = lowered(milestones=[249 * epoch, 374 * epoch], factor=0.1, schedule=cycles)
+    rate = held(every_steps=epoch, schedule=low)
+    for wrapped in (low, rate):
+        ends = cycle_ends(wrapped, 500 * epoch)
+        assert [end / epoch for end in ends] == [50 * n for n in range(1, 11)]
+    # ResNet-110: half a cycle is 3206 updates, no whole number of its epochs of 391
+    rate = held(every_steps=391, schedule=triangles(3206))
+    assert cycle_ends(rate, 64_124) == tuple(6412 * n for n in range(1, 11))
+    assert cycle_ends(held(every_steps=3, schedule=constant(lr=0.1)), 9) == ()
+
+
 @pytest.mark.parametrize("wrong", [-1, 2.0, True])
 def test_a_length_that_is_none_is_refused(wrong) -> None:
     with pytest.raises(ValueError, match="total_steps must"):
@@ -126,6 +143,7 @@ leaves = st.one_of(
 schedules = st.one_of(
     leaves,
     st.builds(warmup, first_lr=st.just(0.0), warmup_steps=st.integers(1, 99), schedule=leaves),
+    st.builds(held, every_steps=st.integers(1, 99), schedule=leaves),
     st.builds(
         lambda gaps, parts: staged(
             stages=[(sum(gaps[:i]), part) for i, part in enumerate(parts[: len(gaps) + 1])]

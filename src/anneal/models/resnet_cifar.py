@@ -140,10 +140,12 @@ class StochasticDepthResNet(_ResNet):
     """Huang et al. 2016 (arXiv 1603.09382): in each batch, whole blocks are left out.
 
     Block l of L is left out of a training batch, for all its images, with probability
-    ``l / L * death_rate`` ("linear decay"): its residual is neither computed nor learns, and its
-    batch statistics stay as they are. In evaluation each residual counts with its probability of
-    survival. This is not timm's ``DropPath``, which draws for each image, divides by the
-    probability in training and computes what it then drops.
+    ``l / L * death_rate`` ("linear decay"): its residual is not computed, its gradient is zero and
+    its batch statistics stay as they are. The rule still applies to its weights, which decay and
+    coast on their momentum: main.lua zeroes one flat vector of gradients and hands it whole to
+    optim.sgd (``closed_blocks_coast``, which ``Learner`` reads). In evaluation each residual counts
+    with its probability of survival. This is not timm's ``DropPath``, which draws for each image,
+    divides by the probability in training and computes what it then drops.
 
     Apart from that, as the authors' code has it: shortcuts average over 2 x 2 pixels; convolutions
     have a bias (0 at the start) and weights from N(0, sqrt(2 / (k k channels in))); batch
@@ -157,6 +159,8 @@ class StochasticDepthResNet(_ResNet):
         num_classes: Width of the output.
         in_chans: Channels of the input.
     """
+
+    closed_blocks_coast: Final = True
 
     def __init__(
         self, *, depth: int, death_rate: float = 0.5, num_classes: int = 10, in_chans: int = 3

@@ -21,8 +21,9 @@ def cycle_ends(schedule: Schedule, total_steps: int) -> tuple[int, ...]:
     nowhere.
 
     Cycles have ``triangular``, ``triangular2``, ``welch``, ``hann``, ``exp_range``,
-    ``cosine_restarts``; ``cosine`` and ``one_cycle`` are a single one; ``warmup`` and ``staged``
-    have those of the schedules inside them. Any other schedule, one of your own too, has none.
+    ``cosine_restarts``; ``cosine`` and ``one_cycle`` are a single one; ``warmup``, ``staged``,
+    ``held`` and ``lowered`` have those of the schedules inside them. ``held`` moves no end: the
+    phase goes on while a value is held. Any other schedule, one of your own too, has none.
 
     >>> from anneal.schedules import cosine_restarts, triangular, warmup
     >>> cosines = cosine_restarts(min_lr=0.0, max_lr=1.0, first_cycle_steps=10, growth=2)
@@ -78,6 +79,10 @@ def _of_stages(arguments: Mapping[str, Any], total_steps: int) -> tuple[int, ...
     )
 
 
+def _of_inner(arguments: Mapping[str, Any], total_steps: int) -> tuple[int, ...]:
+    return cycle_ends(arguments["schedule"], total_steps)
+
+
 def _later(first: int, schedule: Schedule, steps: int) -> tuple[int, ...]:
     return tuple(first + end for end in cycle_ends(schedule, steps))
 
@@ -93,4 +98,6 @@ _ENDS: dict[str, Ends] = {
     "one_cycle": _of_one,
     "warmup": _of_warmup,
     "staged": _of_stages,
+    "held": _of_inner,
+    "lowered": _of_inner,
 }
