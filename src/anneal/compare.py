@@ -154,7 +154,8 @@ def summary(found: Comparison) -> list[str]:
     higher, lower = found.count("higher"), found.count("lower")
     lines = [
         f"{higher + lower} of {len(found.rows)} rows moved beyond noise ({higher} higher, {lower} "
-        f"lower); {found.count('appeared')} appeared, {found.count('vanished')} vanished"
+        f"lower); {found.count('diverged')} diverged on one side alone, "
+        f"{found.count('appeared')} appeared, {found.count('vanished')} vanished"
     ]
     if found.num_corrected:
         lines.append(
