@@ -34,7 +34,7 @@ def command(
     """Make a command of ``main(arguments)``: one clear line and a non-zero exit for a mistake.
 
     What a person can cause (``ValueError``, ``OSError``) becomes that line; anything else is our
-    mistake and keeps its traceback. ``--help`` prints what the module says of itself.
+    mistake and keeps its traceback. ``--help`` anywhere prints what the module says of itself.
 
     Args:
         names: of the arguments, all of which must be given.
@@ -52,7 +52,7 @@ def command(
             given = [a for a in given if a != "--traceback"]
             logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
             try:
-                if given and given[0] in ("-h", "--help") and not own_help:
+                if not own_help and not {"-h", "--help"}.isdisjoint(given):
                     say(inspect.getdoc(about) or "")
                     return
                 if not free and len(given) != len(names):

@@ -62,6 +62,15 @@ def test_help_is_what_the_module_says_of_itself(
     assert capsys.readouterr().out.count(about) == 2
 
 
+@pytest.mark.parametrize("arguments", [["dataset=digits", "--help"], ["a", "-h", "b", "c"]])
+def test_help_anywhere_among_the_arguments_is_help(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    train(arguments)
+    failing(ValueError("not reached"))(arguments)  # type: ignore[operator]
+    assert capsys.readouterr().out.count("What every command does at its edge") == 2
+
+
 def test_a_command_with_help_of_its_own_gets_the_question(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
