@@ -174,7 +174,8 @@ class Choice:
 
     Args:
         recommended: the simplest of the best and those that the seeds cannot tell from it and that
-            lie within ``NEAR_PCT`` of it; None when each candidate diverged at least once, or nothing was learnt.
+            lie within ``NEAR_PCT`` of it; None when each candidate diverged at least once, or
+            nothing was learnt.
         best: the one with the highest mean.
         standings: of all candidates, from the simplest.
         reason: in words.
@@ -199,8 +200,9 @@ def choose(
     """Recommend the best candidate, or a simpler one that is near it and cannot be told from it.
 
     Not told apart is not equal: few seeds that spread widely hide ten points. So the simplest is
-    taken only of those whose mean, too, lies within ``NEAR_PCT`` of the highest. Another is worse than the best when the 95 % interval of their differences, paired by seed, lies
-    above 0, and their mean is more than what one image counts: a difference that three seeds make
+    taken only of those whose mean, too, lies within ``NEAR_PCT`` of the highest. Another is
+    worse than the best when the 95 % interval of their differences, paired by seed, lies above 0,
+    and their mean is more than what one image counts: a difference that three seeds make
     in the same single image has an interval without width. A candidate of which a seed diverged is
     never recommended, and none is where not even the best has learnt anything for certain.
 

@@ -84,9 +84,7 @@ def test_one_that_few_seeds_cannot_tell_from_the_highest_is_not_recommended_from
     )
 
 
-def test_a_simpler_one_that_the_seeds_can_tell_from_the_highest_is_not_recommended_however_near() -> (
-    None
-):
+def test_a_simpler_one_that_is_near_but_worse_with_every_seed_is_not_recommended() -> None:
     """Behind by 0.3, 0.31 and 0.29: near, and the interval lies above 0."""
     choice = choose(
         seen(constant=[94.7, 95.69, 95.71], cosine=[95.0, 96.0, 96.0]),
