@@ -6,11 +6,13 @@
 import functools
 import inspect
 import logging
+import os
 import sys
 from collections.abc import Callable
 
 USER_ERROR = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+READER_GONE = 141  # 128 + SIGPIPE
 
 Main = Callable[[list[str]], None]
 
@@ -59,6 +61,10 @@ def command(
                     wanted = " ".join(f"<{name}>" for name in names) or "nothing"
                     raise ValueError(f"needs {wanted}, got {' '.join(given) or 'nothing'}")
                 main(given)
+                sys.stdout.flush()
+            except BrokenPipeError:  # as of ``| head -1``: nobody is left to tell
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                sys.exit(READER_GONE)
             except KeyboardInterrupt:
                 complain("interrupted")
                 sys.exit(INTERRUPTED)

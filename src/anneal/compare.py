@@ -81,7 +81,10 @@ def show(found: Comparison, before: Side, after: Side, *, names: Sequence[str]) 
     for row in found.rows:
         table.add_row(*cells_of(row, found))
     width = None if sys.stdout.isatty() else WIDE
-    Console(markup=False, highlight=False, width=width).print(table)
+    console = Console(markup=False, highlight=False, width=width)
+    with console.capture() as drawn:  # rich has an exit of its own where the reader has gone
+        console.print(table)
+    say(drawn.get().removesuffix("\n"))
     for line in summary(found):
         say(line)
 
