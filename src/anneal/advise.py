@@ -9,8 +9,8 @@ training.length="20 epochs" budget_fraction=0.1``; options and values are those 
 2. Each candidate (``advise.candidates``) is trained between these bounds with the same seeds
    (``advise.seeds``) for the same number of updates, ``training.length`` times
    ``budget_fraction``, and measured on the held-out images. No test image is looked at.
-3. The best is recommended, or the simplest of those that the seeds cannot tell from it, with the
-   lines to paste.
+3. The best is recommended, or the simplest of those that the seeds cannot tell from it and whose
+   mean lies within half a point of its own, with the lines to paste.
 
 All of it lies in ``advice/<advise.name>/`` then: advice.md, advice.json, snippet.py and two
 pictures. What is finished is not run again when the same is asked once more.

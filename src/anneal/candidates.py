@@ -37,6 +37,8 @@ class Candidate:
     cycles: int | None = None
 
 
+NEAR_PCT = 0.5  # points of held-out accuracy that a simpler schedule may cost at most
+
 # From the simplest to the least simple: how often the rate turns, and at last a momentum that
 # moves with it. ``apply_bounds`` holds rates at the lower bound, as Smith does; most papers since
 # start their steps as high as their cosines, so that both are tried.
@@ -171,8 +173,9 @@ class Choice:
     """What is recommended, and why.
 
     Args:
-        recommended: the best, or the simplest of those that the seeds cannot tell from it; None
-            when each candidate diverged at least once, or nothing was learnt.
+        recommended: the simplest of the best and those that the seeds cannot tell from it and that
+            lie within ``NEAR_PCT`` of it; None when each candidate diverged at least once, or
+            nothing was learnt.
         best: the one with the highest mean.
         standings: of all candidates, from the simplest.
         reason: in words.
@@ -194,10 +197,12 @@ def choose(
     resolution_pct: float,
     chance_pct: float,
 ) -> Choice:
-    """Recommend the best candidate, or the simplest of those that it cannot be told from.
+    """Recommend the best candidate, or a simpler one that is near it and cannot be told from it.
 
-    Another is worse than the best when the 95 % interval of their differences, paired by seed, lies
-    above 0, and their mean is more than what one image counts: a difference that three seeds make
+    Not told apart is not equal: few seeds that spread widely hide ten points. So the simplest is
+    taken only of those whose mean, too, lies within ``NEAR_PCT`` of the highest. Another is
+    worse than the best when the 95 % interval of their differences, paired by seed, lies above 0,
+    and their mean is more than what one image counts: a difference that three seeds make
     in the same single image has an interval without width. A candidate of which a seed diverged is
     never recommended, and none is where not even the best has learnt anything for certain.
 
@@ -207,6 +212,9 @@ def choose(
     >>> seen["constant"] = {0: 95.1, 1: 95.0, 2: 96.9}
     >>> choose(seen, resolution_pct=0.1, chance_pct=10.0).recommended
     'constant'
+    >>> seen["constant"] = {0: 80.0, 1: 96.0, 2: 96.9}  # not told apart either, and 5 points lower
+    >>> choose(seen, resolution_pct=0.1, chance_pct=10.0).recommended
+    'cosine'
 
     Args:
         accuracies_pct: candidate -> seed -> held-out accuracy at the end, 0..100, None where it
@@ -242,9 +250,10 @@ def choose(
             )
         )
     tied = [s for s in standings if s.tied]
+    recommended = next((s for s in tied if s.behind is None or s.behind.mean <= NEAR_PCT), None)
     nothing = best is not None and not _is_above(means[best], chance_pct)
     return Choice(
-        recommended=tied[0].name if tied and not nothing else None,
+        recommended=recommended.name if recommended and not nothing else None,
         best=best,
         standings=tuple(standings),
         reason=(
@@ -252,7 +261,7 @@ def choose(
             "the most frequent class for certain: too little was learnt to choose by, give "
             "training.length (or budget_fraction) more"
             if nothing
-            else _reason(tied, standings, best)
+            else _reason(tied, standings, best, recommended)
         ),
     )
 
@@ -265,13 +274,18 @@ def _is_worse(behind: Interval, resolution_pct: float) -> bool:
     return behind.low is not None and behind.low > 0 and behind.mean > resolution_pct
 
 
-def _reason(tied: Sequence[Standing], standings: Sequence[Standing], best: str | None) -> str:
+def _reason(
+    tied: Sequence[Standing],
+    standings: Sequence[Standing],
+    best: str | None,
+    recommended: Standing | None,
+) -> str:
     note = "".join(
         f"; {s.name} diverged with {s.num_diverged} of {len(s.accuracies_pct)} seeds"
         for s in standings
         if s.num_diverged
     )
-    if best is None:
+    if best is None or recommended is None:
         return f"no candidate trained to its end with every seed{note}"
     num_seeds = len(standings[0].accuracies_pct)
     if len(standings) == 1:
@@ -285,9 +299,9 @@ def _reason(tied: Sequence[Standing], standings: Sequence[Standing], best: str |
     listed = " and ".join(filter(None, [", ".join(others[:-1]), others[-1]]))
     words = (
         f"{_named(highest)} is the highest, but {num_seeds} seeds cannot tell it from {listed}; "
-        f"{tied[0].name} is the simplest of these"
+        f"{recommended.name} is the simplest of these within {NEAR_PCT:g} points of the highest"
     )
-    behind = tied[0].behind
+    behind = recommended.behind
     if behind is not None and behind.sd is not None and behind.mean > 0:
         needed = runs_to_settle(mean=behind.mean, sd=behind.sd, edges=[0.0], paired=True)
         if needed is not None and needed > num_seeds:

@@ -6,11 +6,13 @@
 import functools
 import inspect
 import logging
+import os
 import sys
 from collections.abc import Callable
 
 USER_ERROR = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+READER_GONE = 141  # 128 + SIGPIPE
 
 Main = Callable[[list[str]], None]
 
@@ -34,7 +36,7 @@ def command(
     """Make a command of ``main(arguments)``: one clear line and a non-zero exit for a mistake.
 
     What a person can cause (``ValueError``, ``OSError``) becomes that line; anything else is our
-    mistake and keeps its traceback. ``--help`` prints what the module says of itself.
+    mistake and keeps its traceback. ``--help`` anywhere prints what the module says of itself.
 
     Args:
         names: of the arguments, all of which must be given.
@@ -52,13 +54,17 @@ def command(
             given = [a for a in given if a != "--traceback"]
             logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
             try:
-                if given and given[0] in ("-h", "--help") and not own_help:
+                if not own_help and not {"-h", "--help"}.isdisjoint(given):
                     say(inspect.getdoc(about) or "")
                     return
                 if not free and len(given) != len(names):
                     wanted = " ".join(f"<{name}>" for name in names) or "nothing"
                     raise ValueError(f"needs {wanted}, got {' '.join(given) or 'nothing'}")
                 main(given)
+                sys.stdout.flush()
+            except BrokenPipeError:  # as of ``| head -1``: nobody is left to tell
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                sys.exit(READER_GONE)
             except KeyboardInterrupt:
                 complain("interrupted")
                 sys.exit(INTERRUPTED)

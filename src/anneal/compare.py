@@ -81,7 +81,10 @@ def show(found: Comparison, before: Side, after: Side, *, names: Sequence[str]) 
     for row in found.rows:
         table.add_row(*cells_of(row, found))
     width = None if sys.stdout.isatty() else WIDE
-    Console(markup=False, highlight=False, width=width).print(table)
+    console = Console(markup=False, highlight=False, width=width)
+    with console.capture() as drawn:  # rich has an exit of its own where the reader has gone
+        console.print(table)
+    say(drawn.get().removesuffix("\n"))
     for line in summary(found):
         say(line)
 
@@ -154,7 +157,8 @@ def summary(found: Comparison) -> list[str]:
     higher, lower = found.count("higher"), found.count("lower")
     lines = [
         f"{higher + lower} of {len(found.rows)} rows moved beyond noise ({higher} higher, {lower} "
-        f"lower); {found.count('appeared')} appeared, {found.count('vanished')} vanished"
+        f"lower); {found.count('diverged')} diverged on one side alone, "
+        f"{found.count('appeared')} appeared, {found.count('vanished')} vanished"
     ]
     if found.num_corrected:
         lines.append(

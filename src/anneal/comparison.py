@@ -19,7 +19,14 @@ from anneal.metrics import Evidence, Metric, find_metric
 from anneal.statistics import CONFIDENCE, Interval, mean_interval
 
 Movement = Literal[
-    "higher", "lower", "within noise", "the same", "too few runs", "appeared", "vanished"
+    "higher",
+    "lower",
+    "within noise",
+    "the same",
+    "too few runs",
+    "diverged",
+    "appeared",
+    "vanished",
 ]
 ENVIRONMENT = ("commit", "device", "precision", "threads", "torch")
 # Of a configuration: names and views change no number; a budget is said apart.
@@ -65,7 +72,8 @@ class Row:
         test: None where there is no p-value.
         p_value: of this cell alone, two-sided.
         corrected: the p-value corrected for all cells that have one.
-        movement: ``higher`` and ``lower`` stand for a difference beyond noise.
+        movement: ``higher`` and ``lower`` stand for a difference beyond noise; ``diverged`` for a
+            seed that finished on one side and diverged on the other, whatever the others did.
         configuration: keys that differ; empty when the hash is the same.
         environment: what differs of the machine and the code.
     """
@@ -152,6 +160,8 @@ def _row(before: Cell | None, after: Cell | None, *, metric: Metric) -> Row:
         found = _Difference("vanished" if after is None else "appeared")
     else:
         found = _difference(*values)
+        if _diverged_on_one_side(before.evidence, after.evidence):
+            found = dataclasses.replace(found, movement="diverged")
     both = (before, after) if before and after else None
     return Row(
         name=one.evidence.experiment,
@@ -174,6 +184,12 @@ class _Difference:
     interval: Interval | None = None
     test: Literal["paired", "Welch"] | None = None
     p_value: float | None = None
+
+
+def _diverged_on_one_side(before: Evidence, after: Evidence) -> bool:
+    """Whether a seed that both sides ran finished on one of them alone."""
+    one, other = ({run.seed: run.finished for run in side.runs} for side in (before, after))
+    return any(one[seed] != other[seed] for seed in one.keys() & other.keys())
 
 
 def _difference(before: Mapping[int, float], after: Mapping[int, float]) -> _Difference:
@@ -231,7 +247,7 @@ def _corrected(rows: Sequence[Row]) -> Iterator[Row]:
         now = corrected[row.p_value]
         assert row.difference is not None
         movement = row.movement
-        if now < 1 - CONFIDENCE:
+        if movement != "diverged" and now < 1 - CONFIDENCE:
             movement = "higher" if row.difference.mean > 0 else "lower"
         yield dataclasses.replace(row, corrected=now, movement=movement)
 

@@ -1,6 +1,8 @@
 """What every command does at its edge: one line for a mistake, a traceback when asked for."""
 
 import errno
+import subprocess
+import sys
 
 import pytest
 
@@ -62,6 +64,15 @@ def test_help_is_what_the_module_says_of_itself(
     assert capsys.readouterr().out.count(about) == 2
 
 
+@pytest.mark.parametrize("arguments", [["dataset=digits", "--help"], ["a", "-h", "b", "c"]])
+def test_help_anywhere_among_the_arguments_is_help(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    train(arguments)
+    failing(ValueError("not reached"))(arguments)  # type: ignore[operator]
+    assert capsys.readouterr().out.count("What every command does at its edge") == 2
+
+
 def test_a_command_with_help_of_its_own_gets_the_question(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -116,6 +127,35 @@ def test_control_c_is_one_line_and_the_code_that_shells_know(
 ) -> None:
     assert ended(failing(KeyboardInterrupt()), []) == 130
     assert capsys.readouterr() == ("", "error: interrupted\n")
+
+
+@pytest.mark.parametrize("written", ["say('x' * 10)", "sys.stdout.write('x' * 10)"])
+def test_a_reader_that_goes_away_ends_a_command_quietly_with_the_code_that_shells_know(
+    written: str,
+) -> None:
+    """As ``| head -1`` does; what is still in the buffer then is not complained of at the end."""
+    script = (
+        "import sys\n"
+        "from anneal.command_line import command, say\n"
+        "@command(free=True)\n"
+        "def main(arguments):\n"
+        "    sys.stdin.read()\n"
+        f"    {written}\n"
+        "main()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stdin.close()  # now it writes
+        said = process.stderr.read()
+    assert (process.returncode, said) == (141, b"")
 
 
 def test_a_complaint_is_one_line_however_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:

@@ -121,9 +121,26 @@ def test_budget_configuration_and_machine_are_said_in_the_row(
     (row,) = (line for line in capsys.readouterr().out.splitlines() if "digits/fixed" in line)
     assert "90.50 ± 6.35 (n=2)" in row
     assert "80.00 (n=1, 1 diverged)" in row
-    assert "too few runs" in row
+    assert " diverged  " in row
     for words in ("budget full → 1/10", "scheduler.lr 0.001 → 0.002", "device cpu → H200 / cpu"):
         assert words in row
+
+
+def test_a_row_of_which_a_seed_now_diverges_says_so_and_is_counted(
+    world: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measure(world, {"digits/fixed": {0: 90.0, 1: 91.0, 2: 92.0}})
+    Path("results/quick").rename("earlier")
+    measure(world, {"digits/fixed": {0: 90.0, 1: 91.0, 2: None}})
+    capsys.readouterr()
+    compare.main(["earlier", "quick"])
+    said = capsys.readouterr().out
+    (row,) = (line for line in said.splitlines() if "digits/fixed" in line)
+    assert "(n=2, 1 diverged)" in row
+    assert "the same" not in row
+    assert (
+        "0 of 1 rows moved beyond noise (0 higher, 0 lower); 1 diverged on one side alone" in said
+    )
 
 
 # --- a multirun's folder --------------------------------------------------------------------------

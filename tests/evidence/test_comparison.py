@@ -190,11 +190,31 @@ def test_a_row_under_another_name_is_found_by_its_configuration() -> None:
     ]
 
 
-def test_a_diverged_run_is_in_no_mean_and_a_cell_of_such_runs_alone_is_not_judged() -> None:
+def test_a_diverged_run_is_in_no_mean_and_a_cell_of_such_runs_alone_has_no_difference() -> None:
     row = compared(a_cell("x", {0: 90.0, 1: 91.0}), a_cell("x", {0: None, 1: None}))
-    assert (row.movement, row.means[1], row.difference) == ("too few runs", None, None)
+    assert (row.movement, row.means[1], row.difference) == ("diverged", None, None)
     assert row.after is not None
     assert row.after.evidence.num_diverged == 2
+
+
+def test_a_seed_that_diverges_on_one_side_alone_is_a_movement_whatever_the_others_did() -> None:
+    """The finished seeds agree to the last digit, or moved far beyond noise: neither hides it."""
+    whole, broken = {0: 90.0, 1: 91.0, 2: 92.0}, {0: 90.0, 1: 91.0, 2: None}
+    for sides in ((whole, broken), (broken, whole)):
+        row = compared(*(a_cell("x", finals) for finals in sides))
+        assert row.movement == "diverged"
+        assert row.difference is not None
+        assert (row.difference.mean, row.difference.n) == (0.0, 2)
+    moved = {0: 95.0, 1: 96.1, 2: 96.9, 3: None}
+    row = compared(a_cell("x", whole | {3: 93.0}), a_cell("x", moved))
+    assert row.corrected is not None
+    assert (row.movement, row.corrected < 0.05) == ("diverged", True)
+
+
+def test_a_seed_that_diverges_on_both_sides_or_was_run_on_one_alone_moved_nothing() -> None:
+    before = a_cell("x", {0: 90.0, 1: 91.0, 2: None})
+    assert compared(before, before).movement == "the same"
+    assert compared(before, a_cell("x", {0: 90.0, 1: 91.0, 3: None})).movement == "the same"
 
 
 def test_a_changed_configuration_names_its_keys_and_no_names_or_views() -> None:
