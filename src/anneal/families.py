@@ -52,6 +52,22 @@ def place_of(at: str) -> str:
     return f"{_NAMES[order[rank]]} {number}"
 
 
+def place_named(name: str) -> str | None:
+    """Return the place that a whole name stands for, as :func:`place_of` writes it, or None.
+
+    >>> place_named("section3.1"), place_named("fig2a"), place_named("appendix_a")
+    ('section 3.1', 'Fig. 2a', 'appendix A')
+    >>> place_named("text"), place_named("table1_extra")
+    (None, None)
+    """
+    words = re.sub(r"\b[a-z]$", lambda letter: letter[0].upper(), name.replace("_", " "))
+    found = _PLACE.match(words)
+    panel = words[found.end() :] if found else ""
+    if not found or len(panel) > 1:
+        return None
+    return place_of(found[0]) + panel
+
+
 def family_of(claim: Claim) -> Family:
     """Return the family of a claim, from its source and its kind."""
     return Family(claim.source.paper, place_of(claim.source.at), claim.kind)

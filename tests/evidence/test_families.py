@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tests.evidence.test_verdicts import order_claim, runs, value_claim
 
-from anneal.families import can_be_settled, count_together, family_of, place_of
+from anneal.families import can_be_settled, count_together, family_of, place_named, place_of
 from anneal.judging import judge, judge_all
 from anneal.statistics import joint_confidence, student_half_width
 
@@ -51,6 +51,25 @@ def measured(num, values=(81.3, 81.4, 81.5), **arguments):
 )
 def test_the_place_of_a_claim_is_its_table_then_its_figure_then_its_section(at, place):
     assert place_of(at) == place
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("table1", "Table 1"),
+        ("figure_4", "Fig. 4"),
+        ("section4.2", "section 4.2"),
+        ("fig2a", "Fig. 2a"),
+        ("appendix_a", "appendix A"),
+        ("section", None),
+        ("figure", None),
+        ("cifar10", None),
+        ("wrn_zca", None),
+        ("table1_extra", None),
+    ],
+)
+def test_a_name_in_an_id_is_a_place_where_it_says_nothing_else(name, place):
+    assert place_named(name) == place
 
 
 def test_a_family_is_one_kind_from_one_table_of_one_paper():

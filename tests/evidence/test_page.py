@@ -1,3 +1,5 @@
+import dataclasses
+import html
 import itertools
 import json
 import re
@@ -10,12 +12,12 @@ from anneal.claims import parse_claims
 from anneal.judging import judge
 from anneal.metrics import Evidence, Run
 from anneal.report.charts import make_charts
-from anneal.report.content import VERDICTS
+from anneal.report.content import NOT_RUN, VERDICTS, papers_with_runs_first, verdicts_given
 from anneal.report.page import PageSources, render_page
 from anneal.report.pictures import draw_claim
 from anneal.report.sources import load_links
 from anneal.report.writing import load_content, render_texts, write_report
-from anneal.tables import NOTHING
+from anneal.tables import NOTHING, verdict_words
 
 __all__ = ["showcase"]  # the fixture
 MOST_BYTES = 3_000_000
@@ -120,6 +122,32 @@ def test_every_verdict_is_on_the_page_and_the_overview_counts_them(page, content
     assert {a["data-verdict"]: a["aria-label"].split()[0] for a in counted} == {
         verdict: str(shown.count(verdict)) for verdict in VERDICTS
     }
+
+
+def test_each_claim_shows_ours_in_the_statistic_of_the_paper(text, content):
+    spoken = [found for found in content.all_judgements() if found.like_paper]
+    words = {found.claim.id: found.like_paper.words for found in spoken}
+    assert sum(map(bool, words.values())) > 5
+    assert text.count("<dt>As the paper counts</dt>") == sum(map(bool, words.values()))
+    assert html.escape(words["clr/table1/cifar10/fixed"], quote=False).replace("'", "&#39;") in text
+
+
+def test_the_overview_has_papers_with_runs_first_and_no_empty_column(showcase, content):
+    not_run = [found for found in content.all_judgements() if verdict_words(found) == NOT_RUN]
+    spoken = [found for found in content.judgements["clr"] if found.verdict == "reproduced"]
+    fewer = dataclasses.replace(
+        content, judgements={"a": tuple(not_run), "clr": tuple(spoken), "b": tuple(not_run)}
+    )
+    assert verdicts_given(fewer) == ("reproduced", "not run")
+    assert list(papers_with_runs_first(fewer)) == ["clr", "a", "b"]
+    page = render_page(fewer, PageSources.read(showcase / "paper"))
+    overview = page[page.index('class="matrix"') : page.index("</table>")]
+    assert re.findall(r'<th scope="col">(.*?)</th>', overview) == [
+        "paper, table", "reproduced", "not run", "claims",
+    ]  # fmt: skip
+    assert re.findall(r'<th scope="rowgroup">(.*?)</th>', overview) == ["clr", "a", "b"]
+    widths = [row.count("<td>") for row in overview.split("<tr")[2:]]
+    assert set(widths) == {3}
 
 
 def test_a_claim_leads_to_configuration_commit_environment_and_curves(text):
@@ -263,6 +291,21 @@ def test_an_interval_that_would_flatten_the_rest_leaves_the_picture_with_arrows(
     picture = str(draw_claim(wide, [79.0, 81.0]))
     assert picture.count('class="arrow"') == 2
     assert all(0 <= x <= 260 for x in places(picture, r"[MH]([0-9.]+)"))
+
+
+def test_the_joint_interval_lies_behind_the_plain_one_and_is_wider():
+    values = [79.0, 79.5, 81.5]
+    alone = str(draw_claim(judge(value_claim(), {"clr/a": evidence(*values)}), values))
+    assert 'class="joint"' not in alone
+    together = judge(value_claim(tolerance=9.0), {"clr/a": evidence(*values)}, num_together=5)
+    picture = str(draw_claim(together, values))
+    assert picture.index('class="joint"') < picture.index('class="interval"')
+    ends = {
+        of: places(picture, rf'class="{of}" d="M([0-9.]+)')
+        + places(picture, rf'class="{of}" d="M[0-9.]+ 16H([0-9.]+)')
+        for of in ("joint", "interval")
+    }
+    assert ends["joint"][0] < ends["interval"][0] < ends["interval"][1] < ends["joint"][1]
 
 
 def test_a_template_that_asks_for_what_is_not_there_is_named(showcase, content):

@@ -232,6 +232,11 @@ def test_nothing_reaches_beyond_a_phone(browser, alone):
     browser.execute_script("for (const d of document.querySelectorAll('details')) d.open = true")
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
     assert browser.execute_script("return innerWidth") == 390
+    # the overview is read at once: the box that it may scroll in has nothing to scroll
+    box = "const box = document.querySelector('.matrix').parentElement; return "
+    assert browser.execute_script(box + "box.className") == "scroll"
+    room = browser.execute_script(box + "box.clientWidth")
+    assert browser.execute_script(box + "box.scrollWidth") <= room
 
 
 def test_page_and_charts_follow_light_and_dark(browser):

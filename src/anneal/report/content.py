@@ -4,7 +4,6 @@ One structure that the Markdown page, the web page and README's table are made o
 already chosen, none is formatted.
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from anneal.claims import Claim
 from anneal.ensemble_files import seeds_words
 from anneal.ensembles import ensemble_of
+from anneal.families import place_named
 from anneal.judging import Judgement, judge_all
 from anneal.metrics import Evidence
 from anneal.range_test_record import RangeTestRecord, read_range_test
@@ -25,7 +25,6 @@ VERDICTS = (
     "reproduced", "better", "not reproduced", "inconclusive", "scaled-down", "not run",
 )  # fmt: skip
 NOT_RUN = VERDICTS[-1]
-_PLACE = re.compile(r"(table|figure|fig|section|appendix)[_-]?([0-9]+[a-z]?|[a-z])?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,20 +204,32 @@ def by_table(judgements: Sequence[Judgement]) -> dict[str, tuple[Judgement, ...]
 def table_words(table: str) -> str:
     """Return the name of a table as a paper prints it.
 
-    >>> table_words("table1"), table_words("fig4"), table_words("text"), table_words("appendix_a")
-    ('Table 1', 'Fig. 4', 'text', 'Appendix A')
+    >>> table_words("table1"), table_words("section3.1"), table_words("wrn_zca")
+    ('Table 1', 'section 3.1', 'wrn zca')
     """
-    found = _PLACE.fullmatch(table)
-    if not found:
-        return table.replace("_", " ")
-    name = {"figure": "Fig.", "fig": "Fig."}.get(found[1], found[1].capitalize())
-    return f"{name} {found[2].upper()}" if found[2] else name
+    return place_named(table) or table.replace("_", " ")
 
 
 def count_verdicts(judgements: Sequence[Judgement]) -> dict[str, int]:
     """Return how many claims stand where, every verdict named, in the reader's order."""
     counts = Counter(map(verdict_words, judgements))
     return {verdict: counts[verdict] for verdict in VERDICTS}
+
+
+def verdicts_given(content: Content) -> tuple[str, ...]:
+    """Return the verdicts that any claim has, in the reader's order: those worth a column."""
+    counts = count_verdicts(content.all_judgements())
+    return tuple(verdict for verdict in VERDICTS if counts[verdict])
+
+
+def papers_with_runs_first(content: Content) -> dict[str, tuple[Judgement, ...]]:
+    """Return the judgements by paper, in order but for the papers of which nothing was run."""
+    return dict(
+        sorted(
+            content.judgements.items(),
+            key=lambda paper: all(verdict_words(found) == NOT_RUN for found in paper[1]),
+        )
+    )
 
 
 def _section(

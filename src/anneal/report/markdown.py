@@ -22,6 +22,7 @@ from anneal.report.content import (
     by_table,
     count_verdicts,
     table_words,
+    verdicts_given,
 )
 from anneal.results import MeasuredExperiment
 from anneal.results_files import file_name
@@ -66,7 +67,7 @@ def readme_table(content: Content) -> str:
 def counts_table(content: Content) -> str:
     """Return how many claims of each paper stand where; a verdict that none has is no column."""
     counts = {paper: count_verdicts(found) for paper, found in content.judgements.items()}
-    shown = [verdict for verdict in VERDICTS if any(of[verdict] for of in counts.values())]
+    shown = verdicts_given(content)
     rows = [
         [paper, *(str(of[verdict] or NOTHING) for verdict in shown), str(sum(of.values()))]
         for paper, of in counts.items()
@@ -130,13 +131,13 @@ def _figure_label(section: Section, about: str) -> str:
 
 def figure_names(section: Section, about: str) -> tuple[str, str]:
     """Return the names of a group's accuracy and rate figures."""
-    stem = f"{section.name}-{_slug(about)}"
+    stem = f"{section.name}-{slug(about)}"
     return f"{stem}-accuracy.svg", f"{stem}-rate.svg"
 
 
 def ensemble_figure_name(section: Section, row: Row) -> str:
     """Return the name of the figure of an experiment's snapshots."""
-    return f"{section.name}-ensemble-{_slug(row.experiment.name)}.svg"
+    return f"{section.name}-ensemble-{slug(row.experiment.name)}.svg"
 
 
 def ensemble_rows_of(section: Section) -> list[Row]:
@@ -157,10 +158,15 @@ def ensemble_updates_words(row: Row) -> str:
 
 def range_test_figure_name(section: Section, name: str) -> str:
     """Return the name of a range test's figure."""
-    return f"{section.name}-range_test-{_slug(name)}.svg"
+    return f"{section.name}-range_test-{slug(name)}.svg"
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """Return a text as a class, an id or the name of a file may hold it.
+
+    >>> slug("not reproduced"), slug("clr/section3.1")
+    ('not-reproduced', 'clr-section3.1')
+    """
     return re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-")
 
 

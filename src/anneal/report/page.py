@@ -28,12 +28,15 @@ from anneal.report.content import (
     Content,
     by_table,
     count_verdicts,
+    papers_with_runs_first,
     table_words,
+    verdicts_given,
 )
 from anneal.report.figure_data import curves_data, ensembles_data, sweep_data
 from anneal.report.markdown import (
     figure_names,
     range_test_figure_name,
+    slug,
     trained_between,
     where_words,
 )
@@ -111,6 +114,7 @@ def render_page(content: Content, sources: PageSources) -> str:
         ours_words=ours_words,
         paper_address=paper_address,
         paper_words=paper_words,
+        papers_with_runs_first=papers_with_runs_first,
         picture=functools.partial(picture, content.evidence),
         range_test_figure_name=range_test_figure_name,
         stage_words=stage_words,
@@ -119,6 +123,7 @@ def render_page(content: Content, sources: PageSources) -> str:
         title_of=functools.partial(title_of, content.titles),
         trained_between=trained_between,
         verdict_words=verdict_words,
+        verdicts_given=verdicts_given,
         where_words=where_words,
     )
     try:
@@ -159,15 +164,6 @@ def content_policy(scripts: Sequence[str]) -> str:
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
-
-
-def slug(text: str) -> str:
-    """Return a text as a class or id may hold it.
-
-    >>> slug("not reproduced"), slug("clr/table1")
-    ('not-reproduced', 'clr-table1')
-    """
-    return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")
 
 
 def evidence_of(evidence: Mapping[str, Evidence], judgement: Judgement) -> list[Evidence]:
