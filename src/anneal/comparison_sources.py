@@ -144,7 +144,7 @@ def _cells_of_multirun(folder: Path) -> dict[str, Cell]:
     }
     jobs = read_cells(sorted(folder.rglob(JOB), key=_in_time))
     labels = {job.combination: job.configuration_hash for job in jobs}
-    for configuration_hash in ended.keys() - {job.configuration_hash for job in jobs}:
+    for configuration_hash in sorted(ended.keys() - {job.configuration_hash for job in jobs}):
         plan = _plan_of(ended[configuration_hash])
         if plan is not None:
             name = str(plan["configuration"]["name"])
