@@ -12,7 +12,7 @@ from anneal.claims import parse_claims
 from anneal.judging import judge
 from anneal.metrics import Evidence, Run
 from anneal.report.charts import make_charts
-from anneal.report.content import NOT_RUN, VERDICTS, papers_with_runs_first, verdicts_given
+from anneal.report.content import NOT_RUN, VERDICTS, by_paper, verdicts_given
 from anneal.report.page import PageSources, render_page
 from anneal.report.pictures import draw_claim
 from anneal.report.sources import load_links
@@ -136,10 +136,15 @@ def test_the_overview_has_papers_with_runs_first_and_no_empty_column(showcase, c
     not_run = [found for found in content.all_judgements() if verdict_words(found) == NOT_RUN]
     spoken = [found for found in content.judgements["clr"] if found.verdict == "reproduced"]
     fewer = dataclasses.replace(
-        content, judgements={"a": tuple(not_run), "clr": tuple(spoken), "b": tuple(not_run)}
+        content, judgements={"clr": tuple(spoken), "a": tuple(not_run), "b": tuple(not_run)}
     )
     assert verdicts_given(fewer) == ("reproduced", "not run")
-    assert list(papers_with_runs_first(fewer)) == ["clr", "a", "b"]
+    unsorted = [*not_run, *spoken]
+    assert [found.claim.id.split("/")[0] for found in (unsorted[0], unsorted[-1])] == [
+        "sgdr",
+        "clr",
+    ]
+    assert list(by_paper(unsorted)) == ["clr", "sgdr"]
     page = render_page(fewer, PageSources.read(showcase / "paper"))
     overview = page[page.index('class="matrix"') : page.index("</table>")]
     assert re.findall(r'<th scope="col">(.*?)</th>', overview) == [

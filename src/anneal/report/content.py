@@ -181,12 +181,9 @@ def make_content(
     sections = [_section(results, claimed, deviations, asides) for results in campaigns]
     sections.sort(key=lambda s: (not s.is_reproduction, -s.budget_fraction, s.name))
     evidence = gather_evidence(campaigns)
-    judgements: dict[str, list[Judgement]] = {}
-    for found in judge_all(claims, evidence):
-        judgements.setdefault(found.claim.id.split("/")[0], []).append(found)
     return Content(
         sections=tuple(sections),
-        judgements={paper: tuple(found) for paper, found in judgements.items()},
+        judgements=by_paper(judge_all(claims, evidence)),
         evidence=evidence,
         deviations=tuple(deviations),
         titles=asides.titles,
@@ -222,14 +219,13 @@ def verdicts_given(content: Content) -> tuple[str, ...]:
     return tuple(verdict for verdict in VERDICTS if counts[verdict])
 
 
-def papers_with_runs_first(content: Content) -> dict[str, tuple[Judgement, ...]]:
+def by_paper(judgements: Sequence[Judgement]) -> dict[str, tuple[Judgement, ...]]:
     """Return the judgements by paper, in order but for the papers of which nothing was run."""
-    return dict(
-        sorted(
-            content.judgements.items(),
-            key=lambda paper: all(verdict_words(found) == NOT_RUN for found in paper[1]),
-        )
-    )
+    papers: dict[str, list[Judgement]] = {}
+    for found in judgements:
+        papers.setdefault(found.claim.id.split("/")[0], []).append(found)
+    ordered = sorted(papers.items(), key=lambda p: all(j.verdict == NOT_RUN for j in p[1]))
+    return {paper: tuple(found) for paper, found in ordered}
 
 
 def _section(

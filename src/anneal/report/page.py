@@ -28,7 +28,6 @@ from anneal.report.content import (
     Content,
     by_table,
     count_verdicts,
-    papers_with_runs_first,
     table_words,
     verdicts_given,
 )
@@ -114,7 +113,6 @@ def render_page(content: Content, sources: PageSources) -> str:
         ours_words=ours_words,
         paper_address=paper_address,
         paper_words=paper_words,
-        papers_with_runs_first=papers_with_runs_first,
         picture=functools.partial(picture, content.evidence),
         range_test_figure_name=range_test_figure_name,
         stage_words=stage_words,
