@@ -113,6 +113,17 @@ def judge(claim: Claim, evidence: Mapping[str, Evidence], *, num_together: int =
             claim=claim, verdict="not run", reason=f"no run yet of {' and '.join(missing)}"
         )
     parts = tuple(evidence[name] for name in claim.experiments)
+    budgets = sorted({part.budget_fraction for part in parts})
+    if len(budgets) > 1:
+        unequal = " and ".join(f"{budget:g}" for budget in budgets)
+        return Judgement(
+            claim=claim,
+            verdict=None,
+            label=SCALED_DOWN,
+            num_diverged=sum(part.num_diverged for part in parts),
+            budget_fraction=budgets[0],
+            reason=f"rows run at {unequal} of the paper's budget are not compared",
+        )
     compared = compared_values(claim, parts)
     values = list(compared.values())
     find = _interval_of(claim)

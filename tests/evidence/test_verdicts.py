@@ -338,3 +338,10 @@ def test_the_words_of_a_claim_hold_its_numbers():
     )
     assert ours_words(speed) == "0.40 [0.40, 0.40] of the updates"
     assert isinstance(speed.claim, SpeedClaim)
+
+
+def test_rows_of_different_budgets_are_not_compared():
+    parts = {"a": runs([81.0] * 3), "b": runs([70.0] * 3, name="b", budget_fraction=0.1)}
+    found = judge(order_claim(), parts)
+    assert (found.verdict, found.label, found.ours, found.n) == (None, "scaled-down", None, 0)
+    assert found.reason == "rows run at 0.1 and 1 of the paper's budget are not compared"
