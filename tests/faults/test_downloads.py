@@ -304,17 +304,25 @@ def test_a_read_only_data_folder_is_one_line(server, paths):
         paths.data.chmod(0o755)
 
 
-@pytest.fixture
-def full_disk():
-    """Let no file grow beyond half of the archive, which is how a full disk looks to a writer."""
+@contextlib.contextmanager
+def no_file_beyond(num_bytes):
+    """Let no file grow further, which is how a full disk looks to a writer.
+
+    Around what is tested alone: pytest's own output may go to a file, too.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(ARCHIVE) // 2, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_disk_that_fills_up_during_a_download_leaves_nothing(server, paths, full_disk):
-    with pytest.raises(OSError, match=r"cannot write .*small.tar.gz: File too large") as caught:
+def test_a_disk_that_fills_up_during_a_download_leaves_nothing(server, paths):
+    with (
+        pytest.raises(OSError, match=r"cannot write .*small.tar.gz: File too large") as caught,
+        no_file_beyond(len(ARCHIVE) // 2),
+    ):
         obtain(make_source(server.url), paths, patience=HASTY)
     assert "\n" not in str(caught.value)
     assert server.requests == 1  # another attempt would not help
@@ -323,13 +331,11 @@ def test_a_disk_that_fills_up_during_a_download_leaves_nothing(server, paths, fu
 
 def test_a_disk_that_fills_up_while_unpacking_leaves_nothing(paths):
     (paths.archives / "small.tar.gz").write_bytes(ARCHIVE)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    try:
-        with pytest.raises(OSError, match=r"cannot write .*small: File too large"):
-            obtain(make_source(), paths, patience=HASTY)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with (
+        pytest.raises(OSError, match=r"cannot write .*small: File too large"),
+        no_file_beyond(100),
+    ):
+        obtain(make_source(), paths, patience=HASTY)
     assert_nothing_is_left(paths)
 
 
