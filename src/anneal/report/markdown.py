@@ -4,8 +4,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-import jinja2
-
 from anneal.ensemble_figure import draw_ensembles
 from anneal.ensemble_tables import ensemble_header, ensemble_rows, shared_snapshots
 from anneal.figures import Drawn, draw_accuracy, draw_rates
@@ -24,6 +22,7 @@ from anneal.report.content import (
     table_words,
     verdicts_given,
 )
+from anneal.report.templates import fill_in, make_environment
 from anneal.results import MeasuredExperiment
 from anneal.results_files import file_name
 from anneal.schedules import cycle_ends, from_description
@@ -176,13 +175,8 @@ def render_markdown(content: Content, *, template: str) -> str:
     Raises:
         ValueError: the template names something that is not there, or is no template.
     """
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # Markdown; cells and words are escaped where they are made
-    )
+    # Markdown: cells and words are escaped where they are made
+    environment = make_environment(autoescape=False)
     environment.filters["text"] = escape_markdown
     environment.globals.update(
         budget_words=budget_words,
@@ -204,12 +198,7 @@ def render_markdown(content: Content, *, template: str) -> str:
         where_words=where_words,
         verdicts_table=verdicts_table,
     )
-    try:
-        rendered = environment.from_string(template).render(content=content)
-    except jinja2.TemplateError as error:
-        line = getattr(error, "lineno", None)
-        at = f", line {line}" if line else ""
-        raise ValueError(f"report.md.j2{at}: {error}") from None
+    rendered = fill_in(environment, template, name="report.md.j2", values={"content": content})
     return re.sub(r"\n{3,}", "\n\n", rendered).strip() + "\n"
 
 

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import vl_convert
 from markupsafe import Markup
 
@@ -40,6 +39,7 @@ from anneal.report.markdown import (
     where_words,
 )
 from anneal.report.pictures import draw_claim
+from anneal.report.templates import fill_in, make_environment
 from anneal.results_files import ENVIRONMENT, file_name
 from anneal.tables import (
     NOTHING,
@@ -78,13 +78,7 @@ def render_page(content: Content, sources: PageSources) -> str:
     Raises:
         ValueError: the template names something that is not there, or is no template.
     """
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=True,
-    )
+    environment = make_environment(autoescape=True)
     environment.policies["json.dumps_kwargs"] = {
         "sort_keys": True,
         "separators": (",", ":"),
@@ -124,20 +118,16 @@ def render_page(content: Content, sources: PageSources) -> str:
         verdicts_given=verdicts_given,
         where_words=where_words,
     )
-    try:
-        return environment.from_string(sources.template).render(
-            content=content,
-            charts=make_charts(),
-            colours=COLOURS,
-            library=library,
-            policy=content_policy([library, script]),
-            script=script,
-            style=Markup(sources.style),
-        )
-    except jinja2.TemplateError as error:
-        line = getattr(error, "lineno", None)
-        at = f", line {line}" if line else ""
-        raise ValueError(f"report.html.j2{at}: {error}") from None
+    values = {
+        "content": content,
+        "charts": make_charts(),
+        "colours": COLOURS,
+        "library": library,
+        "policy": content_policy([library, script]),
+        "script": script,
+        "style": Markup(sources.style),
+    }
+    return fill_in(environment, sources.template, name="report.html.j2", values=values)
 
 
 @functools.cache
