@@ -44,7 +44,7 @@ def make_step(architecture: str, choice: tuple[str, str, str], device: str):
         num_classes=CLASSES,
         channels=3,
         image_size=SIZE,
-        small_images=architecture != "caffe_cifar",
+        small_images=not architecture.startswith(("caffe_", "cifar_")),
     ).to(device=device, memory_format=layout)
     if compiled == "on":
         model.compile()

@@ -130,9 +130,24 @@ def open_workshop(experiment: ExperimentConfig, data: ImageData, settings: Setti
     return Workshop(experiment, data.to(settings.device), settings, statistics)
 
 
-def build_training(plan: Plan, workshop: Workshop, *, seed: int) -> Training:
-    """Build the loop of one run, at its first update."""
-    learner = workshop.learner(seed)
+def build_training(
+    plan: Plan,
+    workshop: Workshop,
+    *,
+    seed: int,
+    indices: torch.Tensor | None = None,
+    held_out: torch.Tensor | None = None,
+) -> Training:
+    """Build the loop of one run, at its first update.
+
+    Args:
+        plan: what the run does.
+        workshop: data and settings.
+        seed: of every random stream.
+        indices: training images that it learns from; None: all.
+        held_out: training images that it is measured on; None: the test images.
+    """
+    learner = workshop.learner(seed, indices=indices)
     config = plan.experiment.training
     return Training(
         learner=learner,
@@ -140,7 +155,11 @@ def build_training(plan: Plan, workshop: Workshop, *, seed: int) -> Training:
         total_steps=plan.total_steps,
         log_at=evenly_spread(config.log_lines, plan.total_steps),
         evaluate_at=evenly_spread(config.evaluations, plan.total_steps),
-        evaluate=workshop.evaluate(learner.model, workshop.data.test),
+        evaluate=workshop.evaluate(
+            learner.model,
+            workshop.data.test if held_out is None else workshop.data.train,
+            indices=held_out,
+        ),
     )
 
 

@@ -5,13 +5,14 @@ too which images were held out. It never sees a test image.
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from anneal.artifacts import HISTORY, RunDirectory, read_lines
-from anneal.builders import Workshop
+from anneal.builders import Workshop, build_training
 from anneal.candidates import CANDIDATES, at_bounds, fill_run
 from anneal.code import code_digest
 from anneal.config import ExperimentConfig, SchedulerConfig
@@ -20,8 +21,6 @@ from anneal.parsing import configuration_hash
 from anneal.plans import Plan, plan_run
 from anneal.runs import train_run
 from anneal.sweeps import SPLIT_SEED, Sweep
-from anneal.torch import ScheduledLR
-from anneal.training import Training, evenly_spread
 
 MEASURED_ON = "held_out"
 FINAL = f"{MEASURED_ON}_accuracy_pct@final"
@@ -116,19 +115,6 @@ def run_trial(
     Returns:
         accuracy on the held-out images after the last update, 0..100; None where it diverged.
     """
-
-    def build(plan: Plan, workshop: Workshop, *, seed: int) -> Training:
-        learner = workshop.learner(seed, indices=sweep.training)
-        training = plan.experiment.training
-        return Training(
-            learner=learner,
-            scheduled=ScheduledLR(learner.optimizer, plan.schedule, momentum=plan.momentum),
-            total_steps=plan.total_steps,
-            log_at=evenly_spread(training.log_lines, plan.total_steps),
-            evaluate_at=evenly_spread(training.evaluations, plan.total_steps),
-            evaluate=workshop.evaluate(learner.model, workshop.data.train, indices=sweep.held_out),
-        )
-
     directory = run_directory(trial, workshop, seed=seed)
     with directory.held():
         result = train_run(
@@ -139,7 +125,9 @@ def run_trial(
             replaced=MULTIRUN / REPLACED,
             job_type="trial",
             label=label,
-            build=build,
+            build=functools.partial(
+                build_training, indices=sweep.training, held_out=sweep.held_out
+            ),
             measured_on=MEASURED_ON,
         )
     found = result.get(FINAL)
