@@ -249,9 +249,9 @@ def super_convergence() -> Iterator[tuple[str, Row]]:
         if rule == "adam":
             made = replace(made, rates=drops(0.0035, 0.1, 80_000, 50_000, 70_000))
         yield f"{name}56_{rule}", made
-    two = (("moving_average_fraction", 0.95), ("batches_per_update", 2))  # 250 images in two passes
-    small = {"model": "caffe_resnet20", "decay": {(1.0, 1e-4), (2.0, 1e-4)}, "arguments": two,
-             "batch": 250, "passes": 2, "epoch": 200}  # fmt: skip
+    one = (("moving_average_fraction", 0.95), ("batches_per_update", 1))  # 125 images, one GPU
+    small = {"model": "caffe_resnet20", "decay": {(1.0, 1e-4), (2.0, 1e-4)}, "arguments": one,
+             "batch": 125, "passes": 1, "epoch": 400}  # fmt: skip
     yield f"{name}20_piecewise_short", replace(piecewise, **small)  # type: ignore[arg-type]
     as_short = replace(piecewise, updates=10_000, rates=drops(0.35, 0.1, 10_000, 6_250, 8_750))
     yield f"{name}20_piecewise_10000_short", replace(as_short, **small)  # type: ignore[arg-type]

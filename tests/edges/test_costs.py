@@ -29,8 +29,8 @@ def test_a_row_costs_its_updates_times_the_operations_of_its_network() -> None:
     assert len(rows) == 3
     cost = rows["clr/cifar10_resnet20_clr"]
     assert cost.runs == 3
-    assert cost.updates == 1603  # 1/40 of 64,124, rounded down
-    assert cost.images == 1603 * 128
+    assert cost.updates == 1282  # 1/50 of 64,124, rounded down
+    assert cost.images == 1282 * 128
     assert cost.tested == 10 * 10_000
     assert cost.flop == cost.images * TRAINING + cost.tested * TESTING
 
@@ -39,14 +39,14 @@ def test_a_range_test_is_a_row_of_its_own() -> None:
     config = compose_campaign("super_convergence_short")
     *_, cost = campaign_costs(config)
     assert cost.name == "range test cifar10_caffe_resnet20"
-    assert (cost.runs, cost.updates, cost.images) == (1, 400, 100_000)
+    assert (cost.runs, cost.updates, cost.images) == (1, 400, 50_000)
     assert cost.tested == 40 * 5_000  # points, each on a tenth of the training images
 
 
 def test_batches_in_several_passes_count_every_image() -> None:
     config = compose_campaign("super_convergence_short")
     cost, *_ = campaign_costs(config)
-    assert (cost.updates, cost.images) == (250, 250 * 250)
+    assert (cost.updates, cost.images) == (250, 250 * 125)
 
 
 def test_dropped_blocks_cost_nothing_and_nothing_is_drawn_from_the_callers_stream() -> None:
@@ -75,7 +75,7 @@ def test_the_command_says_it_in_a_table_and_the_hours_where_asked(
     assert first.startswith("campaign clr_resnet20_short: ")
     assert titles.split() == ["row", "runs", "updates", "images", "tested", "TFLOP", "hours"]
     assert len(rows) == 4
-    total = 9 * (1603 * 128 * TRAINING + 100_000 * TESTING) / 1e12
+    total = 9 * (1282 * 128 * TRAINING + 100_000 * TESTING) / 1e12
     assert rows[-1].split()[-2:] == [f"{total:,.1f}", f"{total / 0.5 / 3600:.2f}"]
     costs.main(["clr_resnet20_short"])
     assert "hours" not in capsys.readouterr().out
