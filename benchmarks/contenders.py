@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+import memory_loop
 import torch
-from plain_loop import BATCH, small_network, train
+from plain_loop import small_network, train
 from torch.nn import functional
 
 from anneal import builders, runs
@@ -26,35 +27,54 @@ from anneal.builders import Workshop
 from anneal.composing import compose_run
 from anneal.datasets import Paths
 from anneal.loading import open_experiment
-from anneal.models.ours import OURS
 from anneal.plans import plan_run
 from anneal.torch import ScheduledLR
 from anneal.training import Learner
 
-RESIDUAL = "cifar_resnet20" if "cifar_resnet20" in OURS else "resnet18"
-UNTIMED = 6  # updates before each round: more than two loader processes have ready after a pause
 FEWEST = 3  # updates in a round
 EVERY = 100  # updates between two lines of the history, as CLR's rows of 25,000 updates have them
 UPDATES = 1_000_000  # of a run that no round reaches the end of
 
-# A network, its experiment, and whether its images are augmented.
-NETWORKS: dict[str, tuple[str, list[str], bool]] = {
-    "caffe": ("caffe_cifar", ["experiment=clr/cifar10_triangular"], False),
-    "resnet": (
-        RESIDUAL,
-        ["dataset=cifar10", "model=timm", f"model.architecture={RESIDUAL}", "optimizer=sgd",
-         f"model.small_images={str(RESIDUAL not in OURS).lower()}", "scheduler=triangular"],
-        True,
-    ),
-}  # fmt: skip
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """What is trained, and how its images come."""
+
+    architecture: str
+    experiment: tuple[str, ...]  # overrides
+    augmented: bool  # pad, crop and mirror
+    batch: int
+    untimed: int = 6  # updates before each round: more than two loaders have ready after a pause
+
+
+def residual(architecture: str, *, batch: int = 100, untimed: int = 6) -> Network:
+    """Return a network on CIFAR-10 with the usual crops and mirror images."""
+    asked = ("dataset=cifar10", f"model={architecture}", "optimizer=sgd", "scheduler=triangular")
+    return Network(architecture, asked, augmented=True, batch=batch, untimed=untimed)
+
+
+# No loader keeps the deep ones waiting. The largest have smaller batches on a CPU, where three of
+# the plain loop's would take minutes.
+SMALL = (32, 8) if not torch.cuda.is_available() else (128, 128)
+NETWORKS = {
+    "caffe": Network("caffe_cifar", ("experiment=clr/cifar10_triangular",), False, 100),
+    "resnet20": residual("cifar_resnet20"),
+    "resnet56": residual("cifar_resnet56", untimed=2),
+    "resnet110": residual("cifar_resnet110", untimed=2),
+    "densenet40": residual("cifar_densenet40_12", batch=SMALL[0], untimed=2),
+    "wrn28_10": residual("cifar_wrn28_10", batch=SMALL[1], untimed=2),
+}
 
 
 class Gate:
     """Counts the updates of whoever calls it before each, in the rounds that are asked for."""
 
-    def __init__(self, requests: TextIO, answers: TextIO, *, unit: float, cuda: bool) -> None:
+    def __init__(
+        self, requests: TextIO, answers: TextIO, *, unit: float, untimed: int, cuda: bool
+    ) -> None:
         self._requests, self._answers = requests, answers
         self._unit = unit  # what one update counts for
+        self._before = untimed  # updates before each round
         self._cuda = cuda
         self._seconds = 0.0
         self._untimed = 0
@@ -92,7 +112,7 @@ class Gate:
         request = self._requests.readline()
         if not request:
             raise SystemExit
-        self._seconds, self._untimed = float(request), UNTIMED
+        self._seconds, self._untimed = float(request), self._before
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,14 +149,18 @@ def unmetered(*_args: Any, **_kwargs: Any) -> Iterator[Callable[[int, str | None
 
 def open_ours(network: str, gate: Callable[[], None], threads: int, *, tracking: str, log: bool):
     """Return plan and workshop of a run of ours."""
-    _, overrides, _ = NETWORKS[network]
     lengths = [
         f"training.length={UPDATES} steps",
         f"training.log_lines={UPDATES // EVERY if log else 1}",
         "training.evaluations=1",
-        f"training.batch_size={BATCH}",
+        f"training.batch_size={NETWORKS[network].batch}",
     ]
-    asked = [*overrides, *lengths, f"tracking={tracking}", f"hardware.threads={threads}"]
+    asked = [
+        *NETWORKS[network].experiment,
+        *lengths,
+        f"tracking={tracking}",
+        f"hardware.threads={threads}",
+    ]
     experiment = compose_run(asked)
     workshop = open_experiment(experiment)
     gated = GatedWorkshop(experiment, workshop.data, workshop.settings, workshop.normalise, gate)
@@ -178,12 +202,13 @@ def bare(network: str, gate: Callable[[], None], threads: int) -> None:
 def plain(network: str, gate: Callable[[], None], threads: int, *, workers: int) -> None:
     """Train with the plain loop."""
     torch.set_num_threads(threads)
-    architecture, _, augmented = NETWORKS[network]
+    trained = NETWORKS[network]
     train(
-        architecture,
+        trained.architecture,
         root=images_folder(),
         workers=workers,
-        augmented=augmented,
+        augmented=trained.augmented,
+        batch=trained.batch,
         device=device(),
         before_update=gate,
     )
@@ -195,19 +220,19 @@ def timm_loader(network: str, gate: Callable[[], None], threads: int) -> None:
     from torchvision.datasets import CIFAR10
 
     torch.set_num_threads(threads)
-    architecture, _, augmented = NETWORKS[network]
+    trained = NETWORKS[network]
     on_gpu = device().type == "cuda"
     loader = create_loader(
         CIFAR10(str(images_folder()), train=True),  # timm puts its own transforms in
         input_size=(3, 32, 32),
-        batch_size=BATCH,
+        batch_size=trained.batch,
         is_training=True,
-        no_aug=not augmented,
+        no_aug=not trained.augmented,
         use_prefetcher=on_gpu,
         num_workers=2,
         device=device(),
     )
-    model = small_network(architecture).to(device())
+    model = small_network(trained.architecture).to(device())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9, weight_decay=0.0005)
     while True:
         for images, labels in loader:
@@ -216,6 +241,20 @@ def timm_loader(network: str, gate: Callable[[], None], threads: int) -> None:
             optimizer.zero_grad()
             functional.cross_entropy(model(images), labels).backward()
             optimizer.step()
+
+
+def in_memory(network: str, gate: Callable[[], None], threads: int) -> None:
+    """Train with the loop that holds its images where it computes."""
+    torch.set_num_threads(threads)
+    trained = NETWORKS[network]
+    memory_loop.train(
+        trained.architecture,
+        root=images_folder(),
+        augmented=trained.augmented,
+        batch=trained.batch,
+        device=device(),
+        before_update=gate,
+    )
 
 
 def matmul(
@@ -258,6 +297,7 @@ def images_folder() -> Path:
 
 PARTS = ("schedule", "logging", "progress", "tracking")
 PLAIN = ("plain, 0 workers", "plain, 2 workers")
+IN_MEMORY = "in-memory loop"
 PRODUCTS = {"matmul float32": torch.float32, "matmul bf16": torch.bfloat16}
 
 
@@ -273,14 +313,14 @@ def run_contender(name: str, network: str, gate: Callable[[], None], threads: in
         ours(network, gate, threads, left_out=name.removeprefix("ours without "))
     elif name in PLAIN:
         plain(network, gate, threads, workers=int(name.split()[1]))
+    elif name == IN_MEMORY:
+        in_memory(network, gate, threads)
     else:
         timm_loader(network, gate, threads)
 
 
-CONTENDERS = (
-    "ours", "ours, bare", *(f"ours without {part}" for part in PARTS), *PLAIN, "timm's loader",
-    *PRODUCTS,
-)  # fmt: skip
+WHOLE = ("ours", *PLAIN, "timm's loader", IN_MEMORY, *PRODUCTS)
+CONTENDERS = ("ours", "ours, bare", *(f"ours without {part}" for part in PARTS), *WHOLE[1:])
 
 
 def main() -> None:
@@ -288,9 +328,13 @@ def main() -> None:
     name, network, threads = sys.argv[1:]
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)  # what a library prints is no answer
-        unit = 2.0 * matrix_size() ** 3 if name in PRODUCTS else BATCH
-        cuda = device().type == "cuda"
-        gate = Gate(sys.stdin, answers, unit=unit, cuda=cuda)
+        gate = Gate(
+            sys.stdin,
+            answers,
+            unit=2.0 * matrix_size() ** 3 if name in PRODUCTS else NETWORKS[network].batch,
+            untimed=NETWORKS[network].untimed,
+            cuda=device().type == "cuda",
+        )
         run_contender(name, network, gate, int(threads))
 
 

@@ -1,6 +1,7 @@
 """The training loop that everybody starts from: torchvision's CIFAR-10, a DataLoader, float32.
 
-python benchmarks/plain_loop.py [--architecture caffe_cifar] [--workers 2] [--updates 200]
+python benchmarks/plain_loop.py [--architecture caffe_cifar] [--batch 100] [--workers 2]
+                                [--updates 200]
 
 What our trainer is measured against (benchmarks/training.py). Nobody tuned it, and nobody should:
 transforms, loader and step are those of the tutorials, with torch's own settings. The network is
@@ -19,7 +20,6 @@ from torchvision.datasets import CIFAR10
 
 from anneal.models.building import build_model
 
-BATCH = 100
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
@@ -50,6 +50,7 @@ def train(
     root: Path,
     workers: int,
     augmented: bool,
+    batch: int,
     device: torch.device,
     before_update: Callable[[], None],
 ) -> None:
@@ -60,12 +61,13 @@ def train(
         root: the folder that holds ``cifar-10-batches-py``.
         workers: processes of the DataLoader; 0 loads in this one.
         augmented: with random crops and mirror images.
+        batch: images in one.
         device: where it computes.
         before_update: called before each update.
     """
     dataset = CIFAR10(str(root), train=True, transform=usual_transforms(augmented=augmented))
     loader = torch.utils.data.DataLoader(
-        dataset, batch_size=BATCH, shuffle=True, num_workers=workers
+        dataset, batch_size=batch, shuffle=True, num_workers=workers
     )
     model = small_network(architecture).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9, weight_decay=0.0005)
@@ -89,6 +91,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--architecture", default="caffe_cifar")
+    parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--updates", type=int, default=200)
     arguments = parser.parse_args()
@@ -98,7 +101,7 @@ def main() -> None:
         nonlocal left
         left -= 1
         if left < 0:
-            rate = arguments.updates * BATCH / (time.perf_counter() - began)
+            rate = arguments.updates * arguments.batch / (time.perf_counter() - began)
             print(f"{rate:.0f} images/s, the start included")
             raise SystemExit
 
@@ -108,6 +111,7 @@ def main() -> None:
         root=paths.archives or paths.data,
         workers=arguments.workers,
         augmented=False,
+        batch=arguments.batch,
         device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
         before_update=count,
     )

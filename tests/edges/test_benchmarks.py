@@ -46,9 +46,9 @@ def test_a_round_counts_whole_updates_after_those_that_are_not_timed(
     clock = iter(range(1_000))
     monkeypatch.setattr(contenders.time, "perf_counter", lambda: float(next(clock)))
     answers = io.StringIO()
-    gate = contenders.Gate(io.StringIO("0.5\n1e9\n"), answers, unit=100.0, cuda=False)
+    gate = contenders.Gate(io.StringIO("0.5\n1e9\n"), answers, unit=100.0, untimed=6, cuda=False)
     gate()  # ready; the first round is asked for
-    for _ in range(contenders.UNTIMED):
+    for _ in range(6):
         gate()  # the last of them starts the clock, at second 0
     assert answers.getvalue() == '"ready"\n'
     gate()  # one update made
@@ -57,13 +57,13 @@ def test_a_round_counts_whole_updates_after_those_that_are_not_timed(
     said = [json.loads(line) for line in answers.getvalue().splitlines()]
     # the clock is read when the round begins, when three updates are made, and at the end
     assert said == ["ready", 3 * 100.0 / 2.0]
-    for _ in range(contenders.UNTIMED + 50):
+    for _ in range(6 + 50):
         gate()
     assert len(answers.getvalue().splitlines()) == 2, "a long round goes on"
 
 
 def test_a_contender_that_nobody_asks_any_more_ends(contenders: ModuleType) -> None:
-    gate = contenders.Gate(io.StringIO(""), io.StringIO(), unit=1.0, cuda=False)
+    gate = contenders.Gate(io.StringIO(""), io.StringIO(), unit=1.0, untimed=6, cuda=False)
     with pytest.raises(SystemExit):
         gate()
 
@@ -146,6 +146,28 @@ def test_readme_gets_every_machine_between_the_marks_and_nothing_else_changes(
     assert training.renew_readme(renewed, [result]) == renewed
     with pytest.raises(ValueError, match="must hold <!-- benchmarks:begin -->"):
         training.renew_readme("no marks", [])
+
+
+# --- the in-memory loop ---------------------------------------------------------------------------
+
+
+def test_the_in_memory_loop_cuts_windows_out_of_padded_images_and_mirrors_half_of_them(
+    benchmarks: Path,
+) -> None:
+    import memory_loop
+
+    torch.manual_seed(0)
+    image = torch.arange(3 * 32 * 32, dtype=torch.float32).view(1, 3, 32, 32) + 1
+    padded = torch.nn.functional.pad(image.expand(400, -1, -1, -1), (4, 4, 4, 4))
+    found = memory_loop.crop_and_mirror(padded)
+    assert found.shape == (400, 3, 32, 32)
+    windows = [padded[0, :, top : top + 32, left : left + 32]
+               for top in range(9) for left in range(9)]  # fmt: skip
+    known = {w.numpy().tobytes(): False for w in windows}
+    known |= {w.flip(-1).contiguous().numpy().tobytes(): True for w in windows}
+    mirrored = [known[one.contiguous().numpy().tobytes()] for one in found]
+    assert 150 < sum(mirrored) < 250
+    assert len({one.contiguous().numpy().tobytes() for one in found}) > 100
 
 
 # --- the command ----------------------------------------------------------------------------------
