@@ -140,20 +140,28 @@ def draw_grid(
         for (n, m), (error, _) in ours.items():
             if n in columns:
                 errors[rows.index(m), columns.index(n)] = error
-        low, high = min(e for e, _ in ours.values()), max(e for e, _ in ours.values())
-        room = 0.5 * ((high - low) or 1.0)  # keeps both ends off black and white
+        found = [error for error, _ in ours.values()]
+        low, high = min(found), max(found)
+        room = (high - low) or 1.0  # keeps cells light enough for black words
         axes.imshow(
-            errors, cmap="Blues", origin="lower", aspect="auto", vmin=low - room, vmax=high + room
+            errors,
+            cmap="Blues",
+            origin="lower",
+            aspect="auto",
+            vmin=low - room / 2,
+            vmax=high + 2 * room,
         )
         for y, m in enumerate(rows):
             for x, n in enumerate(columns):
                 words = f"{ours[n, m][0]:.2f}" if (n, m) in ours else ""
-                axes.text(x, y, words, ha="center", va="bottom", fontsize=11, fontweight="bold")
+                place = "bottom" if (n, m) in paper else "center"
+                axes.text(x, y, words, ha="center", va=place, fontsize=11, fontweight="bold")
                 if (n, m) in paper:
                     said = f"paper {paper[n, m]:.2f}"
                     axes.text(x, y - 0.08, said, ha="center", va="top", fontsize=8.5)
         axes.set_xticks(range(len(columns)), [_groups(n, ours) for n in columns])
         axes.set_yticks(range(len(rows)), [str(m) for m in rows])
+        axes.set_title("; ".join(filter(None, ["median test error (%)", heading.budget])))
         axes.set_xlabel("N, runs (groups of them behind the median)")
         axes.set_ylabel("M, the last snapshots of each run")
         return svg_text(canvas)
