@@ -124,9 +124,13 @@ class Workshop:
 
 
 def open_workshop(experiment: ExperimentConfig, data: ImageData, settings: Settings) -> Workshop:
-    """Bring an experiment, its images and this machine's settings together."""
-    data = data.first(experiment.dataset.first_images)
+    """Bring an experiment, its images and this machine's settings together.
+
+    The statistics are of all training images, also where ``dataset.first_images`` trains on some:
+    lnsmith54/super-convergence, Results/clr3SS5kTr10kTab1, has one mean image for all its sets.
+    """
     statistics = statistics_of(data.train, experiment.dataset)
+    data = data.first(experiment.dataset.first_images)
     return Workshop(experiment, data.to(settings.device), settings, statistics)
 
 

@@ -84,7 +84,7 @@ class DatasetConfig:
     mirror: bool  # flip left-right with probability 1/2
     order: Annotated[str, one_of("stored", "shuffled")]  # stored: as Caffe reads its LMDB
     drop_last: bool  # leave the last, partial batch of an epoch out
-    first_images: Annotated[int | None, POSITIVE] = None  # of the training images; None: all
+    first_images: Annotated[int | None, POSITIVE] = None  # to train on; None: all
     mirrored_copies: bool = False  # an epoch holds each image and its mirror image
 
 

@@ -50,7 +50,7 @@ def numbers_of(images):
     return images[:, 0, 0, 0].int().tolist()
 
 
-def test_stored_order_gives_the_images_as_they_are_stored_epoch_after_epoch(configure):
+def test_stored_order_goes_round_the_images_and_every_batch_is_full(configure):
     batches = make_batches(configure(order="stored"))
     seen = [numbers_of(batches(index)[0]) for index in range(6)]
     assert seen == [
@@ -58,14 +58,20 @@ def test_stored_order_gives_the_images_as_they_are_stored_epoch_after_epoch(conf
         [5, 6, 7, 8, 9],
         [10, 11, 12, 13, 14],
         [15, 16, 17, 18, 19],
-        [20, 21, 22],
-        [0, 1, 2, 3, 4],
+        [20, 21, 22, 0, 1],
+        [2, 3, 4, 5, 6],
     ]
+    assert numbers_of(batches(23)[0]) == [0, 1, 2, 3, 4], "23 batches of 5 are 5 rounds of 23"
+
+
+def test_stored_order_begins_anew_with_each_epoch_where_partial_batches_are_dropped(configure):
+    batches = make_batches(configure(order="stored", drop_last=True))
+    assert [numbers_of(batches(index)[0])[0] for index in range(5)] == [0, 5, 10, 15, 0]
 
 
 def test_an_epoch_is_rounded_down_when_the_last_batch_is_dropped_and_up_otherwise(configure):
     dropped = make_batches(configure(drop_last=True))
-    kept = make_batches(configure(drop_last=False))
+    kept = make_batches(configure(drop_last=False, order="shuffled"))
     assert (dropped.steps_per_epoch, kept.steps_per_epoch) == (4, 5)
     assert [len(dropped(index)[1]) for index in range(5)] == [5, 5, 5, 5, 5]
     assert [len(kept(index)[1]) for index in range(6)] == [5, 5, 5, 5, 3, 5]

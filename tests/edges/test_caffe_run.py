@@ -67,8 +67,8 @@ def test_a_clr_run_makes_the_updates_of_caffes_loops(
     velocity = {name: np.zeros_like(weight) for name, weight in weights.items()}
     rates = []
     for update in range(UPDATES):
-        first = update % 3 * BATCH  # the third batch of an epoch is the partial one
-        rows = slice(first, first + BATCH)
+        # data_reader.cpp goes round the LMDB: the third batch has the last 50 images and the first
+        rows = np.arange(update * BATCH, (update + 1) * BATCH) % NUM_IMAGES
         x = (pixels[rows].astype(np.float32) - mean_image).astype(np.float64)
         expected_loss, _, gradients, _ = cifar10_full(weights, x, train.labels.numpy()[rows])
         rate = 0.001 + 0.005 * (1 - abs(update / 2 - 2 * (update // 4) - 1))  # CLR, section 3.1
@@ -88,3 +88,16 @@ def test_a_clr_run_makes_the_updates_of_caffes_loops(
                 parameter.detach().numpy(), weights[name], rtol=0, atol=atol, err_msg=name
             )
     assert sorted(set(rates)) == pytest.approx([0.001, 0.0035, 0.006])
+
+
+def test_a_run_on_the_first_images_subtracts_the_mean_image_of_all(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository)
+    train = images_and_labels(NUM_IMAGES, seed=1)
+    data = ImageData("small", train, images_and_labels(10, seed=2), tuple("abcdefghij"), {})
+    experiment = compose_run(["experiment=clr/cifar10_triangular", "dataset.first_images=20"])
+    workshop = open_workshop(experiment, data, EAGER)
+    assert len(workshop.data.train) == 20
+    assert workshop.normalise.mean is not None
+    assert torch.allclose(workshop.normalise.mean, train.images.double().mean(0).float())

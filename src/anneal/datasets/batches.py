@@ -95,11 +95,13 @@ def statistics_of(split: Images, config: DatasetConfig) -> Normalise:
 class TrainingBatches:
     """Training batch number ``index`` since the start of a run, as a function of it alone.
 
-    Batch 0 is the first of epoch 0. "shuffled" draws a permutation for each epoch from a stream
-    keyed by (seed, epoch); augmentation draws from one keyed by (seed, index). Nothing is carried
-    from call to call, so a run resumes from the number. Both streams are drawn on the CPU: the same
-    images in the same order on every device. With ``mirrored_copies`` an epoch goes over the images
-    and their mirror images, as SGDR's does (loshchil/SGDR, SGDR_WRNs.py): 2N in one order.
+    Batch 0 is the first of epoch 0. "stored" goes round and round, as Caffe reads its LMDB: every
+    batch is full, and one may hold the last images and the first. "shuffled" draws a permutation
+    for each epoch from a stream keyed by (seed, epoch); augmentation draws from one keyed by (seed,
+    index). Nothing is carried from call to call, so a run resumes from the number. Both streams are
+    drawn on the CPU: the same images in the same order on every device. With ``mirrored_copies`` an
+    epoch goes over the images and their mirror images, as SGDR's does (loshchil/SGDR,
+    SGDR_WRNs.py): 2N in one order.
 
     Args:
         split: training images.
@@ -178,14 +180,20 @@ class TrainingBatches:
         """Return the images of batch ``index``, and which are mirror images (on the CPU)."""
         if index < 0:
             raise ValueError(f"the number of a batch must not be negative, got {index}")
+        if self._config.order == "stored" and not self._config.drop_last:
+            place = index * self._batch_size + torch.arange(self._batch_size)
+            return self._images(place % self.num_images)
         epoch, step = divmod(index, self.steps_per_epoch)
         if self._ordered is None or self._ordered[0] != epoch:
-            order = self._order(epoch)
-            images = self._stored[order % len(self._stored)].to(self._split.labels.device)
-            self._ordered = epoch, images, order >= len(self._stored)
+            self._ordered = epoch, *self._images(self._order(epoch))
         first = step * self._batch_size
         here = slice(first, first + self._batch_size)
         return self._ordered[1][here], self._ordered[2][here]
+
+    def _images(self, order: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the images at places of an epoch's order, and which are mirror images."""
+        images = self._stored[order % len(self._stored)].to(self._split.labels.device)
+        return images, order >= len(self._stored)
 
     def __call__(self, index: int) -> tuple[Tensor, Tensor]:
         """Return images float32 ``(B, C, H, W)`` and labels int64 ``(B,)`` on the device."""
