@@ -261,9 +261,12 @@ def test_each_file_parses_by_itself(path: Path) -> None:
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.id)
 def test_every_figure_is_of_experiments_or_a_range_test_that_exist(figure: PaperFigure) -> None:
-    for curve in figure.curves:
-        assert exists(curve.experiment)
-    if figure.range_test:
-        campaign = read_yaml(ROOT / "conf" / "campaign" / f"{figure.range_test.campaign}.yaml")
-        assert figure.range_test.name in campaign["campaign"]["range_tests"]
+    names = [curve.experiment for curve in figure.curves]
+    names += [figure.ensembles] if figure.ensembles else []
+    assert all(map(exists, names))
+    if figure.campaign:
+        campaign = read_yaml(ROOT / f"conf/campaign/{figure.campaign}.yaml")["campaign"]
+        tests = {figure.range_test.name} if figure.range_test else set()
+        assert tests <= set(campaign["range_tests"])
+        assert set(names) <= set(campaign["experiments"])
     assert figure.id.split("/")[0] in {claim.id.split("/")[0] for claim in CLAIMS}

@@ -33,10 +33,10 @@ def metrics_of(group, accuracies):
     return {ensemble_metric(len(group), m): pct for m, pct in enumerate(accuracies, start=1)}
 
 
-def evaluate(world, grid, *, seeds=(0, 1, 2), correlation=0.8, **keywords):
+def evaluate(world, grid, *, name=NAME, seeds=(0, 1, 2), correlation=0.8, **keywords):
     """Write a record as the stage would, with snapshots in it."""
-    world.evaluate(NAME, dict.fromkeys(seeds, 94.0), schedule=SCHEDULE, **keywords)
-    file = world.root / "evaluations" / world.campaign / NAME / "record.json"
+    world.evaluate(name, dict.fromkeys(seeds, 94.0), schedule=SCHEDULE, **keywords)
+    file = world.root / "evaluations" / world.campaign / name / "record.json"
     record = json.loads(file.read_text())
     for run in record["runs"]:
         run["metrics"] |= metrics_of((run["seed"],), grid[run["seed"],])

@@ -105,20 +105,24 @@ class Redrawn:
     Args:
         id: the paper first.
         at: where it stands, paper and figure.
+        place: the figure alone.
         title: of the figure.
         shows: what the paper says of it, and what is drawn otherwise.
         note: how to read the picture.
-        missing: what has not been run at full length.
+        missing: what has not been run.
+        missing_where: where it is looked for: a campaign, or all at full length.
         file: name of its picture.
         svg: the picture; None when nothing of it has been run.
     """
 
     id: str
     at: str
+    place: str
     title: str
     shows: str
     note: str
     missing: tuple[str, ...]
+    missing_where: str
     file: str
     svg: str | None
 

@@ -101,6 +101,7 @@ def render_page(content: Content, sources: PageSources) -> str:
         file_name=file_name,
         find_metric=find_metric,
         fraction_words=fraction_words,
+        image_address=image_address,
         interval_words=interval_words,
         mean_words=mean_words,
         number=number,
@@ -166,6 +167,15 @@ def picture(evidence: Mapping[str, Evidence], judgement: Judgement) -> Markup:
     complete = len(parts) == len(judgement.claim.experiments)
     values = compared_values(judgement.claim, parts) if complete else {}
     return draw_claim(judgement, list(values.values()))
+
+
+def image_address(svg: str) -> str:
+    """Return a picture as an address that holds all of it.
+
+    >>> image_address("<svg/>")
+    'data:image/svg+xml;base64,PHN2Zy8+'
+    """
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
 def paper_address(source: str) -> str | None:

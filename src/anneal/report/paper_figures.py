@@ -1,33 +1,42 @@
 """The papers' figures, drawn again from our runs with the papers' numbers marked (edge).
 
 What belongs into which figure is data: ``paper/figures.yaml``. The papers' numbers are those of the
-claims on the same experiments. Only runs of the full length are drawn.
+claims on the same experiments. Drawn are runs of the full length, or those of the campaign that a
+figure names; one that is scaled down is called so and has no number of the paper's in it.
 """
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
-from anneal.bounds import RangeTestCurve
+from anneal.anytime import recommended_update
 from anneal.claims import ID_RULE, Claim, ValueClaim
 from anneal.csv_files import read_columns
-from anneal.curves import series
-from anneal.figures import COLOURS, FAINT, STYLE, Drawn, draw_band, updates_axis
+from anneal.ensembles import ensemble_of
+from anneal.figures import Drawn
+from anneal.metrics import restate
 from anneal.parsing import POSITIVE, Rule, parse
-from anneal.report.content import Content, Redrawn, Row
-from anneal.svg import svg_text
+from anneal.report.content import Content, Redrawn, Row, Section
+from anneal.report.redrawing import (
+    Heading,
+    Mark,
+    ReadOff,
+    Size,
+    draw_curves,
+    draw_grid,
+    draw_sweep,
+    median_errors,
+)
+from anneal.schedules import cycle_ends, from_description
+from anneal.tables import budget_words, number
 from anneal.yaml_files import read_yaml
 
 FIGURES_FILE = "figures.yaml"
-FIRST_PART = 0.1  # of the longest run, where curves may lie below the frame
-MOMENT = re.compile(r"test_accuracy_pct@(?:final|update_([0-9]+))")
+MOMENT = re.compile(r"test_accuracy_pct@(?:final|(recommended)|update_([0-9]+))")
+PLACED = Rule("must be '<paper>, <figure>'", lambda v: bool(re.fullmatch(r"[^,]+, \S.*", v)))
 SOME = Rule("must hold at least one", lambda v: len(v) > 0)
 
 
@@ -40,34 +49,38 @@ class PaperCurve:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaperRangeTest:
-    """One of our range tests, and the paper's curve as it was read off the figure."""
+class Digitised:
+    """The paper's curve as it was read off the figure."""
 
-    campaign: str
-    name: str  # of the range test in that campaign
     data: str  # CSV below paper/: lr, test_accuracy_pct
     source: str  # how the numbers were obtained
     error_pct: Annotated[float, POSITIVE]  # of one of them, in points
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaperFigure:
-    """One figure of a paper (``paper/figures.yaml``): curves, or a range test."""
+class PaperRangeTest:
+    """One of the range tests of the figure's campaign, and what the paper's curve is, if known."""
 
-    id: Annotated[str, ID_RULE]
-    at: str  # paper and figure
-    title: str
-    shows: str  # what the paper says of it, and what is drawn otherwise
-    curves: Annotated[tuple[PaperCurve, ...], SOME] = ()
-    range_test: PaperRangeTest | None = None
+    name: str
+    digitised: Digitised | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mark:
-    """A number of the paper's on a curve: accuracy (%) after so many updates."""
+class PaperFigure:
+    """One figure of a paper (``paper/figures.yaml``): curves, a range test, or a grid of ensembles.
 
-    update: int
-    value: float
+    With a ``campaign`` it shows the rows of that one at its budget, whatever it is; without, rows
+    of any campaign at full length.
+    """
+
+    id: Annotated[str, ID_RULE]
+    at: Annotated[str, PLACED]  # paper and figure
+    title: str
+    shows: str  # what the paper says of it, and what is drawn otherwise
+    campaign: str | None = None
+    curves: Annotated[tuple[PaperCurve, ...], SOME] = ()
+    range_test: PaperRangeTest | None = None
+    ensembles: str | None = None  # the experiment whose runs and snapshots are averaged
 
 
 def load_paper_figures(paper: Path) -> tuple[PaperFigure, ...]:
@@ -89,11 +102,23 @@ def load_paper_figures(paper: Path) -> tuple[PaperFigure, ...]:
         where = f"{path}: figure {figure.id}"
         if [f.id for f in found].count(figure.id) > 1:
             raise ValueError(f"{where}: id must be unique, it is here twice")
-        if bool(figure.curves) == (figure.range_test is not None):
-            raise ValueError(f"{where}: must have either curves or a range_test")
-        if figure.range_test and not (paper / figure.range_test.data).is_file():
-            raise ValueError(f"{where}: range_test.data: {figure.range_test.data} is not there")
+        if [bool(figure.curves), bool(figure.range_test), bool(figure.ensembles)].count(True) != 1:
+            raise ValueError(f"{where}: must have either curves, a range_test or ensembles")
+        if figure.range_test and not figure.campaign:
+            raise ValueError(f"{where}: campaign must say whose range_test it is")
+        digitised = figure.range_test and figure.range_test.digitised
+        if digitised and not (paper / digitised.data).is_file():
+            raise ValueError(f"{where}: range_test.digitised.data: {digitised.data} is not there")
     return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Picture:
+    """What could be drawn of a figure, how to read it, and what of it is not there."""
+
+    svg: str | None
+    note: str
+    missing: tuple[str, ...]
 
 
 def redraw(figures: Sequence[PaperFigure], content: Content, *, paper: Path) -> tuple[Redrawn, ...]:
@@ -107,134 +132,153 @@ def redraw(figures: Sequence[PaperFigure], content: Content, *, paper: Path) -> 
     Raises:
         ValueError: digitised data are not as they should be; names the file.
     """
-    rows: dict[str, Row] = {}
-    for section in content.sections:
-        for row in section.rows:
-            if section.budget_fraction == 1 and row.evidence.runs:
-                rows.setdefault(row.experiment.name, row)
-    tests = {(s.name, name): t for s in content.sections for name, t in s.range_tests.items()}
     claims = [found.claim for found in content.all_judgements()]
-    redrawn = []
-    for figure in figures:
-        test = figure.range_test
-        if test is None:
-            names = [curve.experiment for curve in figure.curves]
-            missing = tuple(name for name in names if name not in rows)
-            note = (
-                "Diamonds are the paper's numbers; a band goes from the lowest to the highest seed."
-            )
-            drawn = len(missing) < len(names)
-            svg = _draw_curves(figure, rows, claims) if drawn else None
-        else:
-            note = f"The paper's points: {test.source}, to within {test.error_pct:g} points."
-            found = tests.get((test.campaign, test.name))
-            missing = () if found else (f"range test {test.name} of campaign {test.campaign}",)
-            svg = (
-                _draw_range_test(figure, test, list(found.curves.values()), paper)
-                if found
-                else None
-            )
-        redrawn.append(
-            Redrawn(
-                id=figure.id,
-                at=figure.at,
-                title=figure.title,
-                shows=figure.shows,
-                note=note,
-                missing=missing,
-                file=f"{figure.id.replace('/', '-')}.svg",
-                svg=svg,
-            )
-        )
-    return tuple(redrawn)
+    return tuple(_redraw(figure, content.sections, claims, paper) for figure in figures)
 
 
-def marks_of(experiment: str, claims: Sequence[Claim], *, total_steps: int) -> tuple[Mark, ...]:
-    """Return what the paper says that one experiment reaches, and when, as its claims have it."""
+def _redraw(
+    figure: PaperFigure, sections: Sequence[Section], claims: Sequence[Claim], paper: Path
+) -> Redrawn:
+    sections = [
+        section
+        for section in sections
+        if (section.name == figure.campaign if figure.campaign else section.budget_fraction == 1)
+    ]
+    scaled = any(section.budget_fraction < 1 for section in sections)
+    budget = _budget_words(figure, sections[0]) if scaled else ""
+    source, _, place = figure.at.partition(", ")
+    heading = Heading(title=f"{place}: {figure.title}", budget=budget)
+    # the paper's numbers belong to its own length; what others measured is not the paper's
+    its = [] if scaled else [c for c in claims if c.source.paper == source]
+    if figure.range_test:
+        digitised = None if scaled else figure.range_test.digitised
+        picture = _sweep(figure, sections, digitised, heading, paper)
+    elif figure.ensembles:
+        picture = _grid(figure.ensembles, _rows(sections), its, heading)
+    else:
+        picture = _curves(figure.curves, _rows(sections), its, heading)
+    note = picture.note
+    if scaled:
+        said = f"{budget}, campaign {figure.campaign}; no number of the paper is drawn"
+        note = f"{said[0].upper()}{said[1:]}. {note}"
+    where = f"in campaign {figure.campaign}" if figure.campaign else "at full length"
+    return Redrawn(
+        id=figure.id,
+        at=figure.at,
+        place=place,
+        title=f"{figure.title} ({budget})" if budget else figure.title,
+        shows=figure.shows,
+        note=note,
+        missing=picture.missing,
+        missing_where=where,
+        file=f"{figure.id.replace('/', '-')}.svg",
+        svg=picture.svg,
+    )
+
+
+def _rows(sections: Sequence[Section]) -> dict[str, Row]:
+    """Return the rows that were run at the budget of their campaign, the first of a name."""
+    rows: dict[str, Row] = {}
+    for section in sections:
+        for row in section.rows:
+            if row.evidence.runs and row.experiment.budget_fraction == section.budget_fraction:
+                rows.setdefault(row.experiment.name, row)
+    return rows
+
+
+def _budget_words(figure: PaperFigure, section: Section) -> str:
+    """Return a budget below the full one; a range test is no longer or shorter for it."""
+    test = section.range_tests.get(figure.range_test.name) if figure.range_test else None
+    if test is None:
+        return budget_words(section.budget_fraction)
+    longest = max(point.update for curve in test.curves.values() for point in curve.points)
+    return f"scaled-down: {number(longest)} updates"
+
+
+def _curves(
+    curves: Sequence[PaperCurve], rows: Mapping[str, Row], claims: Sequence[Claim], heading: Heading
+) -> _Picture:
+    drawn, marks = [], []
+    for look, curve in enumerate(curves):
+        if row := rows.get(curve.experiment):
+            drawn.append(Drawn(title=curve.label, evidence=row.evidence, look=look))
+            one = row.experiment
+            ends = cycle_ends(from_description(one.schedule), one.total_steps)
+            marks.append(marks_of(one.name, claims, total_steps=one.total_steps, ends=ends))
+    band = "band goes from the lowest to the highest seed."
+    return _Picture(
+        svg=draw_curves(drawn, marks, heading) if drawn else None,
+        note=f"A {band}" if heading.budget else f"Diamonds are the paper's numbers; a {band}",
+        missing=tuple(c.experiment for c in curves if c.experiment not in rows),
+    )
+
+
+def _grid(
+    experiment: str, rows: Mapping[str, Row], claims: Sequence[Claim], heading: Heading
+) -> _Picture:
+    ours = median_errors(rows[experiment].evidence) if experiment in rows else {}
+    printed = "" if heading.budget else " Below ours stand the paper's numbers."
+    return _Picture(
+        svg=draw_grid(ours, printed_errors(experiment, claims), heading) if ours else None,
+        note=f"A cell is the median test error (%) over groups of N runs.{printed}",
+        missing=() if ours else (f"ensembles of {experiment}",),
+    )
+
+
+def _sweep(
+    figure: PaperFigure,
+    sections: Sequence[Section],
+    digitised: Digitised | None,
+    heading: Heading,
+    paper: Path,
+) -> _Picture:
+    name = figure.range_test.name if figure.range_test else ""
+    tests = [section.range_tests[name] for section in sections if name in section.range_tests]
+    note = "A band goes from the lowest to the highest seed."
+    read_off = None
+    if digitised:
+        note = f"The paper's points: {digitised.source}, to within {digitised.error_pct:g} points."
+        rates, accuracies = read_digitised(paper / digitised.data)
+        read_off = ReadOff(rates=rates, accuracies=accuracies, error_pct=digitised.error_pct)
+    return _Picture(
+        svg=draw_sweep(list(tests[0].curves.values()), read_off, heading) if tests else None,
+        note=note,
+        missing=() if tests else (f"range test {name}",),
+    )
+
+
+def printed_errors(experiment: str, claims: Sequence[Claim]) -> dict[Size, float]:
+    """Return what the paper says that ensembles of one experiment err (%), by their size."""
+    errors = {}
+    for claim in claims:
+        if isinstance(claim, ValueClaim) and claim.experiments == (experiment,):
+            recorded, accuracy = restate(claim.metric, claim.value)
+            if size := ensemble_of(recorded):
+                errors[size] = restate("test_error_pct", accuracy)[1]
+    return errors
+
+
+def marks_of(
+    experiment: str, claims: Sequence[Claim], *, total_steps: int, ends: Sequence[int] = ()
+) -> tuple[Mark, ...]:
+    """Return what the paper says that one experiment reaches, and when, as its claims have it.
+
+    Args:
+        experiment: its name.
+        claims: those on other experiments are passed over.
+        total_steps: of its runs.
+        ends: of its cycles, ascending: the last is what ``@recommended`` means.
+    """
     marks = []
     for claim in claims:
-        moment = MOMENT.fullmatch(claim.metric)
-        if isinstance(claim, ValueClaim) and moment and claim.experiments == (experiment,):
-            update = int(moment[1]) if moment[1] else total_steps
-            marks.append(Mark(update=update, value=claim.value))
+        if isinstance(claim, ValueClaim) and claim.experiments == (experiment,):
+            recorded, accuracy = restate(claim.metric, claim.value)
+            if moment := MOMENT.fullmatch(recorded):
+                update = int(moment[2]) if moment[2] else total_steps
+                if moment[1]:
+                    update = recommended_update(total_steps, ends)
+                marks.append(Mark(update=update, value=accuracy))
     return tuple(sorted(marks, key=lambda mark: mark.update))
-
-
-def _draw_curves(figure: PaperFigure, rows: Mapping[str, Row], claims: Sequence[Claim]) -> str:
-    """Draw test accuracy against the update: our curves, and the paper's numbers as diamonds."""
-    with mpl.rc_context(STYLE):
-        canvas, axes = _canvas(figure)
-        shown: list[tuple[int, float]] = []
-        for look, curve in enumerate(figure.curves):
-            row = rows.get(curve.experiment)
-            if row is None:
-                continue
-            one = Drawn(title=curve.label, evidence=row.evidence, look=look)
-            draw_band(axes, one)
-            shown += _measured(one)
-            marks = marks_of(curve.experiment, claims, total_steps=row.experiment.total_steps)
-            axes.plot([], [], color=one.colour, linestyle=one.dashes, label=_label(one))
-            _draw_marks(axes, marks, one.colour)
-            shown += [(mark.update, mark.value) for mark in marks]
-        longest = max((update for update, _ in shown), default=1)
-        late = [value for update, value in shown if update >= FIRST_PART * longest]
-        if late:
-            axes.set_ylim(min(late) - 2, max(value for _, value in shown) + 2)
-        axes.set_xlim(0, 1.02 * longest)  # room for a mark at the end
-        axes.set_xlabel("update")
-        axes.set_ylabel("test accuracy (%)")
-        updates_axis(axes)
-        return _finish(canvas, axes)
-
-
-def _measured(one: Drawn) -> Iterator[tuple[int, float]]:
-    for finished in (True, False):
-        for curve in one.curves(finished=finished):
-            yield from zip(*series(curve, "test_accuracy_pct"), strict=True)
-
-
-def _label(one: Drawn) -> str:
-    n = len(one.evidence.runs)
-    return f"{one.title} ({n} seed{'s' * (n > 1)})"
-
-
-def _draw_marks(axes: Axes, marks: Sequence[Mark], colour: str) -> None:
-    for mark in marks:
-        axes.plot(
-            mark.update, mark.value, "D", markersize=7, markerfacecolor="white",
-            markeredgecolor=colour, markeredgewidth=1.6, zorder=5, clip_on=False,
-        )  # fmt: skip
-
-
-def _draw_range_test(
-    figure: PaperFigure, test: PaperRangeTest, curves: Sequence[RangeTestCurve], paper: Path
-) -> str:
-    """Draw accuracy against the rate: our seeds with their mean, and the paper's curve."""
-    rates, accuracies = read_digitised(paper / test.data)
-    with mpl.rc_context(STYLE):
-        canvas, axes = _canvas(figure)
-        by_rate: dict[float, list[float]] = {}
-        for curve in curves:
-            for point in curve.points:
-                by_rate.setdefault(point.lr, []).append(point.accuracy_pct)
-        shared = sorted(rate for rate, found in by_rate.items() if len(found) == len(curves))
-        low = [min(by_rate[rate]) for rate in shared]
-        high = [max(by_rate[rate]) for rate in shared]
-        mean = [sum(by_rate[rate]) / len(curves) for rate in shared]
-        ours = f"ours, held-out images ({len(curves)} seeds)"
-        axes.fill_between(shared, low, high, color=COLOURS[1], alpha=0.18, linewidth=0)
-        axes.plot(
-            shared, mean, color=COLOURS[1], linewidth=1.6, marker="o", markersize=3, label=ours
-        )
-        axes.errorbar(
-            rates, accuracies, yerr=test.error_pct, color=COLOURS[2], linewidth=1.2, marker="D",
-            markersize=4, markerfacecolor="white", label="the paper, test images (one run)",
-        )  # fmt: skip
-        axes.set_xlim(left=0)
-        axes.set_ylim(bottom=0)
-        axes.set_xlabel("learning rate")
-        axes.set_ylabel("accuracy (%)")
-        return _finish(canvas, axes, marks=False)
 
 
 def read_digitised(path: Path) -> tuple[list[float], list[float]]:
@@ -253,17 +297,3 @@ def read_digitised(path: Path) -> tuple[list[float], list[float]]:
     if any(after <= before for before, after in itertools.pairwise(rates)):
         raise ValueError(f"{path}: the rates must rise from line to line")
     return rates, accuracies
-
-
-def _canvas(figure: PaperFigure) -> tuple[Figure, Axes]:
-    canvas = Figure(figsize=(8.0, 4.6), layout="constrained")
-    place = figure.at.split(", ", 1)[-1]
-    canvas.suptitle(f"{place}: {figure.title}", x=0.01, ha="left", fontsize=12, fontweight="bold")
-    return canvas, canvas.subplots()
-
-
-def _finish(canvas: Figure, axes: Axes, *, marks: bool = True) -> str:
-    if marks:
-        axes.plot([], [], "D", markerfacecolor="white", markeredgecolor=FAINT, label="the paper")
-    axes.legend(loc="lower right", fontsize=8.5)
-    return svg_text(canvas)
