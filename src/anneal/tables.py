@@ -120,8 +120,8 @@ def mean_words(interval: Interval | None, *, metric: Metric) -> str:
 def fraction_words(fraction: float) -> str:
     """Return a budget as a person says it.
 
-    >>> fraction_words(0.01), fraction_words(1.0), fraction_words(0.3)
-    ('1/100', 'full', '0.3')
+    >>> fraction_words(0.01), fraction_words(1.0), fraction_words(0.0103)
+    ('1/100', 'full', '1.03 %')
 
     Raises:
         ValueError: it does not lie in (0, 1].
@@ -132,7 +132,7 @@ def fraction_words(fraction: float) -> str:
         return "full"
     exact = Fraction(fraction).limit_denominator(10_000)
     near = exact.numerator == 1 and abs(float(exact) - fraction) < 1e-9
-    return f"1/{exact.denominator:,}" if near else f"{fraction:g}"
+    return f"1/{exact.denominator:,}" if near else f"{100 * fraction:g} %"
 
 
 def budget_words(fraction: float) -> str:

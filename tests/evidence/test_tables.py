@@ -35,7 +35,7 @@ def test_a_mean_is_shown_with_its_interval_and_a_single_run_as_one():
 
 @pytest.mark.parametrize(
     ("fraction", "words"),
-    [(0.01, "1/100"), (1 / 3, "1/3"), (0.1, "1/10"), (0.7, "0.7"), (1, "full")],
+    [(0.01, "1/100"), (1 / 3, "1/3"), (0.1, "1/10"), (0.7, "70 %"), (1, "full")],
 )
 def test_a_budget_is_said_as_people_say_it(fraction, words):
     assert fraction_words(fraction) == words
