@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 from anneal.metrics import METRICS, PATTERNS, find_metric, quantity_of
 from anneal.parsing import NOT_NEGATIVE, POSITIVE, Rule, did_you_mean, parse
 
-_CONFIDENCES = {
+CONFIDENCES = {
     "A": "read in the paper or in its authors' code",
     "A-fig": "read off a figure of the paper",
     "B": "from a secondary source",
@@ -18,8 +18,8 @@ _STATISTIC = re.compile(r"single run|best|(best|mean|median) of ([2-9]|[1-9]\d+)
 _ID = re.compile(r"[a-z0-9_.-]+(/[a-z0-9_.-]+)+")
 
 CONFIDENCE_RULE = Rule(
-    f"must be one of {', '.join(_CONFIDENCES)} (what is recalled, unverified, is no target)",
-    lambda v: v in _CONFIDENCES,
+    f"must be one of {', '.join(CONFIDENCES)} (what is recalled, unverified, is no target)",
+    lambda v: v in CONFIDENCES,
 )
 STATISTIC_RULE = Rule(
     "must be 'single run', 'best', 'best of <n>', 'mean of <n>' or 'median of <n>' with n >= 2, or "

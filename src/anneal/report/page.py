@@ -16,6 +16,7 @@ from pathlib import Path
 import vl_convert
 from markupsafe import Markup
 
+from anneal.claims import CONFIDENCES
 from anneal.compared import compared_values
 from anneal.figures import COLOURS
 from anneal.judging import Judgement
@@ -87,6 +88,7 @@ def render_page(content: Content, sources: PageSources) -> str:
     library, script = vega_library(), Markup(sources.script)
     environment.filters["slug"] = slug
     environment.globals.update(
+        CONFIDENCES=CONFIDENCES,
         NOTHING=NOTHING,
         NOT_RUN=NOT_RUN,
         VERDICTS=VERDICTS,
