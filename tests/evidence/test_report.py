@@ -2,9 +2,11 @@ import contextlib
 import re
 import shutil
 import xml.etree.ElementTree as ET
+from types import SimpleNamespace
 
 import pytest
 
+from anneal.report.content import group_rows
 from anneal.report.sources import load_claims
 from anneal.stages import collect, report
 from anneal.tables import VERDICTS_BEGIN, VERDICTS_END
@@ -224,3 +226,16 @@ def test_a_broken_file_is_one_clear_line_and_changes_nothing(
     assert said.count("\n") == 1
     assert message in said
     assert page(reported) == "as it was"
+
+
+def test_rows_stand_together_by_what_was_trained_and_apart_by_optimizer_where_there_are_several():
+    def row(dataset, optimizer):
+        about = {"dataset": dataset, "model": "net", "optimizer": optimizer}
+        return SimpleNamespace(experiment=SimpleNamespace(about=about))
+
+    rows = [row("a", "sgd"), row("b", "sgd"), row("a", "adam"), row("a", "sgd")]
+    assert group_rows(rows) == {
+        "a, net, sgd": (rows[0], rows[3]),
+        "a, net, adam": (rows[2],),
+        "b, net": (rows[1],),
+    }

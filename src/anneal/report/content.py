@@ -5,7 +5,7 @@ already chosen, none is formatted.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from anneal.claims import Claim
@@ -79,7 +79,7 @@ class Section:
         is_reproduction: whether any of its rows is what a claim is about.
         days: first and last day on which its current runs were started, as ISO dates.
         rows: its experiments in order.
-        groups: the rows by what was trained (dataset and model): the ones to compare, one figure
+        groups: the rows by what was trained (:func:`group_rows`): the ones to compare, one figure
             each.
         range_tests: by name.
         ensembles: what ensembles of its snapshots reached, in the file's order.
@@ -232,6 +232,26 @@ def by_paper(judgements: Sequence[Judgement]) -> dict[str, tuple[Judgement, ...]
     return {paper: tuple(found) for paper, found in ordered}
 
 
+def group_rows(rows: Iterable[Row]) -> dict[str, tuple[Row, ...]]:
+    """Return rows by data set and model, and by optimizer where a pair of these has several."""
+
+    def name(row: Row, keys: Sequence[str]) -> str:
+        return ", ".join(str(row.experiment.about[key]) for key in keys)
+
+    trained = ("dataset", "model")
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(name(row, trained), []).append(row)
+    groups: dict[str, list[Row]] = {}
+    for together in found.values():
+        several = len({row.experiment.about["optimizer"] for row in together}) > 1
+        for row in together:
+            groups.setdefault(
+                name(row, (*trained, "optimizer") if several else trained), []
+            ).append(row)
+    return {about: tuple(those) for about, those in groups.items()}
+
+
 def _section(
     results: CampaignResults, claimed: set[str], deviations: Sequence[Deviation], asides: Asides
 ) -> Section:
@@ -247,10 +267,6 @@ def _section(
         )
         for look, experiment in enumerate(results.ordered())
     )
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        about = row.experiment.about
-        groups.setdefault(f"{about['dataset']}, {about['model']}", []).append(row)
     started = sorted(
         run.environment["started"][:10]
         for row in rows
@@ -264,7 +280,7 @@ def _section(
         is_reproduction=any(row.experiment.name in claimed for row in rows),
         days=(started[0], started[-1]) if started else None,
         rows=rows,
-        groups={about: tuple(found) for about, found in groups.items()},
+        groups=group_rows(rows),
         range_tests={
             name: read_range_test(plain, where=f"range test {name} of campaign {results.name}")
             for name, plain in results.range_tests.items()
