@@ -78,7 +78,8 @@ def run_range_test(
 
     Returns:
         The curve: a point for the untouched model, at rate 0, and one for each measurement, with
-        the rate of the update just made.
+        the rate of the update just made. A model that has no finite loss before its first update,
+        as Caffe's batch normalisation without statistics has, is without the point at rate 0.
 
     Raises:
         ValueError: there are fewer than 5 points or more than updates, or the rates do not rise.
@@ -116,12 +117,10 @@ def _sweep(
 ) -> tuple[list[RangeTestPoint], int, int | None]:
     """Make the updates; return the points, the held-out images and the update that diverged."""
     scheduled = ScheduledLR(learner.optimizer, schedule)
-    start = evaluate()
-    if not math.isfinite(start.loss):
-        return [], start.num_images, 0
-    measured = [_point(0, 0.0, start, None)]
-    on_point(measured[0])
-    update = 0
+    start, measured, update = evaluate(), [], 0
+    if math.isfinite(start.loss):
+        measured.append(_point(0, 0.0, start, None))
+        on_point(measured[0])
     for until in at:
         learner.model.train()  # again after each measurement: a caller's may leave eval mode behind
         losses = []

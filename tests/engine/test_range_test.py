@@ -316,6 +316,22 @@ def test_a_measurement_that_is_no_number_ends_it_too():
     assert curve.diverged_at == 8
 
 
+def test_a_model_that_cannot_be_measured_before_its_first_update_is_swept_without_that_point():
+    """Caffe's batch normalisation divides by no statistics until the first training batch."""
+    losses = iter([float("inf"), *[1.0] * 5])
+    curve = swept(
+        Recorder(), total_steps=20, points=5, evaluate=lambda: nothing_learned(next(losses))
+    )
+    assert [p.update for p in curve.points] == [4, 8, 12, 16, 20]
+    assert curve.diverged_at is None
+
+
+def test_a_model_that_is_broken_from_the_start_ends_it_at_its_first_update():
+    learner = Recorder(losses=dict.fromkeys(range(20), float("nan")))
+    curve = swept(learner, total_steps=20, points=5, evaluate=lambda: nothing_learned(float("nan")))
+    assert (curve.points, curve.diverged_at) == ((), 0)
+
+
 def test_a_loss_that_only_grows_does_not_end_it():
     learner = Recorder(losses=dict.fromkeys(range(5, 20), 1e30))
     curve = swept(learner, total_steps=20, points=5, evaluate=nothing_learned)
