@@ -16,7 +16,7 @@ SMALL = (
 def readme_commands(project):
     """Return the README's commands about snapshots, without their comments."""
     text = (project.root / "README.md").read_text()
-    (block,) = [b for b in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) if "ensemble" in b]
+    (block,) = [b for b in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) if "anneal.ensemble" in b]
     return [line.split("#")[0].split() for line in block.splitlines()]
 
 
