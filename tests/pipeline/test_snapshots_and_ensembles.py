@@ -16,7 +16,8 @@ SMALL = (
 def readme_commands(project):
     """Return the README's commands about snapshots, without their comments."""
     text = (project.root / "README.md").read_text()
-    (block,) = [b for b in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) if "anneal.ensemble" in b]
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    (block,) = [block for block in blocks if "anneal.ensemble" in block]
     return [line.split("#")[0].split() for line in block.splitlines()]
 
 
