@@ -7,6 +7,7 @@ the rounds of all contenders can be interleaved on one machine.
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import sys
@@ -17,8 +18,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import memory_loop
+import plain_loop
 import torch
-from plain_loop import small_network, train
 from torch.nn import functional
 
 from anneal import builders, runs
@@ -201,12 +202,18 @@ def bare(network: str, gate: Callable[[], None], threads: int) -> None:
 
 def plain(network: str, gate: Callable[[], None], threads: int, *, workers: int) -> None:
     """Train with the plain loop."""
+    train_loop(functools.partial(plain_loop.train, workers=workers), network, gate, threads)
+
+
+def train_loop(
+    loop: Callable[..., None], network: str, gate: Callable[[], None], threads: int
+) -> None:
+    """Train a network with a loop that is not ours."""
     torch.set_num_threads(threads)
     trained = NETWORKS[network]
-    train(
+    loop(
         trained.architecture,
         root=images_folder(),
-        workers=workers,
         augmented=trained.augmented,
         batch=trained.batch,
         device=device(),
@@ -232,7 +239,7 @@ def timm_loader(network: str, gate: Callable[[], None], threads: int) -> None:
         num_workers=2,
         device=device(),
     )
-    model = small_network(trained.architecture).to(device())
+    model = plain_loop.small_network(trained.architecture).to(device())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9, weight_decay=0.0005)
     while True:
         for images, labels in loader:
@@ -241,20 +248,6 @@ def timm_loader(network: str, gate: Callable[[], None], threads: int) -> None:
             optimizer.zero_grad()
             functional.cross_entropy(model(images), labels).backward()
             optimizer.step()
-
-
-def in_memory(network: str, gate: Callable[[], None], threads: int) -> None:
-    """Train with the loop that holds its images where it computes."""
-    torch.set_num_threads(threads)
-    trained = NETWORKS[network]
-    memory_loop.train(
-        trained.architecture,
-        root=images_folder(),
-        augmented=trained.augmented,
-        batch=trained.batch,
-        device=device(),
-        before_update=gate,
-    )
 
 
 def matmul(
@@ -314,7 +307,7 @@ def run_contender(name: str, network: str, gate: Callable[[], None], threads: in
     elif name in PLAIN:
         plain(network, gate, threads, workers=int(name.split()[1]))
     elif name == IN_MEMORY:
-        in_memory(network, gate, threads)
+        train_loop(memory_loop.train, network, gate, threads)
     else:
         timm_loader(network, gate, threads)
 

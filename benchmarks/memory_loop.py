@@ -49,16 +49,7 @@ def train(
     device: torch.device,
     before_update: Callable[[], None],
 ) -> None:
-    """Train for ever; ``before_update`` is called before each batch and ends it by raising.
-
-    Args:
-        architecture: a network of timm's or of ours.
-        root: the folder that holds ``cifar-10-batches-py``.
-        augmented: with random crops and mirror images.
-        batch: images in one.
-        device: where it computes.
-        before_update: called before each update.
-    """
+    """Train for ever; the arguments are those of ``plain_loop.train``."""
     images, labels = load(root, device)
     if augmented:
         images = functional.pad(images, (PAD,) * 4)

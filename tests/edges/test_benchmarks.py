@@ -115,6 +115,15 @@ def test_a_target_that_is_missed_is_called_so(training: ModuleType) -> None:
     assert [line.endswith("not met)") for line in said] == [True, False, True, True, False]
 
 
+def test_rounds_that_differ_by_more_than_is_asked_for_meet_and_miss_nothing(
+    training: ModuleType,
+) -> None:
+    rates = RATES | {"ours, bare": [800.0, 500.0, 1000.0]}
+    found = training.summarise("caffe", rates, flops=1e8)
+    assert found["overhead_rounds"] == [-0.25, 0.1]
+    assert training.sentences("caffe", found)[3].endswith("not resolved by these rounds)")
+
+
 def test_the_operations_of_the_network_are_those_counted_by_hand(training: ModuleType) -> None:
     """Two for each product and sum, three passes; the first layer passes nothing back."""
     layers = [32 * 32 * 75 * 32, 16 * 16 * 800 * 32, 8 * 8 * 800 * 64, 1024 * 10]
