@@ -31,9 +31,11 @@ def code_digest(*more: str) -> str:
     digest = hashlib.sha256()
     for name in (*NUMBERS, *more):
         path = package / name
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+        files = [*path.rglob("*.py"), *path.rglob("*.cpp")] if path.is_dir() else [path]
+        for file in sorted(files):
             digest.update(file.relative_to(package).as_posix().encode())
-            digest.update(meaning(file.read_text()).encode())
+            source = file.read_text()
+            digest.update((meaning(source) if file.suffix == ".py" else source).encode())
     return digest.hexdigest()[:12]
 
 

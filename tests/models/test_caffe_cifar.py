@@ -223,20 +223,20 @@ def test_every_layer_and_every_gradient_equals_caffes_loops(size: int) -> None:
 def test_torchs_ceil_mode_pools_as_caffe_does(size: int) -> None:
     model = CaffeCIFAR()
     x = pixels(1, 2, size, size + 1).requires_grad_()
-    averaged = model.average_pool(x)
+    averaged = model.pool(x, maximum=False, relu=False)
     assert averaged.shape[2] == len(windows(size, 3, 2, 0)) == pooled_size(size)
     dy = pixels(*averaged.shape, seed=1)
     averaged.backward(dy)
     assert_close(averaged, average_pool(x.detach().numpy()))
     assert x.grad is not None
     assert_close(x.grad, average_pool_backward(x.detach().numpy(), dy.numpy()))
-    assert_close(model.max_pool(x), max_pool(x.detach().numpy())[0])
+    assert_close(model.pool(x, maximum=True, relu=False), max_pool(x.detach().numpy())[0])
 
 
 def test_max_pooling_gives_the_gradient_to_the_first_of_equal_pixels() -> None:
     x = torch.ones(1, 1, 9, 9, dtype=torch.float64, requires_grad=True)
     dy = pixels(1, 1, 4, 4)
-    CaffeCIFAR().max_pool(x).backward(dy)
+    CaffeCIFAR().pool(x, maximum=True, relu=False).backward(dy)
     _, where = max_pool(x.detach().numpy())
     assert x.grad is not None
     assert_close(x.grad, max_pool_backward(x.detach().numpy(), where, dy.numpy()))

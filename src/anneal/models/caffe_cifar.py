@@ -30,6 +30,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from anneal.models.caffe_batch_norm import CaffeBatchNorm
+from anneal.models.fused_pooling import NAMES, FusedPooling, kernels, pooled_size
 
 __all__ = [
     "CaffeBatchNorm",
@@ -45,19 +46,6 @@ SMALLEST_IMAGE: Final = 8  # px; three poolings leave nothing of fewer
 BETA: Final = 0.75  # the exponent of both LRN layers; the code below is written for it
 
 Multipliers = dict[str, tuple[float, float]]
-
-
-def pooled_size(size: int) -> int:
-    """Side in pixels after 3x3 pooling of stride 2 (Caffe @9b89154, pooling_layer.cpp).
-
-    Caffe's rule is ``ceil((size - 3) / 2) + 1``. A window may stick out at the end, but always
-    starts in the image, so that Caffe's clipping of the last window (which it does for padded
-    pooling alone) would change nothing.
-
-    >>> [pooled_size(side) for side in (32, 31, 24, 9, 8)]
-    [16, 15, 12, 4, 4]
-    """
-    return -((3 - size) // 2) + 1
 
 
 def _sum_3x3(values: Tensor) -> Tensor:
@@ -144,6 +132,7 @@ class _CaffeNet(nn.Module):
                 f"img_size must be at least {SMALLEST_IMAGE} px (three poolings), got {img_size}"
             )
         self.num_classes = num_classes
+        self._fused = False
         side = pooled_size(pooled_size(pooled_size(img_size)))
         self.conv1 = nn.Conv2d(in_chans, 32, 5, padding=2, bias=conv_bias)
         self.conv2 = nn.Conv2d(32, 32, 5, padding=2, bias=conv_bias)
@@ -155,13 +144,42 @@ class _CaffeNet(nn.Module):
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 
-    def max_pool(self, x: Tensor) -> Tensor:
-        """Pool 3x3, stride 2, sizes rounded up: (N, C, H, W) -> (N, C, pooled H, pooled W)."""
-        return functional.max_pool2d(x, 3, 2, ceil_mode=True)
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Fuse pooling, ReLU and LRN on a CPU, where torch's compiler only slows this network down.
 
-    def average_pool(self, x: Tensor) -> Tensor:
-        """Average over 3x3, stride 2, sizes rounded up; a clipped window counts what is left."""
-        return functional.avg_pool2d(x, 3, 2, ceil_mode=True)
+        Elsewhere it is torch's ``Module.compile``, with its arguments.
+
+        Raises:
+            ValueError: there is no C++ compiler, or it refuses.
+        """
+        if self.ip1.weight.device.type == "cpu":
+            kernels()
+            self._fused = True
+        else:
+            super().compile(*args, **kwargs)
+
+    def pool(
+        self, x: Tensor, *, maximum: bool, relu: bool, norm: WithinChannelLRN | None = None
+    ) -> Tensor:
+        """Pool 3x3, stride 2, sizes rounded up: (N, C, H, W) -> (N, C, pooled H, pooled W).
+
+        Args:
+            x: What a convolution gave.
+            maximum: Of each window the maximum, or its mean: a clipped window counts what is left.
+            relu: Whether a ReLU comes before the mean, or after the maximum (they commute).
+            norm: What comes last.
+        """
+        if self._fused and x.dtype in NAMES:
+            alpha = 0.0 if norm is None else norm.alpha
+            pooled: Tensor = FusedPooling.apply(x, maximum, relu, alpha)  # type: ignore[no-untyped-call]
+            return pooled
+        if relu and not maximum:
+            x = functional.relu(x)
+        pool = functional.max_pool2d if maximum else functional.avg_pool2d
+        x = pool(x, 3, 2, ceil_mode=True)
+        if relu and maximum:
+            x = functional.relu(x)
+        return x if norm is None else norm(x)
 
 
 class CaffeCIFAR(_CaffeNet):
@@ -200,9 +218,9 @@ class CaffeCIFAR(_CaffeNet):
 
     def forward(self, x: Tensor) -> Tensor:
         """Classify images (N, in_chans, img_size, img_size); returns logits (N, num_classes)."""
-        x = self.norm1(functional.relu(self.max_pool(self.conv1(x))))
-        x = self.norm2(self.average_pool(functional.relu(self.conv2(x))))
-        x = self.average_pool(functional.relu(self.conv3(x)))
+        x = self.pool(self.conv1(x), maximum=True, relu=True, norm=self.norm1)
+        x = self.pool(self.conv2(x), maximum=False, relu=True, norm=self.norm2)
+        x = self.pool(self.conv3(x), maximum=False, relu=True)
         logits: Tensor = self.ip1(x.flatten(1))
         return logits
 
@@ -241,9 +259,9 @@ class CaffeCIFARSigmoidBN(_CaffeNet):
 
     def forward(self, x: Tensor) -> Tensor:
         """Classify images (N, in_chans, img_size, img_size); returns logits (N, num_classes)."""
-        x = torch.sigmoid(self.bn1(self.max_pool(self.conv1(x))))
-        x = self.average_pool(torch.sigmoid(self.bn2(self.conv2(x))))
-        x = self.average_pool(torch.sigmoid(self.bn3(self.conv3(x))))
+        x = torch.sigmoid(self.bn1(self.pool(self.conv1(x), maximum=True, relu=False)))
+        x = self.pool(torch.sigmoid(self.bn2(self.conv2(x))), maximum=False, relu=False)
+        x = self.pool(torch.sigmoid(self.bn3(self.conv3(x))), maximum=False, relu=False)
         logits: Tensor = self.ip1(x.flatten(1))
         return logits
 

@@ -1,0 +1,148 @@
+"""The compiled pooling of Caffe's networks against the plain layers, which are held to Caffe's."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from anneal.models import fused_pooling
+from anneal.models.caffe_cifar import CaffeCIFAR, CaffeCIFARSigmoidBN, WithinChannelLRN
+from anneal.models.fused_pooling import FusedPooling, compiler, kernels
+
+needs_compiler = pytest.mark.skipif(compiler() is None, reason="no C++ compiler here")
+
+# Measured, relative to the largest value: float32 5e-7, bf16 half a unit in the last place (2^-9)
+# more than the plain layers, which round at each of them.
+TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 2**-7}
+
+
+def plain_and_fused(
+    z: Tensor, *, maximum: bool, relu: bool, alpha: float
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Output and gradient of the plain layers, and of the compiled ones."""
+    network = CaffeCIFAR()
+    norm = WithinChannelLRN(alpha) if alpha else None
+    pools = (
+        lambda x: network.pool(x, maximum=maximum, relu=relu, norm=norm),
+        lambda x: FusedPooling.apply(x, maximum, relu, alpha),
+    )
+    found = []
+    for pool in pools:
+        x = z.clone().requires_grad_()
+        y = pool(x)
+        weights = torch.arange(y.numel(), dtype=z.dtype).reshape(y.shape).remainder(7) - 3
+        (y * weights).sum().backward()
+        assert x.grad is not None
+        found.append([y.detach(), x.grad])
+    return found[0], found[1]
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("maximum", [True, False])
+@pytest.mark.parametrize("size", [8, 9, 11, 24, 31, 32])
+def test_the_compiled_layers_do_what_the_plain_ones_do(
+    size: int, maximum: bool, relu: bool, alpha: float, dtype: torch.dtype
+) -> None:
+    z = torch.randn(3, 32, size, size, generator=torch.Generator().manual_seed(size)).to(dtype)
+    plain, fused = plain_and_fused(z, maximum=maximum, relu=relu, alpha=alpha)
+    for wanted, got in zip(plain, fused, strict=True):
+        assert got.dtype == dtype
+        assert (got - wanted).abs().max() <= TOLERANCE[dtype] * wanted.abs().max()
+
+
+@needs_compiler
+@pytest.mark.parametrize("relu", [True, False])
+def test_of_equal_values_the_first_wins_and_gets_the_gradient(relu: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randint(-2, 3, (2, 16, 12, 13), generator=generator).float()
+    plain, fused = plain_and_fused(z, maximum=True, relu=relu, alpha=0.0)
+    assert torch.equal(plain[0], fused[0])
+    assert torch.equal(plain[1], fused[1])
+
+
+@needs_compiler
+@pytest.mark.parametrize("value", [float("nan"), -float("nan"), float("inf")])
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("maximum", [True, False])
+def test_what_is_no_number_stays_none(maximum: bool, dtype: torch.dtype, value: float) -> None:
+    z = torch.ones(1, 16, 8, 8, dtype=dtype)
+    z[0, 3, 4, 4] = value
+    plain, fused = plain_and_fused(z, maximum=maximum, relu=True, alpha=0.0)
+    assert torch.equal(plain[0].isfinite(), fused[0].isfinite())
+    assert not plain[0].isfinite().all()
+
+
+@needs_compiler
+@pytest.mark.parametrize("network", [CaffeCIFAR, CaffeCIFARSigmoidBN])
+def test_a_compiled_network_gives_the_same_loss_and_gradients(
+    network: type[CaffeCIFAR] | type[CaffeCIFARSigmoidBN],
+) -> None:
+    found = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        model = network()
+        if compiled:
+            model.compile()
+        with torch.no_grad():
+            model.conv1.weight.mul_(100)  # as it is after some training
+        loss = model(100 * torch.randn(8, 3, 32, 32)).square().mean()
+        loss.backward()
+        found.append([loss.detach(), *(p.grad for p in model.parameters() if p.grad is not None)])
+    for wanted, got in zip(*found, strict=True):
+        # measured 3e-6
+        assert (got - wanted).norm() <= 2e-5 * wanted.norm()
+
+
+@needs_compiler
+def test_bits_do_not_depend_on_the_number_of_threads() -> None:
+    z = torch.randn(7, 32, 32, 32)
+    threads = torch.get_num_threads()
+    try:
+        found = []
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found.append(plain_and_fused(z, maximum=True, relu=True, alpha=5e-5)[1])
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
+
+
+def test_without_a_compiler_the_error_says_how_to_train_without_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    kernels.cache_clear()
+    with pytest.raises(ValueError, match=r"needs a C\+\+ compiler .*hardware\.compile=off trains"):
+        kernels()
+
+
+@needs_compiler
+def test_a_source_that_the_compiler_refuses_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    source = tmp_path / "fused_pooling.cpp"
+    source.write_text("no C++ at all\n")
+    monkeypatch.setattr(fused_pooling, "SOURCE", source)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    kernels.cache_clear()
+    with pytest.raises(ValueError, match=r"cannot compile fused_pooling\.cpp: .*error"):
+        kernels()
+    kernels.cache_clear()
+    assert not any((tmp_path / "cache" / "anneal").iterdir())
+
+
+@needs_compiler
+def test_what_was_compiled_is_taken_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    made = []
+    for _ in range(2):
+        kernels.cache_clear()
+        kernels()
+        made.append([(f.name, f.stat().st_mtime_ns) for f in (tmp_path / "anneal").iterdir()])
+    kernels.cache_clear()
+    assert len(made[0]) == 1
+    assert made[0] == made[1]
