@@ -26,7 +26,7 @@ FLAGS: Final = (
 )
 NAMES: Final = {torch.float32: "float32", torch.bfloat16: "bf16"}
 POINTER, SIZE, FLAG = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
-SHAPE_AND_KIND: Final = (*(SIZE,) * 4, *(FLAG,) * 2, ctypes.c_float)
+SHAPE_AND_KIND: Final[tuple[Any, ...]] = (*(SIZE,) * 4, *(FLAG,) * 2, ctypes.c_float)
 
 
 def compiler() -> str | None:
@@ -79,10 +79,8 @@ def kernels() -> dict[tuple[torch.dtype, str], Any]:
     for dtype, name in NAMES.items():
         for direction, inputs, outputs in ("forward", 1, 3), ("backward", 4, 1):
             function = loaded[f"{name}_{direction}"]
-            function.argtypes = [
-                *((POINTER,) * inputs + SHAPE_AND_KIND + (POINTER,) * outputs),
-                FLAG,  # threads
-            ]
+            pointers = [POINTER] * inputs, [POINTER] * outputs
+            function.argtypes = [*pointers[0], *SHAPE_AND_KIND, *pointers[1], FLAG]
             function.restype = None
             found[dtype, direction] = function
     return found
