@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
+from anneal.compiling import compile_model
 from anneal.environment import cpu_name, describe_environment
 from anneal.evaluation import autocast
 from anneal.hardware import PRECISIONS, cpu_capability, num_cores
@@ -47,7 +48,7 @@ def make_step(architecture: str, choice: tuple[str, str, str], device: str):
         small_images=not architecture.startswith(("caffe_", "cifar_")),
     ).to(device=device, memory_format=layout)
     if compiled == "on":
-        model.compile()
+        compile_model(model)
     optimizer = CaffeSGD(parameter_groups(model, weight_decay=0.004), lr=1.0, momentum=0.9)
     for group in optimizer.param_groups:
         group["lr"] *= 0.001

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from anneal.compiling import compile_model
 from anneal.config import ExperimentConfig, OptimizerConfig
 from anneal.datasets.batches import EvaluationBatches, Normalise, TrainingBatches, statistics_of
 from anneal.datasets.image_data import ImageData, Images
@@ -98,7 +99,7 @@ class Workshop:
         # torch's annotations of Module.to leave memory_format out
         model.to(device=self.settings.device, memory_format=memory_format)  # type: ignore[call-overload]
         if self.settings.compile:
-            model.compile()
+            compile_model(model)
         return model
 
     def evaluate(

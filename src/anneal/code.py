@@ -10,6 +10,7 @@ from pathlib import Path
 
 NUMBERS = (  # files and folders of this package that a training's numbers go through
     "builders.py",
+    "compiling.py",
     "datasets",
     "evaluation.py",
     "models",

@@ -9,13 +9,13 @@ import contextlib
 import ctypes
 import json
 import os
-import shutil
 from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Any
 
 import torch
 
+from anneal.compiling import compiler
 from anneal.config import HardwareConfig
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
@@ -23,7 +23,10 @@ PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How this process computes: every ``auto`` decided."""
+    """How this process computes: every ``auto`` decided.
+
+    ``compile``: by ``anneal.compiling``, with torch's compiler or kernels of our own.
+    """
 
     device: str
     precision: str
@@ -61,7 +64,7 @@ def decide(config: HardwareConfig, *, architecture: str) -> Settings:
     device = _device(config.device, where)
     row = _measured(device, architecture)
     compiled = row["compile"] if config.compile == "auto" else config.compile
-    if compiled == "on" and device == "cpu" and not _has_compiler():
+    if compiled == "on" and device == "cpu" and compiler() is None:
         if config.compile == "on":
             raise ValueError(
                 f'{where}: compile: "on" needs a C++ compiler for the CPU (g++ or clang++), '
@@ -128,10 +131,6 @@ def cpu_capability() -> str:
     if getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)():
         return "AVX512_BF16"
     return str(torch.backends.cpu.get_cpu_capability())
-
-
-def _has_compiler() -> bool:
-    return any(shutil.which(name) for name in ("g++", "clang++", "c++"))
 
 
 def _keep_freed_memory() -> None:

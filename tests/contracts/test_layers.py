@@ -27,7 +27,7 @@ RINGS = {
     """,
     "edges": """
         __init__ advice_figure advice_page advice_question advise artifacts builders code
-        command_line compare comparison_sources composing costs csv_files ensemble
+        command_line compare comparison_sources compiling composing costs csv_files ensemble
         ensemble_figure ensemble_files environment figures hardware layout loading measured
         multirun offline_runs one_run plot progress publish range_test_figure records repository
         resolved results_files run runs schedule_figure side_process snapshot_evaluation

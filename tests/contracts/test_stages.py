@@ -17,7 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src"
 PACKAGE = SOURCE / "anneal"
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-READ_BY = {"measured_settings.json": "anneal.hardware"}  # files of the package that are no modules
+READ_BY = {  # files of the package that are no modules
+    "measured_settings.json": "anneal.hardware",
+    "models/fused_pooling.cpp": "anneal.compiling",
+}
 
 # A training goes through these three and what they import. Not in the digest, each for a reason:
 NUMBERS_COME_FROM = {"anneal.builders", "anneal.training", "anneal.plans"}

@@ -32,8 +32,7 @@ def this_machine(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
         monkeypatch.setattr(hardware, "cpu_capability", lambda: capability)
-        found = "/usr/bin/g++" if compiler else None
-        monkeypatch.setattr(hardware.shutil, "which", lambda _: found)
+        monkeypatch.setattr(hardware, "compiler", lambda: "/usr/bin/g++" if compiler else None)
 
     be()
     return be

@@ -1,14 +1,12 @@
 """The compiled pooling of Caffe's networks against the plain layers, which are held to Caffe's."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
 
-from anneal.models import fused_pooling
+from anneal.compiling import compile_model, compiler, load_kernels
 from anneal.models.caffe_cifar import CaffeCIFAR, CaffeCIFARSigmoidBN, WithinChannelLRN
-from anneal.models.fused_pooling import FusedPooling, compiler, kernels
+from anneal.models.fused_pooling import FusedPooling
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="no C++ compiler here")
 
@@ -25,7 +23,7 @@ def plain_and_fused(
     norm = WithinChannelLRN(alpha) if alpha else None
     pools = (
         lambda x: network.pool(x, maximum=maximum, relu=relu, norm=norm),
-        lambda x: FusedPooling.apply(x, maximum, relu, alpha),
+        lambda x: FusedPooling.apply(x, load_kernels(), maximum, relu, alpha),
     )
     found = []
     for pool in pools:
@@ -86,7 +84,7 @@ def test_a_compiled_network_gives_the_same_loss_and_gradients(
         torch.manual_seed(0)
         model = network()
         if compiled:
-            model.compile()
+            compile_model(model)
         with torch.no_grad():
             model.conv1.weight.mul_(100)  # as it is after some training
         loss = model(100 * torch.randn(8, 3, 32, 32)).square().mean()
@@ -109,40 +107,3 @@ def test_bits_do_not_depend_on_the_number_of_threads() -> None:
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
-
-
-def test_without_a_compiler_the_error_says_how_to_train_without_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    kernels.cache_clear()
-    with pytest.raises(ValueError, match=r"needs a C\+\+ compiler .*hardware\.compile=off trains"):
-        kernels()
-
-
-@needs_compiler
-def test_a_source_that_the_compiler_refuses_leaves_nothing_behind(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    source = tmp_path / "fused_pooling.cpp"
-    source.write_text("no C++ at all\n")
-    monkeypatch.setattr(fused_pooling, "SOURCE", source)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    kernels.cache_clear()
-    with pytest.raises(ValueError, match=r"cannot compile fused_pooling\.cpp: .*error"):
-        kernels()
-    kernels.cache_clear()
-    assert not any((tmp_path / "cache" / "anneal").iterdir())
-
-
-@needs_compiler
-def test_what_was_compiled_is_taken_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    made = []
-    for _ in range(2):
-        kernels.cache_clear()
-        kernels()
-        made.append([(f.name, f.stat().st_mtime_ns) for f in (tmp_path / "anneal").iterdir()])
-    kernels.cache_clear()
-    assert len(made[0]) == 1
-    assert made[0] == made[1]

@@ -30,12 +30,13 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from anneal.models.caffe_batch_norm import CaffeBatchNorm
-from anneal.models.fused_pooling import NAMES, FusedPooling, kernels, pooled_size
+from anneal.models.fused_pooling import DTYPES, FusedPooling, Kernels, pooled_size
 
 __all__ = [
     "CaffeBatchNorm",
     "CaffeCIFAR",
     "CaffeCIFARSigmoidBN",
+    "CaffeNet",
     "WithinChannelLRN",
     "caffe_cifar",
     "caffe_cifar_sigmoid_bn",
@@ -114,7 +115,7 @@ class WithinChannelLRN(nn.Module):
         return f"alpha={self.alpha}"
 
 
-class _CaffeNet(nn.Module):
+class CaffeNet(nn.Module):
     """The convolutions, the classifier, their initial values: what both networks share.
 
     Weights are gaussian with standard deviation 0.0001 (conv1) or 0.01 (the others) and biases
@@ -132,7 +133,7 @@ class _CaffeNet(nn.Module):
                 f"img_size must be at least {SMALLEST_IMAGE} px (three poolings), got {img_size}"
             )
         self.num_classes = num_classes
-        self._fused = False
+        self.kernels: Kernels | None = None  # of a CPU, once it is compiled
         side = pooled_size(pooled_size(pooled_size(img_size)))
         self.conv1 = nn.Conv2d(in_chans, 32, 5, padding=2, bias=conv_bias)
         self.conv2 = nn.Conv2d(32, 32, 5, padding=2, bias=conv_bias)
@@ -143,20 +144,6 @@ class _CaffeNet(nn.Module):
             nn.init.normal_(layer.weight, std=std)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-
-    def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Fuse pooling, ReLU and LRN on a CPU, where torch's compiler only slows this network down.
-
-        Elsewhere it is torch's ``Module.compile``, with its arguments.
-
-        Raises:
-            ValueError: there is no C++ compiler, or it refuses.
-        """
-        if self.ip1.weight.device.type == "cpu":
-            kernels()
-            self._fused = True
-        else:
-            super().compile(*args, **kwargs)
 
     def pool(
         self, x: Tensor, *, maximum: bool, relu: bool, norm: WithinChannelLRN | None = None
@@ -169,9 +156,9 @@ class _CaffeNet(nn.Module):
             relu: Whether a ReLU comes before the mean, or after the maximum (they commute).
             norm: What comes last.
         """
-        if self._fused and x.dtype in NAMES:
+        if self.kernels is not None and x.dtype in DTYPES:
             alpha = 0.0 if norm is None else norm.alpha
-            pooled: Tensor = FusedPooling.apply(x, maximum, relu, alpha)  # type: ignore[no-untyped-call]
+            pooled: Tensor = FusedPooling.apply(x, self.kernels, maximum, relu, alpha)  # type: ignore[no-untyped-call]
             return pooled
         if relu and not maximum:
             x = functional.relu(x)
@@ -182,7 +169,7 @@ class _CaffeNet(nn.Module):
         return x if norm is None else norm(x)
 
 
-class CaffeCIFAR(_CaffeNet):
+class CaffeCIFAR(CaffeNet):
     """Caffe's ``cifar10_full`` (Caffe @9b89154, cifar10_full_train_test.prototxt).
 
     conv1 - max pool - ReLU - LRN - conv2 - ReLU - average pool - LRN - conv3 - ReLU - average pool
@@ -225,7 +212,7 @@ class CaffeCIFAR(_CaffeNet):
         return logits
 
 
-class CaffeCIFARSigmoidBN(_CaffeNet):
+class CaffeCIFARSigmoidBN(CaffeNet):
     """Caffe's sigmoid network with batch normalisation (Smith 2017, figure 6).
 
     conv1 - max pool - BN - sigmoid - conv2 - BN - sigmoid - average pool - conv3 - BN - sigmoid -
