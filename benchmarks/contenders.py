@@ -291,6 +291,7 @@ def images_folder() -> Path:
 PARTS = ("schedule", "logging", "progress", "tracking")
 PLAIN = ("plain, 0 workers", "plain, 2 workers")
 IN_MEMORY = "in-memory loop"
+BARE = "ours, bare"
 PRODUCTS = {"matmul float32": torch.float32, "matmul bf16": torch.bfloat16}
 
 
@@ -300,7 +301,7 @@ def run_contender(name: str, network: str, gate: Callable[[], None], threads: in
         matmul(network, gate, threads, dtype=PRODUCTS[name], size=matrix_size())
     elif name == "ours":
         ours(network, gate, threads, left_out=None)
-    elif name == "ours, bare":
+    elif name == BARE:
         bare(network, gate, threads)
     elif name.startswith("ours without "):
         ours(network, gate, threads, left_out=name.removeprefix("ours without "))
@@ -313,7 +314,8 @@ def run_contender(name: str, network: str, gate: Callable[[], None], threads: in
 
 
 WHOLE = ("ours", *PLAIN, "timm's loader", IN_MEMORY, *PRODUCTS)
-CONTENDERS = ("ours", "ours, bare", *(f"ours without {part}" for part in PARTS), *WHOLE[1:])
+APART = ("ours", BARE, *(f"ours without {part}" for part in PARTS))
+CONTENDERS = (*APART, *WHOLE[1:])
 
 
 def main() -> None:

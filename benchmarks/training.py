@@ -6,13 +6,15 @@ python benchmarks/training.py [--networks caffe resnet20] [--only NAME ...] [--r
 Each contender lives in a process of its own, so that none profits from what another sets for its
 process; the rounds go around all of them, so that a machine that slows down slows all. Printed are
 medians over rounds; a ratio is the median of the ratios within each round. What schedule, logging,
-progress and tracking cost is measured by leaving them out. --write puts the table into
+progress and tracking cost is measured by leaving them out, in more and shorter rounds of their own:
+the interval is that of the median over rounds, 95 %. --write puts the table into
 results/benchmarks/<device>.json and renews README's block: on a quiet machine only.
 """
 
 import argparse
 import contextlib
 import json
+import math
 import os
 import pty
 import re
@@ -25,8 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from contenders import CONTENDERS, IN_MEMORY, NETWORKS, PARTS, PLAIN, PRODUCTS, WHOLE
+from contenders import APART, BARE, CONTENDERS, IN_MEMORY, NETWORKS, PLAIN, PRODUCTS, WHOLE
 from plain_loop import small_network
+from scipy.stats import quantile_test
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -52,8 +55,9 @@ TARGETS = {
 }
 MOST_OVERHEAD = 0.02
 TAKEN_APART = ("caffe", "resnet20")  # where an update is short enough for the rest of it to count
+MORE_ROUNDS = 10  # for each of the others, a fifth as long, where parts are left out
 
-Rates = Mapping[str, Sequence[float]]  # contender -> what it did per second, round by round
+Rates = dict[str, list[float]]  # contender -> what it did per second, round by round
 
 
 class Contender:
@@ -152,20 +156,34 @@ def ratio(rates: Rates, name: str, other: str) -> float:
     return statistics.median(a / b for a, b in zip(rates[name], rates[other], strict=True))
 
 
-def summarise(network: str, rates: Rates, flops: float) -> dict[str, Any]:
+def share_of_time(rates: Rates, name: str) -> list[float | None]:
+    """Return the share of an update of ours that ``name`` leaves out: median, and its interval.
+
+    An end is None where the rounds are too few for a 95 % interval, which takes six.
+    """
+    rounds = [1 - a / b for a, b in zip(rates["ours"], rates[name], strict=True)]
+    ends = quantile_test(rounds, p=0.5).confidence_interval(confidence_level=0.95)
+    return [
+        round(value, 4) if math.isfinite(value) else None
+        for value in (statistics.median(rounds), ends.low, ends.high)
+    ]
+
+
+def summarise(network: str, rates: Rates, flops: float, apart: Rates) -> dict[str, Any]:
     """Return what the rounds of one network say.
 
     Args:
         network: a key of ``NETWORKS``.
         rates: images/s of trainers, FLOP/s of matrix products.
         flops: of one training step, per image.
+        apart: images/s of ours, whole and with parts left out, in rounds of their own.
 
     Returns:
         ``rates`` (medians), and where their contenders ran ``ratio_to_plain`` (to the faster plain
-        loop), ``ratio_to_timm``, ``ratio_to_memory``, ``share_of_<product>``, ``cost_of_<part>``
-        and ``overhead``, as shares of the time of an update.
+        loop), ``ratio_to_timm``, ``ratio_to_memory``, ``share_of_<product>`` and ``left_out``: of
+        each contender in ``apart`` the share of an update that it does without, with the interval.
     """
-    medians = {name: statistics.median(found) for name, found in rates.items()}
+    medians = {name: statistics.median(found) for name, found in (apart | rates).items()}
     found: dict[str, Any] = {
         "network": NETWORKS[network].architecture,
         "batch": NETWORKS[network].batch,
@@ -188,15 +206,9 @@ def summarise(network: str, rates: Rates, flops: float) -> dict[str, Any]:
         if product in rates:
             share = flops * ratio(rates, "ours", product)
             found[f"share_of_{product.replace(' ', '_')}"] = round(share, 4)
-    for part in PARTS:
-        if f"ours without {part}" in rates:
-            cost = 1 - ratio(rates, "ours", f"ours without {part}")
-            found[f"cost_of_{part}"] = round(cost, 4)
-    if "ours, bare" in rates:
-        found["overhead"] = round(1 - ratio(rates, "ours", "ours, bare"), 4)
-        pairs = zip(rates["ours"], rates["ours, bare"], strict=True)
-        rounds = [round(1 - ours / bare, 4) for ours, bare in pairs]
-        found["overhead_rounds"] = [min(rounds), max(rounds)]
+    if apart:
+        found["rounds_apart"] = len(apart["ours"])
+        found["left_out"] = {name: share_of_time(apart, name) for name in apart if name != "ours"}
     return found
 
 
@@ -219,12 +231,15 @@ def sentences(network: str, found: Mapping[str, Any]) -> list[str]:
     """Return what the table means, each target with whether it is met."""
     targets, said = TARGETS[network], []
 
-    def asked(words: str, met: bool) -> str:
-        return f" (asked for: {words}; {'met' if met else 'not met'})"
+    def asked(words: str, answer: str) -> str:
+        return f" (asked for: {words}; {answer})"
+
+    def met(reached: bool) -> str:
+        return "met" if reached else "not met"
 
     if (times := found.get("ratio_to_plain")) is not None:
         goal = targets["ratio"]
-        words = asked(f"at least {goal:g}", times >= goal)
+        words = asked(f"at least {goal:g}", met(times >= goal))
         said.append(f"{times:.2f} times the {found['fastest_plain']} loop{words}")
     if (times := found.get("ratio_to_timm")) is not None:
         said.append(f"{times:.2f} times the same step from timm's loader")
@@ -234,19 +249,20 @@ def sentences(network: str, found: Mapping[str, Any]) -> list[str]:
         share, goal = found.get(f"share_of_{product.replace(' ', '_')}"), targets.get("share")
         if share is not None:
             judged = goal is not None and "bf16" in product
-            words = asked(f"at least {goal:.0%}", share >= goal) if judged else ""
+            words = asked(f"at least {goal:.0%}", met(share >= goal)) if judged else ""
             said.append(f"{share:.1%} of the {product.split()[1]} matrix-product rate{words}")
-    if (overhead := found.get("overhead")) is not None:
-        low, high = found.get("overhead_rounds", [-1.0, 1.0])
-        words = asked(f"at most {MOST_OVERHEAD:.0%}", high <= MOST_OVERHEAD)
-        if low <= MOST_OVERHEAD < high:
-            words = f" (asked for: at most {MOST_OVERHEAD:.0%}; not resolved by these rounds)"
-        said.append(f"{overhead:.1%} of an update is not training{words}")
-    parts = [
-        f"{part} {found[f'cost_of_{part}']:.1%}" for part in PARTS if f"cost_of_{part}" in found
-    ]
-    if parts:
-        said.append(f"left out one by one: {', '.join(parts)}")
+    for name, (share, low, high) in found.get("left_out", {}).items():
+        interval = "" if low is None else f" ({low:.1%} to {high:.1%})"
+        words = ""
+        if name == BARE:
+            resolved = low is not None and not low <= MOST_OVERHEAD < high
+            words = asked(
+                f"at most {MOST_OVERHEAD:.0%}",
+                met(high <= MOST_OVERHEAD)
+                if resolved
+                else f"not resolved by {found['rounds_apart']} rounds",
+            )
+        said.append(f"{share:.1%}{interval} of an update is what {name} leaves out{words}")
     return said
 
 
@@ -307,15 +323,16 @@ def main() -> None:
         "seconds": arguments.seconds,
         "networks": {},
     }
+    how = {"threads": arguments.threads}
     for network in arguments.networks:
-        rates = measure(
-            network,
-            arguments.only or (CONTENDERS if network in TAKEN_APART else WHOLE),
-            rounds=arguments.rounds,
-            seconds=arguments.seconds,
-            threads=arguments.threads,
-        )
-        result["networks"][network] = summarise(network, rates, flops_per_image(network))
+        names = arguments.only or WHOLE
+        rates = measure(network, names, rounds=arguments.rounds, seconds=arguments.seconds, **how)
+        apart: Rates = {}
+        if network in TAKEN_APART and not arguments.only:
+            rounds, seconds = arguments.rounds * MORE_ROUNDS, arguments.seconds / 5
+            apart = measure(network, APART, rounds=rounds, seconds=seconds, **how)
+        found = summarise(network, rates, flops_per_image(network), apart)
+        result["networks"][network] = found
     print(report(result))
     if arguments.write:
         write_json(FOLDER / f"{device_name(result['environment'])}.json", result)
