@@ -36,7 +36,7 @@ def made_on() -> dict[str, str | None]:
 
 
 def measure(thread_counts: Iterable[int]) -> dict[int, dict[str, list[float]]]:
-    """Return the losses by threads and precision, each number of threads in a fresh process."""
+    """Return the losses by threads and settings, each number of threads in a fresh process."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(STEERING)
     }
@@ -64,10 +64,20 @@ def main() -> None:
     asked.add_argument("--new", action="store_true", help="only what this processor does not have")
     asked.add_argument("--changes-numbers", action="store_true", help="replace what is there")
     new = parser.parse_args().new
-    wanted = [threads for threads in THREADS if not (new and golden_file(threads).exists())]
-    for threads, losses in measure(wanted).items():
-        write_json(golden_file(threads), {"made_on": made_on(), "losses": losses})
-        sys.stdout.write(f"wrote {golden_file(threads)}\n")
+    for threads, losses in measure(THREADS).items():
+        path = golden_file(threads)
+        content = {"made_on": made_on(), "losses": losses}
+        if new and path.is_file():
+            kept = json.loads(path.read_text())
+            if kept["made_on"] != content["made_on"]:
+                continue
+            content["losses"] = kept["losses"] | {
+                settings: found
+                for settings, found in losses.items()
+                if settings not in kept["losses"]
+            }
+        write_json(path, content)
+        sys.stdout.write(f"wrote {path}\n")
 
 
 if __name__ == "__main__":

@@ -13,19 +13,18 @@ from anneal.runs import build_training
 from anneal.yaml_files import read_yaml
 
 EXPERIMENT = Path(__file__).with_suffix(".yaml")
-# Each precision with the memory format that measured_settings.json picks beside it.
-MEMORY_FORMATS = {"float32": "contiguous", "bf16": "channels_last"}
+# Each precision with what measured_settings.json picks beside it on one processor or another.
+SETTINGS = {
+    "float32": {"precision": "float32", "memory_format": "contiguous", "compile": "off"},
+    "bf16": {"precision": "bf16", "memory_format": "channels_last", "compile": "off"},
+    "bf16 compiled": {"precision": "bf16", "memory_format": "channels_last", "compile": "on"},
+}
 
 
-def losses_of_small_run(*, threads: int, precision: str) -> list[float]:
+def losses_of_small_run(*, threads: int, settings: str) -> list[float]:
     """Train from the first update and return the loss of each."""
     experiment = parse(ExperimentConfig, read_yaml(EXPERIMENT), where=str(EXPERIMENT))
-    hardware = dataclasses.replace(
-        experiment.hardware,
-        threads=threads,
-        precision=precision,
-        memory_format=MEMORY_FORMATS[precision],
-    )
+    hardware = dataclasses.replace(experiment.hardware, threads=threads, **SETTINGS[settings])
     experiment = dataclasses.replace(experiment, hardware=hardware)
     workshop = open_experiment(experiment)
     plan = plan_run(experiment, workshop.data.identity, bounds=None, where=str(EXPERIMENT))
@@ -36,5 +35,5 @@ def losses_of_small_run(*, threads: int, precision: str) -> list[float]:
 
 if __name__ == "__main__":
     num_threads = int(sys.argv[1])
-    measured = {p: losses_of_small_run(threads=num_threads, precision=p) for p in MEMORY_FORMATS}
+    measured = {s: losses_of_small_run(threads=num_threads, settings=s) for s in SETTINGS}
     sys.stdout.write(json.dumps(measured, allow_nan=False) + "\n")
