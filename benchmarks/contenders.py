@@ -2,7 +2,9 @@
 
 A process prepares everything, then waits. Asked for a round by one line with its seconds, it goes
 on for so long and answers with one JSON line: what it did per second. In between it sleeps, so that
-the rounds of all contenders can be interleaved on one machine.
+the rounds of all contenders can be interleaved on one machine. Our trainer can be asked, behind the
+seconds, to leave parts out for a round: in one and the same process, because two processes that do
+the same differ by more than these parts cost.
 """
 
 import contextlib
@@ -22,15 +24,17 @@ import plain_loop
 import torch
 from torch.nn import functional
 
-from anneal import builders, runs
+from anneal import builders, progress, runs
 from anneal.artifacts import RunDirectory
 from anneal.builders import Workshop
 from anneal.composing import compose_run
 from anneal.datasets import Paths
 from anneal.loading import open_experiment
 from anneal.plans import plan_run
+from anneal.progress import Meter
 from anneal.torch import ScheduledLR
-from anneal.training import Learner
+from anneal.tracking import Tracker
+from anneal.training import Learner, Record, Training
 
 FEWEST = 3  # updates in a round
 EVERY = 100  # updates between two lines of the history, as CLR's rows of 25,000 updates have them
@@ -82,6 +86,7 @@ class Gate:
         self._began: float | None = None
         self._done = 0
         self._ready = False
+        self.left_out: set[str] = set()  # of PARTS, in this round
 
     def __call__(self) -> None:
         """Mark the start of an update; wait here between two rounds.
@@ -113,7 +118,8 @@ class Gate:
         request = self._requests.readline()
         if not request:
             raise SystemExit
-        self._seconds, self._untimed = float(request), self._before
+        seconds, *left_out = request.split()
+        self._seconds, self._untimed, self.left_out = float(seconds), self._before, set(left_out)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,48 +140,56 @@ class GatedWorkshop(Workshop):
         return dataclasses.replace(learner, batches=gated)
 
 
-class Unscheduled(ScheduledLR):
-    """The schedule left out: the first update's rate stays, updates are counted."""
+def may_leave_out(gate: Gate) -> None:
+    """Let the rounds of a gate say which parts of our trainer are left out of them."""
 
-    def step(self) -> None:
-        """Count an update."""
-        self._update += 1
+    class Scheduled(ScheduledLR):
+        """Without the schedule updates are counted and the rate stays."""
+
+        def step(self) -> None:
+            """Count an update, and set the rate."""
+            if "schedule" in gate.left_out:
+                self._update += 1
+            else:
+                super().step()
+
+    class Logged(Training):
+        """Without logging no loss is read and no line written."""
+
+        def _log(self, record: Callable[[Record], None]) -> bool:
+            return "logging" in gate.left_out or super()._log(record)
+
+    @contextlib.contextmanager
+    def metered(*arguments: Any, **keywords: Any) -> Iterator[Meter]:
+        with progress.metered(*arguments, **keywords) as meter:
+            yield lambda update, note: None if "progress" in gate.left_out else meter(update, note)
+
+    log = Tracker.log
+
+    def track(tracker: Tracker, *arguments: Any) -> None:
+        if "tracking" not in gate.left_out:
+            log(tracker, *arguments)
+
+    builders.ScheduledLR, builders.Training = Scheduled, Logged
+    runs.metered, Tracker.log = metered, track
 
 
-@contextlib.contextmanager
-def unmetered(*_args: Any, **_kwargs: Any) -> Iterator[Callable[[int, str | None], None]]:
-    """Show no progress."""
-    yield lambda _update, _note: None
-
-
-def open_ours(network: str, gate: Callable[[], None], threads: int, *, tracking: str, log: bool):
-    """Return plan and workshop of a run of ours."""
-    lengths = [
-        f"training.length={UPDATES} steps",
-        f"training.log_lines={UPDATES // EVERY if log else 1}",
-        "training.evaluations=1",
-        f"training.batch_size={NETWORKS[network].batch}",
-    ]
+def ours(network: str, gate: Gate, threads: int) -> None:
+    """Train as ``anneal.run`` does, from batches to W&B."""
+    may_leave_out(gate)
     asked = [
         *NETWORKS[network].experiment,
-        *lengths,
-        f"tracking={tracking}",
+        f"training.length={UPDATES} steps",
+        f"training.log_lines={UPDATES // EVERY}",
+        "training.evaluations=1",
+        f"training.batch_size={NETWORKS[network].batch}",
+        "tracking=offline",
         f"hardware.threads={threads}",
     ]
     experiment = compose_run(asked)
-    workshop = open_experiment(experiment)
-    gated = GatedWorkshop(experiment, workshop.data, workshop.settings, workshop.normalise, gate)
-    return plan_run(experiment, workshop.data.identity, bounds=None, where="conf/run.yaml"), gated
-
-
-def ours(network: str, gate: Callable[[], None], threads: int, *, left_out: str | None) -> None:
-    """Train as ``anneal.run`` does, from batches to W&B; ``left_out`` names what is not done."""
-    tracking, log = "off" if left_out == "tracking" else "offline", left_out != "logging"
-    if left_out == "schedule":
-        builders.ScheduledLR = Unscheduled
-    if left_out == "progress":
-        runs.metered = unmetered
-    plan, workshop = open_ours(network, gate, threads, tracking=tracking, log=log)
+    opened = open_experiment(experiment)
+    workshop = GatedWorkshop(experiment, opened.data, opened.settings, opened.normalise, gate)
+    plan = plan_run(experiment, opened.data.identity, bounds=None, where="conf/run.yaml")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["WANDB_DIR"] = folder
         directory = RunDirectory(
@@ -185,19 +199,6 @@ def ours(network: str, gate: Callable[[], None], threads: int, *, left_out: str 
             runs.train_run(
                 plan, workshop, seed=0, directory=directory, replaced=Path(folder) / "replaced"
             )
-
-
-def bare(network: str, gate: Callable[[], None], threads: int) -> None:
-    """Make our updates and nothing else: no schedule, history, checkpoint, progress or W&B."""
-    _, workshop = open_ours(network, gate, threads, tracking="off", log=False)
-    learner = workshop.learner(0)
-    for group in learner.optimizer.param_groups:
-        group["lr"] *= 0.001
-    learner.model.train()
-    update = 0
-    while True:
-        learner.update(update)
-        update += 1
 
 
 def plain(network: str, gate: Callable[[], None], threads: int, *, workers: int) -> None:
@@ -291,20 +292,15 @@ def images_folder() -> Path:
 PARTS = ("schedule", "logging", "progress", "tracking")
 PLAIN = ("plain, 0 workers", "plain, 2 workers")
 IN_MEMORY = "in-memory loop"
-BARE = "ours, bare"
 PRODUCTS = {"matmul float32": torch.float32, "matmul bf16": torch.bfloat16}
 
 
-def run_contender(name: str, network: str, gate: Callable[[], None], threads: int) -> None:
+def run_contender(name: str, network: str, gate: Gate, threads: int) -> None:
     """Run one contender until nobody asks any more."""
     if name in PRODUCTS:
         matmul(network, gate, threads, dtype=PRODUCTS[name], size=matrix_size())
     elif name == "ours":
-        ours(network, gate, threads, left_out=None)
-    elif name == BARE:
-        bare(network, gate, threads)
-    elif name.startswith("ours without "):
-        ours(network, gate, threads, left_out=name.removeprefix("ours without "))
+        ours(network, gate, threads)
     elif name in PLAIN:
         plain(network, gate, threads, workers=int(name.split()[1]))
     elif name == IN_MEMORY:
@@ -313,9 +309,9 @@ def run_contender(name: str, network: str, gate: Callable[[], None], threads: in
         timm_loader(network, gate, threads)
 
 
-WHOLE = ("ours", *PLAIN, "timm's loader", IN_MEMORY, *PRODUCTS)
-APART = ("ours", BARE, *(f"ours without {part}" for part in PARTS))
-CONTENDERS = (*APART, *WHOLE[1:])
+CONTENDERS = ("ours", *PLAIN, "timm's loader", IN_MEMORY, *PRODUCTS)
+BARE = "ours, bare"
+APART = {"ours": (), BARE: PARTS} | {f"ours without {part}": (part,) for part in PARTS}
 
 
 def main() -> None:

@@ -6,8 +6,8 @@ python benchmarks/training.py [--networks caffe resnet20] [--only NAME ...] [--r
 Each contender lives in a process of its own, so that none profits from what another sets for its
 process; the rounds go around all of them, so that a machine that slows down slows all. Printed are
 medians over rounds; a ratio is the median of the ratios within each round. What schedule, logging,
-progress and tracking cost is measured by leaving them out, in more and shorter rounds of their own:
-the interval is that of the median over rounds, 95 %. --write puts the table into
+progress and tracking cost is measured by leaving them out of rounds of one process, shorter ones
+and more: the interval is that of the median over rounds, 95 %. --write puts the table into
 results/benchmarks/<device>.json and renews README's block: on a quiet machine only.
 """
 
@@ -22,12 +22,12 @@ import statistics
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from contenders import APART, BARE, CONTENDERS, IN_MEMORY, NETWORKS, PLAIN, PRODUCTS, WHOLE
+from contenders import APART, BARE, CONTENDERS, IN_MEMORY, NETWORKS, PLAIN, PRODUCTS
 from plain_loop import small_network
 from scipy.stats import quantile_test
 from torch.nn import functional
@@ -55,7 +55,7 @@ TARGETS = {
 }
 MOST_OVERHEAD = 0.02
 TAKEN_APART = ("caffe",)  # where an update is short enough for the rest of it to count
-MORE_ROUNDS = 40  # for each of the others, a tenth as long, where parts are left out
+MORE_ROUNDS = 20  # for each of the others, a tenth as long, where parts are left out
 
 Rates = dict[str, list[float]]  # contender -> what it did per second, round by round
 
@@ -81,10 +81,10 @@ class Contender:
         self._listener.start()
         self._read()
 
-    def measure(self, seconds: float) -> float:
+    def measure(self, seconds: float, left_out: Sequence[str] = ()) -> float:
         """Run one round of about so many seconds; return what was done per second."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{seconds}\n")
+        self._process.stdin.write(" ".join([str(seconds), *left_out]) + "\n")
         self._process.stdin.flush()
         return float(self._read())
 
@@ -120,21 +120,39 @@ class Contender:
 
 def measure(
     network: str, names: Sequence[str], *, rounds: int, seconds: float, threads: int
-) -> dict[str, list[float]]:
+) -> Rates:
     """Measure contenders on one network, the rounds interleaved."""
+    rates: Rates = {name: [] for name in names}
+    with started(network, names, threads=threads) as contenders:
+        for one in contenders:
+            one.measure(min(seconds, WARM_UP_SECONDS))
+        for number in range(rounds):
+            for one in contenders:
+                rates[one.name].append(one.measure(seconds))
+            print(f"  {network}: round {number + 1} of {rounds}", file=sys.stderr)
+    return rates
+
+
+def take_apart(network: str, *, rounds: int, seconds: float, threads: int) -> Rates:
+    """Measure ours whole and with parts left out, in interleaved rounds of one process."""
+    rates: Rates = {name: [] for name in APART}
+    with started(network, ["ours"], threads=threads) as (ours,):
+        ours.measure(WARM_UP_SECONDS)
+        for _ in range(rounds):
+            for name, left_out in APART.items():
+                rates[name].append(ours.measure(seconds, left_out))
+    return rates
+
+
+@contextlib.contextmanager
+def started(network: str, names: Sequence[str], *, threads: int) -> Iterator[list[Contender]]:
+    """Start contenders, and let them end."""
     contenders: list[Contender] = []
     try:
         for name in names:
             print(f"  {network}: starting {name}", file=sys.stderr)
             contenders.append(Contender(name, network, threads=threads))
-        for one in contenders:
-            one.measure(min(seconds, WARM_UP_SECONDS))
-        rates: dict[str, list[float]] = {name: [] for name in names}
-        for number in range(rounds):
-            for one in contenders:
-                rates[one.name].append(one.measure(seconds))
-            print(f"  {network}: round {number + 1} of {rounds}", file=sys.stderr)
-        return rates
+        yield contenders
     finally:
         for one in contenders:
             one.dismiss()
@@ -325,12 +343,12 @@ def main() -> None:
     }
     how = {"threads": arguments.threads}
     for network in arguments.networks:
-        names = arguments.only or WHOLE
+        names = arguments.only or CONTENDERS
         rates = measure(network, names, rounds=arguments.rounds, seconds=arguments.seconds, **how)
         apart: Rates = {}
         if network in TAKEN_APART and not arguments.only:
             rounds, seconds = arguments.rounds * MORE_ROUNDS, arguments.seconds / 10
-            apart = measure(network, APART, rounds=rounds, seconds=seconds, **how)
+            apart = take_apart(network, rounds=rounds, seconds=seconds, **how)
         found = summarise(network, rates, flops_per_image(network), apart)
         result["networks"][network] = found
     print(report(result))

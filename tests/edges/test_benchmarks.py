@@ -1,17 +1,16 @@
 """What benchmarks/training.py counts, computes and writes; how fast anything is, is no test's."""
 
+import contextlib
 import io
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
-
-from anneal import constant
 
 
 @pytest.fixture
@@ -68,13 +67,55 @@ def test_a_contender_that_nobody_asks_any_more_ends(contenders: ModuleType) -> N
         gate()
 
 
-def test_without_its_schedule_a_run_counts_updates_and_keeps_its_rate(
+def test_a_round_is_asked_to_leave_parts_out_and_the_next_is_whole_again(
     contenders: ModuleType,
 ) -> None:
+    requests = io.StringIO("0 schedule tracking\n0\n")
+    gate = contenders.Gate(requests, io.StringIO(), unit=1.0, untimed=1, cuda=False)
+    gate()
+    assert gate.left_out == {"schedule", "tracking"}
+    for _ in range(1 + contenders.FEWEST):
+        gate()
+    assert gate.left_out == set()
+
+
+def test_each_part_can_be_left_out_and_put_back(
+    contenders: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+    meter = contextlib.nullcontext(lambda *shown: said.append(shown))
+    monkeypatch.setattr(contenders.progress, "metered", lambda *_a, **_k: meter)
+    for module, name in (
+        *((contenders.builders, name) for name in ("ScheduledLR", "Training")),
+        (contenders.runs, "metered"),
+        (contenders.Tracker, "log"),
+    ):
+        monkeypatch.setattr(module, name, getattr(module, name))  # put back at the end
+    helper = SimpleNamespace(send=said.append)
+    gate = SimpleNamespace(left_out=set(contenders.PARTS))
+    contenders.may_leave_out(gate)
+
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    scheduled = contenders.Unscheduled(optimizer, constant(lr=0.5))
-    scheduled.step()
+    scheduled = contenders.builders.ScheduledLR(optimizer, lambda update: 0.5 / (1 + update))
+    training = contenders.builders.Training(
+        learner=SimpleNamespace(optimizer=optimizer), scheduled=scheduled, total_steps=9,
+        log_at=[], evaluate_at=[], evaluate=None,
+    )  # fmt: skip
+    training._loss_sum, training._losses = torch.ones(()), 1
+
+    def all_of_them() -> list[object]:
+        scheduled.step()
+        assert training._log(said.append)
+        with contenders.runs.metered("run", total=9) as show:
+            show(1, None)
+        contenders.Tracker(helper).log(1, {})
+        return said
+
+    assert all_of_them() == []
     assert (scheduled.update, optimizer.param_groups[0]["lr"]) == (1, 0.5)
+    gate.left_out = set()
+    assert len(all_of_them()) == 3
+    assert (scheduled.update, optimizer.param_groups[0]["lr"]) == (2, 0.5 / 3)
 
 
 # --- the numbers ----------------------------------------------------------------------------------
