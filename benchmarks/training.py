@@ -201,7 +201,7 @@ def summarise(network: str, rates: Rates, flops: float, apart: Rates) -> dict[st
         loop), ``ratio_to_timm``, ``ratio_to_memory``, ``share_of_<product>`` and ``left_out``: of
         each contender in ``apart`` the share of an update that it does without, with the interval.
     """
-    medians = {name: statistics.median(found) for name, found in (apart | rates).items()}
+    medians = {name: statistics.median(found) for name, found in rates.items()}
     found: dict[str, Any] = {
         "network": NETWORKS[network].architecture,
         "batch": NETWORKS[network].batch,
