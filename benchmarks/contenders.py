@@ -2,9 +2,9 @@
 
 A process prepares everything, then waits. Asked for a round by one line with its seconds, it goes
 on for so long and answers with one JSON line: what it did per second. In between it sleeps, so that
-the rounds of all contenders can be interleaved on one machine. Our trainer can be asked, behind the
-seconds, to leave parts out for a round: in one and the same process, because two processes that do
-the same differ by more than these parts cost.
+the rounds of all contenders can be interleaved on one machine. The line may also name the fewest
+updates of the round, and parts that our trainer leaves out of it: in one and the same process,
+because two processes that do the same differ by more than these parts cost.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ from anneal.torch import ScheduledLR
 from anneal.tracking import Tracker
 from anneal.training import Learner, Record, Training
 
-FEWEST = 3  # updates in a round
+FEWEST = 3  # updates in a round, where none are asked for
 EVERY = 100  # updates between two lines of the history, as CLR's rows of 25,000 updates have them
 UPDATES = 1_000_000  # of a run that no round reaches the end of
 
@@ -81,7 +81,7 @@ class Gate:
         self._unit = unit  # what one update counts for
         self._before = untimed  # updates before each round
         self._cuda = cuda
-        self._seconds = 0.0
+        self._seconds, self._fewest = 0.0, FEWEST
         self._untimed = 0
         self._began: float | None = None
         self._done = 0
@@ -103,7 +103,7 @@ class Gate:
                 self._began, self._done = self._now(), 0
         else:
             self._done += 1
-            if self._done >= FEWEST and time.perf_counter() - self._began >= self._seconds:
+            if self._done >= self._fewest and time.perf_counter() - self._began >= self._seconds:
                 elapsed = self._now() - self._began
                 self._began = None
                 self._answer(self._done * self._unit / elapsed)
@@ -118,8 +118,9 @@ class Gate:
         request = self._requests.readline()
         if not request:
             raise SystemExit
-        seconds, *left_out = request.split()
-        self._seconds, self._untimed, self.left_out = float(seconds), self._before, set(left_out)
+        seconds, *more = request.split()
+        self._seconds, self._fewest = float(seconds), int(more[0]) if more else FEWEST
+        self._untimed, self.left_out = self._before, set(more[1:])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +142,10 @@ class GatedWorkshop(Workshop):
 
 
 def may_leave_out(gate: Gate) -> None:
-    """Let the rounds of a gate say which parts of our trainer are left out of them."""
+    """Let the rounds of a gate say which parts of our trainer are left out of them.
+
+    W&B's processes stay, with nothing to do; checkpoints are made once a minute in any case.
+    """
 
     class Scheduled(ScheduledLR):
         """Without the schedule updates are counted and the rate stays."""
@@ -160,9 +164,22 @@ def may_leave_out(gate: Gate) -> None:
             return "logging" in gate.left_out or super()._log(record)
 
     @contextlib.contextmanager
-    def metered(*arguments: Any, **keywords: Any) -> Iterator[Meter]:
-        with progress.metered(*arguments, **keywords) as meter:
-            yield lambda update, note: None if "progress" in gate.left_out else meter(update, note)
+    def metered(label: str, *, total: int, **_done: int) -> Iterator[Meter]:
+        """Without progress there is no bar, and nothing that draws it."""
+        shown: Meter | None = None
+        with contextlib.ExitStack() as bar:
+
+            def meter(update: int, note: str | None) -> None:
+                nonlocal shown
+                if "progress" in gate.left_out:
+                    bar.close()
+                    shown = None
+                    return
+                if shown is None:
+                    shown = bar.enter_context(progress.metered(label, total=total, done=update))
+                shown(update, note)
+
+            yield meter
 
     log = Tracker.log
 
@@ -310,7 +327,7 @@ def run_contender(name: str, network: str, gate: Gate, threads: int) -> None:
 
 
 CONTENDERS = ("ours", *PLAIN, "timm's loader", IN_MEMORY, *PRODUCTS)
-BARE = "ours, bare"
+BARE = "ours without all four"
 APART = {"ours": (), BARE: PARTS} | {f"ours without {part}": (part,) for part in PARTS}
 
 

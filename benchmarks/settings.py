@@ -1,4 +1,4 @@
-"""Which settings train fastest here: precision x memory format x torch.compile, interleaved.
+"""Which settings train fastest here: precision x memory format x compiled or not, interleaved.
 
 python benchmarks/settings.py [--architectures caffe_cifar resnet18] [--write]
 

@@ -6,8 +6,9 @@ python benchmarks/training.py [--networks caffe resnet20] [--only NAME ...] [--r
 Each contender lives in a process of its own, so that none profits from what another sets for its
 process; the rounds go around all of them, so that a machine that slows down slows all. Printed are
 medians over rounds; a ratio is the median of the ratios within each round. What schedule, logging,
-progress and tracking cost is measured by leaving them out of rounds of one process, shorter ones
-and more: the interval is that of the median over rounds, 95 %. --write puts the table into
+progress and tracking cost is measured by leaving them out of rounds of one process, more rounds and
+each as long as from one line of the history to the next; the interval is that of the median over
+rounds, 95 %. --write puts the table into
 results/benchmarks/<device>.json and renews README's block: on a quiet machine only.
 """
 
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from contenders import APART, BARE, CONTENDERS, IN_MEMORY, NETWORKS, PLAIN, PRODUCTS
+from contenders import APART, BARE, CONTENDERS, EVERY, IN_MEMORY, NETWORKS, PLAIN, PRODUCTS
 from plain_loop import small_network
 from scipy.stats import quantile_test
 from torch.nn import functional
@@ -55,7 +56,7 @@ TARGETS = {
 }
 MOST_OVERHEAD = 0.02
 TAKEN_APART = ("caffe",)  # where an update is short enough for the rest of it to count
-MORE_ROUNDS = 20  # for each of the others, a tenth as long, where parts are left out
+MORE_ROUNDS = 15  # for each of the others, where parts are left out
 
 Rates = dict[str, list[float]]  # contender -> what it did per second, round by round
 
@@ -81,10 +82,15 @@ class Contender:
         self._listener.start()
         self._read()
 
-    def measure(self, seconds: float, left_out: Sequence[str] = ()) -> float:
-        """Run one round of about so many seconds; return what was done per second."""
+    def measure(self, seconds: float, *more: object) -> float:
+        """Run one round of about so many seconds; return what was done per second.
+
+        Args:
+            seconds: the shortest.
+            more: the fewest updates, and parts to leave out.
+        """
         assert self._process.stdin is not None
-        self._process.stdin.write(" ".join([str(seconds), *left_out]) + "\n")
+        self._process.stdin.write(" ".join(map(str, (seconds, *more))) + "\n")
         self._process.stdin.flush()
         return float(self._read())
 
@@ -133,14 +139,14 @@ def measure(
     return rates
 
 
-def take_apart(network: str, *, rounds: int, seconds: float, threads: int) -> Rates:
+def take_apart(network: str, *, rounds: int, threads: int) -> Rates:
     """Measure ours whole and with parts left out, in interleaved rounds of one process."""
     rates: Rates = {name: [] for name in APART}
     with started(network, ["ours"], threads=threads) as (ours,):
         ours.measure(WARM_UP_SECONDS)
         for _ in range(rounds):
             for name, left_out in APART.items():
-                rates[name].append(ours.measure(seconds, left_out))
+                rates[name].append(ours.measure(0.0, EVERY, *left_out))
     return rates
 
 
@@ -347,8 +353,7 @@ def main() -> None:
         rates = measure(network, names, rounds=arguments.rounds, seconds=arguments.seconds, **how)
         apart: Rates = {}
         if network in TAKEN_APART and not arguments.only:
-            rounds, seconds = arguments.rounds * MORE_ROUNDS, arguments.seconds / 10
-            apart = take_apart(network, rounds=rounds, seconds=seconds, **how)
+            apart = take_apart(network, rounds=arguments.rounds * MORE_ROUNDS, **how)
         found = summarise(network, rates, flops_per_image(network), apart)
         result["networks"][network] = found
     print(report(result))

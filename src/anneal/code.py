@@ -1,6 +1,6 @@
 """A digest of the sources that change numbers: what ended under other code is run again (edge).
 
-Comments, docstrings and layout do not count.
+Comments, docstrings and layout of Python do not count.
 """
 
 import ast

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from anneal.compiling import compiler
+from anneal.compiling import obstacle_on_cpu
 from anneal.config import HardwareConfig
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
@@ -64,12 +64,9 @@ def decide(config: HardwareConfig, *, architecture: str) -> Settings:
     device = _device(config.device, where)
     row = _measured(device, architecture)
     compiled = row["compile"] if config.compile == "auto" else config.compile
-    if compiled == "on" and device == "cpu" and compiler() is None:
+    if compiled == "on" and device == "cpu" and (obstacle := obstacle_on_cpu(architecture)):
         if config.compile == "on":
-            raise ValueError(
-                f'{where}: compile: "on" needs a C++ compiler for the CPU (g++ or clang++), '
-                "and there is none"
-            )
+            raise ValueError(f'{where}: compile: "on": {obstacle}')
         compiled = "off"
     precision = row["precision"] if config.precision == "auto" else config.precision
     memory_format = row["memory_format"] if config.memory_format == "auto" else config.memory_format

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -70,11 +71,11 @@ def test_a_contender_that_nobody_asks_any_more_ends(contenders: ModuleType) -> N
 def test_a_round_is_asked_to_leave_parts_out_and_the_next_is_whole_again(
     contenders: ModuleType,
 ) -> None:
-    requests = io.StringIO("0 schedule tracking\n0\n")
+    requests = io.StringIO("0 5 schedule tracking\n0\n")
     gate = contenders.Gate(requests, io.StringIO(), unit=1.0, untimed=1, cuda=False)
     gate()
-    assert gate.left_out == {"schedule", "tracking"}
-    for _ in range(1 + contenders.FEWEST):
+    for _ in range(1 + 5):  # the first starts the clock, five are asked for
+        assert gate.left_out == {"schedule", "tracking"}
         gate()
     assert gate.left_out == set()
 
@@ -83,8 +84,14 @@ def test_each_part_can_be_left_out_and_put_back(
     contenders: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = []
-    meter = contextlib.nullcontext(lambda *shown: said.append(shown))
-    monkeypatch.setattr(contenders.progress, "metered", lambda *_a, **_k: meter)
+
+    @contextlib.contextmanager
+    def metered(*_: object, **_more: object) -> Iterator[object]:
+        said.append("a bar")
+        yield lambda *shown: said.append(shown)
+        said.append("no bar")
+
+    monkeypatch.setattr(contenders.progress, "metered", metered)
     for module, name in (
         *((contenders.builders, name) for name in ("ScheduledLR", "Training")),
         (contenders.runs, "metered"),
@@ -101,21 +108,26 @@ def test_each_part_can_be_left_out_and_put_back(
         learner=SimpleNamespace(optimizer=optimizer), scheduled=scheduled, total_steps=9,
         log_at=[], evaluate_at=[], evaluate=None,
     )  # fmt: skip
-    training._loss_sum, training._losses = torch.ones(()), 1
 
     def all_of_them() -> list[object]:
+        training._loss_sum, training._losses = torch.ones(()), 1
         scheduled.step()
         assert training._log(said.append)
-        with contenders.runs.metered("run", total=9) as show:
-            show(1, None)
+        show(1, None)
         contenders.Tracker(helper).log(1, {})
-        return said
+        done = said.copy()
+        said.clear()
+        return done
 
-    assert all_of_them() == []
-    assert (scheduled.update, optimizer.param_groups[0]["lr"]) == (1, 0.5)
-    gate.left_out = set()
-    assert len(all_of_them()) == 3
-    assert (scheduled.update, optimizer.param_groups[0]["lr"]) == (2, 0.5 / 3)
+    with contenders.runs.metered("run", total=9) as show:
+        assert all_of_them() == []
+        assert (scheduled.update, optimizer.param_groups[0]["lr"]) == (1, 0.5)
+        gate.left_out = set()
+        record, bar, shown, sent = all_of_them()
+        assert (record["update"], bar, shown, sent["do"]) == (2, "a bar", (1, None), "log")
+        assert (scheduled.update, optimizer.param_groups[0]["lr"]) == (2, 0.5 / 3)
+        gate.left_out = {"progress"}
+        assert [one if one == "no bar" else "" for one in all_of_them()] == ["", "no bar", ""]
 
 
 # --- the numbers ----------------------------------------------------------------------------------
@@ -129,7 +141,7 @@ RATES = {
 }
 APART = {
     "ours": [1000.0, 500.0, 900.0] * 3,
-    "ours, bare": [1020.0, 505.0, 909.0] * 3,
+    "ours without all four": [1020.0, 505.0, 909.0] * 3,
     "ours without schedule": [1000.0, 505.0, 900.0] * 3,
 }
 
@@ -149,14 +161,16 @@ def test_what_a_part_takes_has_the_interval_of_its_median_over_rounds(training: 
     found = training.summarise("caffe", RATES, 1e8, APART)
     assert found["rounds_apart"] == 9
     # nine rounds: the second smallest and the second largest
-    shares = sorted(1 - a / b for a, b in zip(APART["ours"], APART["ours, bare"], strict=True))
-    assert found["left_out"]["ours, bare"] == pytest.approx(
+    shares = sorted(
+        1 - a / b for a, b in zip(APART["ours"], APART["ours without all four"], strict=True)
+    )
+    assert found["left_out"]["ours without all four"] == pytest.approx(
         [1 - 900 / 909, shares[1], shares[-2]], abs=1e-4
     )
     assert found["left_out"]["ours without schedule"][0] == 0.0
     few = {name: rounds[:5] for name, rounds in APART.items()}
     found = training.summarise("caffe", RATES, 1e8, few)
-    assert found["left_out"]["ours, bare"][1:] == [None, None]
+    assert found["left_out"]["ours without all four"][1:] == [None, None]
     assert training.sentences("caffe", found)[3].endswith("not resolved by 5 rounds)")
 
 
@@ -165,7 +179,7 @@ def test_a_target_that_is_missed_is_called_so(training: ModuleType) -> None:
     assert said[0] == "4.00 times the plain, 2 workers loop (asked for: at least 4; met)"
     assert said[2] == "25.0% of the bf16 matrix-product rate (asked for: at least 25%; met)"
     assert said[3] == (
-        "1.0% (1.0% to 2.0%) of an update is what ours, bare leaves out "
+        "1.0% (1.0% to 2.0%) of an update is what ours without all four leaves out "
         "(asked for: at most 2%; met)"
     )
     slow, apart = (
@@ -175,7 +189,7 @@ def test_a_target_that_is_missed_is_called_so(training: ModuleType) -> None:
     )  # fmt: skip
     said = training.sentences("caffe", training.summarise("caffe", slow, 1e8, apart))
     assert [line.endswith("not met)") for line in said] == [True, False, True, True, False]
-    wide = APART | {"ours, bare": [1000.0, 520.0, 900.0] * 3}
+    wide = APART | {"ours without all four": [1000.0, 520.0, 900.0] * 3}
     said = training.sentences("caffe", training.summarise("caffe", RATES, 1e8, wide))
     assert said[3].endswith("not resolved by 9 rounds)")
 

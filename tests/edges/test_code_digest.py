@@ -45,6 +45,12 @@ def test_it_changes_with_each_file_and_folder_it_lists(package: Path, name: str)
     assert digest() != before
 
 
+def test_it_changes_with_what_is_compiled(package: Path) -> None:
+    before = digest()
+    edit(package / "models" / "fused_pooling.cpp", "STRIDE = 2", "STRIDE = 3")
+    assert digest() != before
+
+
 def test_it_changes_with_a_number_a_name_an_order_and_a_file(package: Path) -> None:
     file = package / "training.py"
     source, seen = file.read_text(), {digest()}

@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+from anneal.compiling import obstacle_on_cpu
 from anneal.config import ExperimentConfig
 from anneal.loading import open_experiment
 from anneal.parsing import parse
@@ -35,5 +36,9 @@ def losses_of_small_run(*, threads: int, settings: str) -> list[float]:
 
 if __name__ == "__main__":
     num_threads = int(sys.argv[1])
-    measured = {s: losses_of_small_run(threads=num_threads, settings=s) for s in SETTINGS}
+    measured = {
+        name: losses_of_small_run(threads=num_threads, settings=name)
+        for name, settings in SETTINGS.items()
+        if settings["compile"] == "off" or obstacle_on_cpu("caffe_cifar") is None
+    }
     sys.stdout.write(json.dumps(measured, allow_nan=False) + "\n")

@@ -2,7 +2,7 @@
 //
 // What torch does in a dozen passes over memory is done image by image in the cache here. The plain
 // form is in caffe_cifar.py (Caffe @9b89154: pooling_layer.cpp, relu_layer.cpp, lrn_layer.cpp), and
-// tests/models holds both against each other. Compiled on first use by fused_pooling.py.
+// tests/models holds both against each other. Compiled on first use by compiling.py.
 //
 // Shapes, all dense and channels last: z (N, H, W, C) what is pooled, y (N, P, Q, C) what comes out;
 // P = ceil((H - 3) / 2) + 1, windows of 3x3 and stride 2, the last one clipped by the image's end.
@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 namespace {
@@ -41,24 +42,25 @@ inline Block wide(const BFloat16* from) {
 }
 
 inline void narrow(Block value, float* to) { std::memcpy(to, &value, sizeof value); }
-inline void narrow(Block value, BFloat16* to) {  // to the nearest, ties to even; NaN stays NaN
+// To the nearest, ties to even. A NaN stays one: those that come up here have bits in the upper half.
+inline void narrow(Block value, BFloat16* to) {
   const Bits bits = (Bits)value;
   const Bits rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  const Bits kept = value == value ? rounded : (Bits{} + 0x7fc0);
-  const Halves halves = __builtin_convertvector(kept, Halves);
+  const Halves halves = __builtin_convertvector(rounded, Halves);
   std::memcpy(to, &halves, sizeof halves);
 }
 
-inline Block open(Block value) { return value <= 0 ? Block{} : value; }  // ReLU; NaN stays NaN
+inline Block rectify(Block value) { return value <= 0 ? Block{} : value; }  // NaN stays NaN
 
-// y^-1/4 for y >= 1: a guess from the exponent, then Newton's steps; within 1e-6 of the value.
+// y^-1/4 for y >= 1, 0 for infinity: a guess from the exponent, then Newton's steps; within 1e-6 of
+// the value.
 inline Block inverse_fourth_root(Block y) {
   Block root = (Block)(0x4f584800 - ((Bits)y >> 2));
   for (int step = 0; step < 3; ++step) {
     const Block square = root * root;
     root *= 1.25f - 0.25f * y * square * square;
   }
-  return root;
+  return y > std::numeric_limits<float>::max() ? Block{} : root;
 }
 
 struct Shape {
@@ -70,6 +72,11 @@ struct Shape {
 };
 
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+template <typename T>
+inline T* at(T* tensor, int64_t offset) {  // of a tensor that may be left out
+  return tensor ? tensor + offset : nullptr;
+}
 
 // One image pooled, after the ReLU in the case of means; of maxima the places that won, too, the
 // first of equals. NaN wins, as in torch.
@@ -94,13 +101,13 @@ void pool(const T* z, const Shape& shape, bool relu, Block* pooled, uint16_t* wh
               found = wins ? value : found;
               place = wins ? Words{} + static_cast<int32_t>(i * WINDOW + j) : place;
             } else {
-              found += relu ? open(value) : value;
+              found += relu ? rectify(value) : value;
             }
           }
         if constexpr (MAXIMUM) {
           if (relu) {
             place = found <= 0 ? Words{} + CLOSED : place;
-            found = open(found);
+            found = rectify(found);
           }
           const Halves places = __builtin_convertvector(place, Halves);
           std::memcpy(where + to * LANES, &places, sizeof places);
@@ -150,8 +157,8 @@ void pool_backward(const Block* gradient, const T* z, const uint16_t* where, con
   }
 }
 
-// Sum over each pixel's 3x3 neighbourhood, zeros outside; `sum_3` is room for one row.
-void sum_3x3(const Block* values, const Shape& shape, Block* sum_3, Block* sums) {
+// Sum over each pixel's 3x3 neighbourhood, zeros outside; `column_sums` is room for one row.
+void sum_3x3(const Block* values, const Shape& shape, Block* column_sums, Block* sums) {
   const int64_t P = shape.rows(), Q = shape.columns(), B = shape.blocks, row = Q * B;
   for (int64_t p = 0; p < P; ++p) {
     const Block* here = values + p * row;
@@ -161,12 +168,12 @@ void sum_3x3(const Block* values, const Shape& shape, Block* sum_3, Block* sums)
       Block sum = here[k];
       if (above) sum += above[k];
       if (below) sum += below[k];
-      sum_3[k] = sum;
+      column_sums[k] = sum;
     }
     for (int64_t k = 0; k < row; ++k) {
-      Block sum = sum_3[k];
-      if (k >= B) sum += sum_3[k - B];
-      if (k + B < row) sum += sum_3[k + B];
+      Block sum = column_sums[k];
+      if (k >= B) sum += column_sums[k - B];
+      if (k + B < row) sum += column_sums[k + B];
       sums[p * row + k] = sum;
     }
   }
@@ -226,7 +233,7 @@ void forward(const T* z, int64_t images, const Shape& shape, bool maximum, bool 
     for (int64_t n = 0; n < images; ++n) {
       T* x = pooled + n * outputs;
       const auto pooling = maximum ? pool<true, T> : pool<false, T>;
-      pooling(z + n * inputs, shape, relu, room.pooled.data(), where + n * outputs);
+      pooling(z + n * inputs, shape, relu, room.pooled.data(), at(where, n * outputs));
       for (int64_t k = 0; k < shape.outputs(); ++k) narrow(room.pooled[k], x + k * LANES);
       if (alpha > 0) normalise(x, shape, alpha / 9, room, y + n * outputs);
     }
@@ -248,15 +255,16 @@ void backward(const T* gradient, const T* z, const T* pooled, const uint16_t* wh
       else
         for (int64_t k = 0; k < shape.outputs(); ++k) room.pooled[k] = wide(g + k * LANES);
       const auto back = maximum ? pool_backward<true, T> : pool_backward<false, T>;
-      back(room.pooled.data(), z + n * inputs, where + n * outputs, shape, relu, room.row.data(),
-           dz + n * inputs);
+      back(room.pooled.data(), at(z, n * inputs), at(where, n * outputs), shape, relu,
+           room.row.data(), dz + n * inputs);
     }
   }
 }
 
 }  // namespace
 
-// `where` (N, P, Q, C) is read and written for maxima alone, `y` only where alpha is above 0.
+// May be null: `where` (N, P, Q, C) for means; backward `z` for maxima and without the ReLU, `pooled`
+// without the LRN (alpha 0), which fills no `y`.
 #define FUSED_POOLING(NAME, T)                                                                   \
   extern "C" void NAME##_forward(const T* z, int64_t n, int64_t h, int64_t w, int64_t c,         \
                                  int maximum, int relu, float alpha, T* pooled, uint16_t* where,  \

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 DTYPES: Final = (torch.float32, torch.bfloat16)
+LANES: Final = 16  # channels that the kernels take at once
+STRIDE: Final = 2
 
 
 class Kernels(NamedTuple):
@@ -36,32 +38,48 @@ def pooled_size(size: int) -> int:
 class FusedPooling(torch.autograd.Function):
     """Maximum or mean of 3x3 windows of stride 2, with the ReLU and the LRN that go with it.
 
-    ``apply(z, kernels, maximum, relu, alpha)``: z (N, C, H, W) on the CPU, C a multiple of 16, of a
-    dtype in ``DTYPES``; alpha is that of the LRN, 0 for none. Sums are kept in float32. What comes
-    out, (N, C, P, Q) of the same dtype, lies channels last.
+    ``apply(z, kernels, maximum, relu, alpha)``: z (N, C, H, W) on the CPU, of a dtype in
+    ``DTYPES``, C a multiple of 16, H and W at least 2; alpha >= 0 is that of the LRN, 0 for none.
+    Sums are kept in float32. What comes out, (N, C, P, Q) of the same dtype, lies channels last.
+
+    Raises:
+        ValueError: z or alpha is something else.
     """
 
     @staticmethod
     def forward(  # noqa: D102 - the class says it
         ctx: Any, z: Tensor, kernels: Kernels, maximum: bool, relu: bool, alpha: float
     ) -> Tensor:
-        z = z.contiguous(memory_format=torch.channels_last)
         batch, channels, height, width = z.shape
+        if (
+            z.device.type != "cpu"
+            or z.dtype not in DTYPES
+            or channels % LANES
+            or min(height, width) < STRIDE
+            or not alpha >= 0
+        ):
+            raise ValueError(
+                f"fused pooling takes float32 or bfloat16 on the CPU, channels in sixteens, sides "
+                f"of at least {STRIDE} px and alpha >= 0, got {z.dtype} on {z.device}, "
+                f"{tuple(z.shape)} and {alpha}"
+            )
+        z = z.contiguous(memory_format=torch.channels_last)
         outputs = (batch, channels, pooled_size(height), pooled_size(width))
-
-        def empty(dtype: torch.dtype) -> Tensor:
-            return torch.empty(outputs, dtype=dtype, memory_format=torch.channels_last)
-
-        pooled = empty(z.dtype)
-        where = empty(torch.int16) if maximum else None
-        normalised = empty(z.dtype) if alpha else pooled
+        pooled = _empty(outputs, z.dtype)
+        where = _empty(outputs, torch.int16) if maximum else None
+        normalised = _empty(outputs, z.dtype) if alpha else pooled
         kernels.forward(
             z.dtype,
             *(z.data_ptr(), batch, height, width, channels, maximum, relu, alpha),
             *(pooled.data_ptr(), _address(where), normalised.data_ptr()),
         )
-        ctx.save_for_backward(z, pooled, where)
-        ctx.kernels, ctx.kind = kernels, (maximum, relu, alpha)
+        ctx.save_for_backward(
+            None if maximum or not relu else z,  # where the ReLU was open
+            pooled if alpha else None,
+            where,
+        )
+        ctx.kernels, ctx.of_input = kernels, (z.shape, z.dtype)
+        ctx.options = (batch, height, width, channels, maximum, relu, alpha)
         return normalised
 
     @staticmethod
@@ -69,17 +87,18 @@ class FusedPooling(torch.autograd.Function):
     def backward(  # noqa: D102 - the class says it
         ctx: Any, gradient: Tensor
     ) -> tuple[Tensor, None, None, None, None]:
-        z, pooled, where = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        batch, channels, height, width = z.shape
-        through = torch.empty_like(z)
+        input_gradient = _empty(*ctx.of_input)
         ctx.kernels.backward(
-            z.dtype,
-            *(gradient.data_ptr(), z.data_ptr(), pooled.data_ptr(), _address(where)),
-            *(batch, height, width, channels, *ctx.kind),
-            through.data_ptr(),
+            gradient.dtype,
+            *(gradient.data_ptr(), *map(_address, ctx.saved_tensors)),
+            *(*ctx.options, input_gradient.data_ptr()),
         )
-        return through, None, None, None, None
+        return input_gradient, None, None, None, None
+
+
+def _empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    return torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
 
 
 def _address(tensor: Tensor | None) -> int | None:
