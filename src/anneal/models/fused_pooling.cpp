@@ -24,7 +24,6 @@ using Words = int32_t __attribute__((vector_size(64)));
 using Bits = uint32_t __attribute__((vector_size(64)));
 using Halves = uint16_t __attribute__((vector_size(32)));
 
-
 struct BFloat16 {
   uint16_t bits;
 };
