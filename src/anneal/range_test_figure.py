@@ -127,7 +127,7 @@ def _draw_key(figure: Figure, num_curves: int) -> None:
     figure.legend(
         handles=[thin, bold],
         loc="center right",
-        bbox_to_anchor=(RIGHT, 0.965),
+        bbox_to_anchor=(RIGHT, 0.022),  # beside "learning rate", which is short: a title may not be
         ncols=2,
         frameon=False,
         fontsize=9,
