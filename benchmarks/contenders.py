@@ -268,6 +268,36 @@ def timm_loader(network: str, gate: Callable[[], None], threads: int) -> None:
             optimizer.step()
 
 
+def convolutions(network: str, gate: Callable[[], None], threads: int) -> None:
+    """Run every convolution of the network by itself, forward and back, as ours are run.
+
+    bf16, channels last, each on the input that it has in the network: what no trainer that is built
+    on these convolutions can be faster than.
+    """
+    torch.set_num_threads(threads)
+    model = plain_loop.small_network(NETWORKS[network].architecture)
+    model = model.to(device=device(), memory_format=torch.channels_last)
+    images = torch.randn(NETWORKS[network].batch, 3, 32, 32, device=device())
+    layers: list[tuple[torch.nn.Conv2d, torch.Tensor, torch.Tensor]] = []
+
+    def keep(layer: torch.nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        assert isinstance(layer, torch.nn.Conv2d)
+        x = inputs[0].detach().to(torch.bfloat16, memory_format=torch.channels_last)
+        layers.append((layer, x.requires_grad_(inputs[0].requires_grad), torch.ones_like(output)))
+
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_hook(keep)
+    with torch.autocast(device().type, torch.bfloat16):
+        model(images)
+    model = model.to(torch.bfloat16)
+    while True:
+        gate()
+        for layer, x, gradient in layers:
+            needed = [*layer.parameters(), x] if x.requires_grad else list(layer.parameters())
+            torch.autograd.grad(layer.forward(x), needed, gradient)
+
+
 def matmul(
     _network: str, gate: Callable[[], None], threads: int, *, dtype: torch.dtype, size: int
 ) -> None:
@@ -309,6 +339,7 @@ def images_folder() -> Path:
 PARTS = ("schedule", "logging", "progress", "tracking")
 PLAIN = ("plain, 0 workers", "plain, 2 workers")
 IN_MEMORY = "in-memory loop"
+CONVOLUTIONS = "convolutions alone"
 PRODUCTS = {"matmul float32": torch.float32, "matmul bf16": torch.bfloat16}
 
 
@@ -322,11 +353,13 @@ def run_contender(name: str, network: str, gate: Gate, threads: int) -> None:
         plain(network, gate, threads, workers=int(name.split()[1]))
     elif name == IN_MEMORY:
         train_loop(memory_loop.train, network, gate, threads)
+    elif name == CONVOLUTIONS:
+        convolutions(network, gate, threads)
     else:
         timm_loader(network, gate, threads)
 
 
-CONTENDERS = ("ours", *PLAIN, "timm's loader", IN_MEMORY, *PRODUCTS)
+CONTENDERS = ("ours", *PLAIN, "timm's loader", IN_MEMORY, CONVOLUTIONS, *PRODUCTS)
 BARE = "ours without all four"
 APART = {"ours": (), BARE: PARTS} | {f"ours without {part}": (part,) for part in PARTS}
 

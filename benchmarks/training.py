@@ -28,7 +28,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from contenders import APART, BARE, CONTENDERS, EVERY, IN_MEMORY, NETWORKS, PLAIN, PRODUCTS
+from contenders import (
+    APART,
+    BARE,
+    CONTENDERS,
+    CONVOLUTIONS,
+    EVERY,
+    IN_MEMORY,
+    NETWORKS,
+    PLAIN,
+    PRODUCTS,
+)
 from plain_loop import small_network
 from scipy.stats import quantile_test
 from torch.nn import functional
@@ -204,8 +214,9 @@ def summarise(network: str, rates: Rates, flops: float, apart: Rates) -> dict[st
 
     Returns:
         ``rates`` (medians), and where their contenders ran ``ratio_to_plain`` (to the faster plain
-        loop), ``ratio_to_timm``, ``ratio_to_memory``, ``share_of_<product>`` and ``left_out``: of
-        each contender in ``apart`` the share of an update that it does without, with the interval.
+        loop), ``convolutions_to_plain`` (of the convolutions alone, to the same),
+        ``ratio_to_timm``, ``ratio_to_memory``, ``share_of_<product>`` and ``left_out``: of each
+        contender in ``apart`` the share of an update that it does without, with the interval.
     """
     medians = {name: statistics.median(found) for name, found in rates.items()}
     found: dict[str, Any] = {
@@ -222,6 +233,8 @@ def summarise(network: str, rates: Rates, flops: float, apart: Rates) -> dict[st
         fastest = max(ran, key=medians.__getitem__)
         found["fastest_plain"] = fastest
         found["ratio_to_plain"] = round(ratio(rates, "ours", fastest), 3)
+        if CONVOLUTIONS in rates:
+            found["convolutions_to_plain"] = round(ratio(rates, CONVOLUTIONS, fastest), 3)
     if "timm's loader" in rates:
         found["ratio_to_timm"] = round(ratio(rates, "ours", "timm's loader"), 3)
     if IN_MEMORY in rates:
@@ -265,6 +278,8 @@ def sentences(network: str, found: Mapping[str, Any]) -> list[str]:
         goal = targets["ratio"]
         words = asked(f"at least {goal:g}", met(times >= goal))
         said.append(f"{times:.2f} times the {found['fastest_plain']} loop{words}")
+    if (times := found.get("convolutions_to_plain")) is not None:
+        said.append(f"{times:.2f} times that loop is what the convolutions alone would do")
     if (times := found.get("ratio_to_timm")) is not None:
         said.append(f"{times:.2f} times the same step from timm's loader")
     if (times := found.get("ratio_to_memory")) is not None:

@@ -157,6 +157,38 @@ def test_a_ratio_is_the_median_of_the_ratios_within_each_round(training: ModuleT
     assert "share_of_matmul_float32" not in found
 
 
+def test_the_convolutions_alone_bound_what_can_be_asked_for(training: ModuleType) -> None:
+    rates = RATES | {"convolutions alone": [2250.0, 1125.0, 2250.0]}
+    found = training.summarise("caffe", rates, 1e8, {})
+    assert found["convolutions_to_plain"] == 9.0
+    said = training.sentences("caffe", found)
+    assert said[1] == "9.00 times that loop is what the convolutions alone would do"
+
+
+def test_every_convolution_goes_forward_and_back_as_often_as_the_network(
+    contenders: ModuleType,
+) -> None:
+    """Counted by torch: two passes for the first layer, which passes nothing back, else three."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    rounds = 0
+
+    def gate() -> None:
+        nonlocal rounds
+        if rounds == 2:
+            raise SystemExit
+        if rounds == 1:
+            counter.__enter__()
+        rounds += 1
+
+    counter = FlopCounterMode(display=False)
+    with pytest.raises(SystemExit):
+        contenders.convolutions("caffe", gate, 1)
+    counter.__exit__(None, None, None)
+    layers = [32 * 32 * 75 * 32, 16 * 16 * 800 * 32, 8 * 8 * 800 * 64]
+    assert counter.get_total_flops() == 100 * 2 * (3 * sum(layers) - layers[0])
+
+
 def test_what_a_part_takes_has_the_interval_of_its_median_over_rounds(training: ModuleType) -> None:
     found = training.summarise("caffe", RATES, 1e8, APART)
     assert found["rounds_apart"] == 9
