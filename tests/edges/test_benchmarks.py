@@ -306,6 +306,14 @@ def test_the_command_measures_what_it_is_asked_for(benchmarks: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.archives
+def test_parts_are_left_out_of_rounds_of_one_process(training: ModuleType) -> None:
+    rates = training.take_apart("caffe", rounds=1, threads=1)
+    assert list(rates) == list(training.APART)
+    assert all(len(found) == 1 and found[0] > 0 for found in rates.values())
+
+
+@pytest.mark.slow
 def test_a_contender_that_cannot_start_is_one_line(benchmarks: Path, tmp_path: Path) -> None:
     done = run(benchmarks, "plain, 0 workers", ANNEAL_ARCHIVES=str(tmp_path))
     assert done.returncode == 1
