@@ -76,7 +76,8 @@ def draw_curves(drawn: Sequence[Drawn], marks: Sequence[Sequence[Mark]], heading
             axes.plot(
                 [], [], "D", markerfacecolor="white", markeredgecolor=FAINT, label="the paper"
             )
-        axes.legend(loc="lower right", fontsize=8.5)
+        # Under the axes: a cycle may dip to any corner of them.
+        canvas.legend(loc="outside lower center", ncols=2, fontsize=8.5)
         return svg_text(canvas)
 
 
