@@ -69,7 +69,8 @@ experiments: $(INSTALLED)  ## show what `dvc exp run` made, without the columns 
 
 .PHONY: test
 test: $(INSTALLED)  ## run every test (real archives too when ANNEAL_ARCHIVES names their folder)
-	pytest -q
+	@# A file a process, for files share fixtures; one thread each, for threads that share cores wait.
+	OMP_NUM_THREADS=1 pytest -q --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 .PHONY: check
 check: $(INSTALLED)  ## format, lint, types and contracts; what a commit has to pass
