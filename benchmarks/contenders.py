@@ -290,12 +290,12 @@ def convolutions(network: str, gate: Callable[[], None], threads: int) -> None:
             layer.register_forward_hook(keep)
     with torch.autocast(device().type, torch.bfloat16):
         model(images)
-    model = model.to(torch.bfloat16)
+    model.to(torch.bfloat16)
     while True:
         gate()
         for layer, x, gradient in layers:
             needed = [*layer.parameters(), x] if x.requires_grad else list(layer.parameters())
-            torch.autograd.grad(layer.forward(x), needed, gradient)
+            torch.autograd.grad(layer.forward(x), needed, gradient)  # forward: no hook
 
 
 def matmul(
