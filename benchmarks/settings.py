@@ -48,7 +48,7 @@ def make_step(architecture: str, choice: tuple[str, str, str], device: str):
         small_images=not architecture.startswith(("caffe_", "cifar_")),
     ).to(device=device, memory_format=layout)
     if compiled == "on":
-        compile_model(model)
+        compile_model(model, PRECISIONS[precision])
     optimizer = CaffeSGD(parameter_groups(model, weight_decay=0.004), lr=1.0, momentum=0.9)
     for group in optimizer.param_groups:
         group["lr"] *= 0.001

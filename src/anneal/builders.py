@@ -99,7 +99,7 @@ class Workshop:
         # torch's annotations of Module.to leave memory_format out
         model.to(device=self.settings.device, memory_format=memory_format)  # type: ignore[call-overload]
         if self.settings.compile:
-            compile_model(model)
+            compile_model(model, self.settings.dtype)
         return model
 
     def evaluate(

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from anneal.compiling import obstacle_on_cpu
+from anneal.compiling import has_tiles, obstacle_on_cpu
 from anneal.config import HardwareConfig
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
@@ -64,11 +64,12 @@ def decide(config: HardwareConfig, *, architecture: str) -> Settings:
     device = _device(config.device, where)
     row = _measured(device, architecture)
     compiled = row["compile"] if config.compile == "auto" else config.compile
-    if compiled == "on" and device == "cpu" and (obstacle := obstacle_on_cpu(architecture)):
-        if config.compile == "on":
-            raise ValueError(f'{where}: compile: "on": {obstacle}')
-        compiled = "off"
     precision = row["precision"] if config.precision == "auto" else config.precision
+    if compiled == "on" and device == "cpu":
+        obstacle = obstacle_on_cpu(architecture, PRECISIONS[precision])
+        if obstacle is not None and config.compile == "on":
+            raise ValueError(f'{where}: compile: "on": {obstacle}')
+        compiled = "off" if obstacle is not None else compiled
     memory_format = row["memory_format"] if config.memory_format == "auto" else config.memory_format
     threads = config.threads or num_cores()
     torch.set_num_threads(threads)
@@ -123,7 +124,7 @@ def _measured(device: str, architecture: str) -> dict[str, str]:
 
 def cpu_capability() -> str:
     """Name what decides the speed of bf16 on a processor: AMX, AVX512_BF16, AVX512, AVX2, ..."""
-    if getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)():
+    if has_tiles():
         return "AMX"
     if getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)():
         return "AVX512_BF16"

@@ -20,6 +20,7 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 READ_BY = {  # files of the package that are no modules
     "measured_settings.json": "anneal.hardware",
     "models/fused_pooling.cpp": "anneal.compiling",
+    "models/fused_residual.cpp": "anneal.compiling",
 }
 
 # A training goes through these three and what they import. Not in the digest, each for a reason:

@@ -33,7 +33,7 @@ def this_machine(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
         monkeypatch.setattr(hardware, "cpu_capability", lambda: capability)
         obstacle = None if compiler else "compiling needs a C++ compiler, and there is none"
-        monkeypatch.setattr(hardware, "obstacle_on_cpu", lambda _architecture: obstacle)
+        monkeypatch.setattr(hardware, "obstacle_on_cpu", lambda _architecture, _precision: obstacle)
 
     be()
     return be

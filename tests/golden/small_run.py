@@ -5,6 +5,8 @@ import json
 import sys
 from pathlib import Path
 
+import torch
+
 from anneal.compiling import obstacle_on_cpu
 from anneal.config import ExperimentConfig
 from anneal.loading import open_experiment
@@ -39,6 +41,6 @@ if __name__ == "__main__":
     measured = {
         name: losses_of_small_run(threads=num_threads, settings=name)
         for name, settings in SETTINGS.items()
-        if settings["compile"] == "off" or obstacle_on_cpu("caffe_cifar") is None
+        if settings["compile"] == "off" or obstacle_on_cpu("caffe_cifar", torch.float32) is None
     }
     sys.stdout.write(json.dumps(measured, allow_nan=False) + "\n")

@@ -9,7 +9,7 @@ from anneal.models.caffe_cifar import CaffeCIFAR, CaffeCIFARSigmoidBN, WithinCha
 from anneal.models.fused_pooling import FusedPooling, Kernels
 
 needs_compiler = pytest.mark.skipif(
-    obstacle_on_cpu("any") is not None, reason="there is no C++ compiler"
+    obstacle_on_cpu("any", torch.float32) is not None, reason="there is no C++ compiler"
 )
 
 # Measured, relative to the largest value: float32 5e-7, bf16 half a unit in the last place (2^-9)
@@ -19,7 +19,7 @@ TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 2**-7}
 
 def kernels() -> Kernels:
     network = CaffeCIFAR()
-    compile_model(network)
+    compile_model(network, torch.float32)
     assert network.kernels is not None
     return network.kernels
 
@@ -110,7 +110,7 @@ def test_a_compiled_network_takes_what_the_kernels_do_not_by_the_plain_layers() 
     model = CaffeCIFAR().double()
     images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     wanted = model(images)
-    compile_model(model)
+    compile_model(model, torch.float32)
     assert torch.equal(model(images), wanted)
 
 
@@ -124,7 +124,7 @@ def test_a_compiled_network_gives_the_same_loss_and_gradients(
         torch.manual_seed(0)
         model = network()
         if compiled:
-            compile_model(model)
+            compile_model(model, torch.float32)
         with torch.no_grad():
             model.conv1.weight.mul_(100)  # as it is after some training
         images = 100 * torch.randn(8, 3, 32, 32)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anneal.models.entrypoints import blocks_of_depth, check_share
+from anneal.models.fused_residual import Kernels, fits, normalise, run_block
 
 WIDTHS: Final = (16, 32, 64)
 
@@ -123,6 +124,7 @@ class ResNetCIFAR(_ResNet):
             conv_bias=False,
             pooled_shortcut=False,
         )
+        self.kernels: Kernels | None = None  # set by compile_model, on a CPU
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -130,9 +132,16 @@ class ResNetCIFAR(_ResNet):
 
     def forward(self, x: Tensor) -> Tensor:
         """Classify images (B, in_chans, H, W); returns logits (B, num_classes)."""
-        x = self.stem(x)
-        for block in self.blocks:
-            x = block(x)
+        x = self.conv1(x)
+        if self.kernels is not None and self.training and fits(x, self.conv1.weight):
+            x = normalise(x, self.bn1, self.kernels)
+            for block in self.blocks:
+                assert isinstance(block, BasicBlock)
+                x = run_block(x, (block.conv1, block.bn1, block.conv2, block.bn2), self.kernels)
+        else:
+            x = functional.relu(self.bn1(x))
+            for block in self.blocks:
+                x = block(x)
         return self.classify(x)
 
 
