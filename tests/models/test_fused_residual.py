@@ -161,17 +161,20 @@ def test_a_compiled_network_takes_what_the_kernels_do_not_by_the_plain_layers() 
 
 @needs_tiles
 @pytest.mark.parametrize(
-    "x",
+    ("x", "stride"),
     [
-        torch.ones(1, 16, 8, 8),
-        torch.ones(1, 16, 8, 8, dtype=torch.bfloat16, device="meta"),
-        torch.ones(1, 16, 8, 12, dtype=torch.bfloat16),
-        torch.ones(1, 24, 8, 8, dtype=torch.bfloat16),
+        (torch.ones(1, 16, 8, 8), 1),
+        (torch.ones(1, 16, 8, 8, dtype=torch.bfloat16, device="meta"), 1),
+        (torch.ones(1, 16, 8, 12, dtype=torch.bfloat16), 1),
+        (torch.ones(1, 16, 16, 8, dtype=torch.bfloat16), 2),
+        (torch.ones(1, 24, 8, 8, dtype=torch.bfloat16), 1),
+        (torch.ones(1, 8, 16, 16, dtype=torch.bfloat16), 2),
+        (torch.ones(1, 16, 32, 32, dtype=torch.bfloat16), 4),
     ],
 )
-def test_what_the_kernels_are_not_made_for_never_reaches_them(x: Tensor) -> None:
+def test_what_the_kernels_are_not_made_for_never_reaches_them(x: Tensor, stride: int) -> None:
     with pytest.raises(ValueError, match="fused blocks take bfloat16"):
-        fused(make_block(x.shape[1], 1), x)
+        fused(make_block(stride * x.shape[1], stride), x)
 
 
 @needs_tiles

@@ -6,10 +6,10 @@
 // Compiled on first use by compiling.py. The caller has asked Linux for the tiles
 // (torch.cpu._init_amx).
 //
-// Shapes, all dense and channels last: x, z1, z2, y (N, H, W, C), weights (C out, 3, 3, C in). C is
-// 16, 32 or 64, H and W are multiples of 8; the convolutions have stride 1 and one pixel of zeros
-// around the image. Sums are kept in float32, and over the images in an order that does not depend
-// on the threads.
+// Shapes, all dense and channels last: z1, z2, y (N, H, W, C), x the same or, with a stride of 2,
+// (N, 2 H, 2 W, C / 2); weights (C out, 3, 3, C in). C is 16, 32 or 64, H and W are multiples of 8;
+// there is one pixel of zeros around an image. Sums are kept in float32, and over the images in an
+// order that does not depend on the threads.
 //
 // A convolution multiplies tiles of 16 (or 8) pixels of a row by 32 channels: of the same channels
 // of the pixel that a tap sees, or, of 16 channels, of two taps beside each other. Both lie in the

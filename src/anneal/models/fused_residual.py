@@ -54,14 +54,15 @@ class FusedBlock(torch.autograd.Function):
             x.device.type != "cpu"
             or x.dtype != torch.bfloat16
             or any(p is not None and p.dtype != torch.float32 for p in (weights1, *parameters))
-            or shape[1] not in CHANNELS
+            or stride not in (1, 2)
+            or not {channels, shape[1]} <= {*CHANNELS}
             or height % (SIDES * stride)
             or width % (SIDES * stride)
         ):
             raise ValueError(
-                f"fused blocks take bfloat16 and float32 parameters on the CPU, and give "
-                f"{CHANNELS} channels and sides in multiples of {SIDES} px; got {x.dtype} on "
-                f"{x.device}, {tuple(x.shape)} with a stride of {stride}"
+                f"fused blocks take bfloat16 and float32 parameters on the CPU, {CHANNELS} "
+                f"channels in and out and a stride of 1 or 2, and give sides in multiples of "
+                f"{SIDES} px; got {x.dtype} on {x.device}, {tuple(x.shape)}, a stride of {stride}"
             )
         x = x.contiguous(memory_format=torch.channels_last)
         weights1, weights2 = _laid(weights1), _laid(parameters[4])
