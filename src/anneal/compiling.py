@@ -45,8 +45,8 @@ FUNCTIONS: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
         for function, arguments in (("forward", FORWARD), ("backward", BACKWARD))
     },
     BLOCKS: {
-        "forward_block": (POINTER, *SIZES, FLAG, REAL, REAL, FLAG),
-        "backward_block": (POINTER, *SIZES, FLAG, FLAG),
+        "forward_blocks": (POINTER, SIZE, SIZE, REAL, REAL, FLAG),
+        "backward_blocks": (POINTER, SIZE, SIZE, POINTER, POINTER, FLAG),
     },
 }
 
@@ -67,7 +67,7 @@ def compile_model(model: nn.Module, precision: torch.dtype) -> None:
         model.kernels = fused_pooling.Kernels(_forward, _backward)
     elif on_cpu and isinstance(model, ResNetCIFAR) and _in_tiles(precision):
         load_library(BLOCKS)
-        model.kernels = fused_residual.Kernels(_forward_block, _backward_block)
+        model.kernels = fused_residual.Kernels(_forward_blocks, _backward_blocks)
     else:
         model.compile()
 
@@ -160,12 +160,12 @@ def _backward(dtype: torch.dtype, *arguments: object) -> None:
     _call(POOLS, f"{NAMES[dtype]}_backward", *arguments)
 
 
-def _forward_block(*arguments: object) -> None:
-    _call(BLOCKS, "forward_block", *arguments)
+def _forward_blocks(*arguments: object) -> None:
+    _call(BLOCKS, "forward_blocks", *arguments)
 
 
-def _backward_block(*arguments: object) -> None:
-    _call(BLOCKS, "backward_block", *arguments)
+def _backward_blocks(*arguments: object) -> None:
+    _call(BLOCKS, "backward_blocks", *arguments)
 
 
 def _call(source: str, function: str, *arguments: object) -> None:

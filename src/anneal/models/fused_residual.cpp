@@ -16,10 +16,13 @@
 // padded image as they are needed.
 
 #include <immintrin.h>
+#include <omp.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 namespace {
@@ -57,6 +60,17 @@ struct Room {
     return lines[0].values;
   }
 };
+
+// This thread's part of `count`, from its first to its last or back; then it waits for the others.
+// Each pass over the images goes the other way than the one before: it begins with what that left
+// in the cache.
+template <typename Do>
+void share(int64_t count, bool back, Do each) {
+  const int64_t threads = omp_get_num_threads(), own = omp_get_thread_num();
+  const int64_t first = own * count / threads, end = (own + 1) * count / threads;
+  for (int64_t i = first; i < end; ++i) each(back ? first + end - 1 - i : i);
+#pragma omp barrier
+}
 
 struct Shape {  // of what comes out of a block
   int64_t images, height, width;
@@ -249,11 +263,11 @@ void join(const Half* gradient, const Shape& shape, Half* dx) {
 }
 
 // Of one image: the sums of the gradient behind the ReLU, and of its products with z - mean. What
-// the ReLU gave is y or, where that is null, follows from z. The gradient behind it goes to
-// `behind`.
+// the ReLU gave is y or, where that is null, follows from z; its gradient is dy and, where there is
+// one, `more`. The gradient behind it goes to `behind`, which may be y or z.
 template <int64_t C>
-void gradient_moments(const Half* dy, const Half* y, const Half* z, const Norm& norm, int64_t size,
-                      Half* behind, float* found) {
+void gradient_moments(const Half* dy, const Half* more, const Half* y, const Half* z,
+                      const Norm& norm, int64_t size, Half* behind, float* found) {
   const Repeated<C> mean(norm.mean), factors(norm.factor), offsets(norm.offset);
   Repeated<C> sums, products;
   for (int64_t k = 0; k < size; k += GROUP * LANES)
@@ -261,7 +275,9 @@ void gradient_moments(const Half* dy, const Half* y, const Half* z, const Norm& 
       const int64_t at = k + i * LANES;
       const __m512 here = wide(z + at);
       const __m512 value = y ? wide(y + at) : affine(here, factors.values[i], offsets.values[i]);
-      const __m512 gradient = open(wide(dy + at), value);
+      __m512 whole = wide(dy + at);
+      if (more) whole = _mm512_add_ps(whole, wide(more + at));
+      const __m512 gradient = open(whole, value);
       sums.values[i] = _mm512_add_ps(sums.values[i], gradient);
       products.values[i] =
           _mm512_fmadd_ps(gradient, _mm512_sub_ps(here, mean.values[i]), products.values[i]);
@@ -508,37 +524,38 @@ void weight_gradient(const Operands& operands, const Image& image, int64_t count
 }
 
 // dx and the weights' gradient, by all threads; `prepare` puts image n of x and dz into their
-// borders and `done` is told when its dx is there. C channels come in, K go out; `image` is that of
+// borders and `done` takes its dx. C channels come in, K go out; `image` is that of
 // dz, whatever the stride: between its pixels there are zeros.
 template <int64_t C, int64_t K, typename Prepare, typename Done>
-void convolution_backward(const float* weights, const Image& image, int64_t images, Half* dx,
+void convolution_backward(const float* weights, const Image& image, int64_t images, bool back,
                           float* gradient, Half* tiles, float* sums, const Half* padded_x,
                           const Half* padded_dz, Prepare prepare, Done done) {
-  static thread_local Room room[4];
+  static thread_local Room room[5];
   const int64_t pixels = image.height * image.width, most = pixels < 256 ? 256 / pixels : 1;
   const int64_t high = most * (pixels + 2 * image.width) * C;
   const Operands operands{most,
                           room[0].take(most * pixels * K),
                           {room[1].take(high), room[2].take(high), room[3].take(high)}};
+  Half* dx = room[4].take(pixels * C);
 #pragma omp for schedule(static)
   for (int64_t t = 0; t < TILES<K, C>; ++t) pack<K, C, true>(weights, t, tiles);
-#pragma omp for schedule(static)
-  for (int64_t chunk = 0; chunk < CHUNKS; ++chunk) {
+  share(CHUNKS, back, [&](int64_t chunk) {
     float* own = sums + chunk * TAPS * K * C;
     std::memset(own, 0, TAPS * K * C * sizeof(float));
-    const int64_t end = (chunk + 1) * images / CHUNKS;
+    const int64_t first = chunk * images / CHUNKS, end = (chunk + 1) * images / CHUNKS;
     int64_t together = 0;
-    for (int64_t n = chunk * images / CHUNKS; n < end; ++n) {
+    for (int64_t i = first; i < end; ++i) {
+      const int64_t n = back ? first + end - 1 - i : i;
       prepare(n);
-      convolve<K, C, 1>(padded_dz, image, tiles, dx + n * pixels * C);
-      done(n);
+      convolve<K, C, 1>(padded_dz, image, tiles, dx);
+      done(n, dx);
       arrange<C, K>(padded_x, padded_dz, image, together++, operands);
-      if (together == most || n + 1 == end) {
+      if (together == most || i + 1 == end) {
         weight_gradient<C, K>(operands, image, together, own);
         together = 0;
       }
     }
-  }
+  });
 #pragma omp for schedule(static)
   for (int64_t line = 0; line < TAPS * K; ++line) {
     float* to = gradient + (line % K * TAPS + line / K) * C;
@@ -548,152 +565,197 @@ void convolution_backward(const float* weights, const Image& image, int64_t imag
   }
 }
 
-// ---------------------------------------------------------------------------- a block
+// ---------------------------------------------------------------------------- the blocks
 
 }  // namespace
 
 // x -> convolution (of stride 1, or 2 and twice the channels) -> z1 -> norm1, ReLU, convolution ->
 // z2 -> norm2, plus x, ReLU -> y. Without weights z1 is given, and y = relu(norm1(z1)) is all.
 extern "C" struct Block {
+  int64_t height, width, channels, stride;  // of y
   const Half* x;
   const float *weights1, *weights2;
   Half *z1, *z2, *y;
   Norm norm1, norm2;
-  // Backward: dy comes in, dx goes out, or dz1 where z1 was given.
-  const Half* dy;
-  Half* dx;
   float *weights1_gradient, *weights2_gradient;
 };
 
 namespace {
 
+const Half* last(const Block& block) { return block.weights1 ? block.z2 : block.z1; }
+const Norm& last_norm(const Block& block) { return block.weights1 ? block.norm2 : block.norm1; }
+
+// y of image n, which has C channels.
+template <int64_t C>
+void finish(const Block& block, int64_t n) {
+  const Shape shape{1, block.height, block.width};
+  const int64_t at = n * shape.pixels() * C;
+  const Half* x = block.weights1 ? block.x + at * block.stride : nullptr;
+  if constexpr (C > LANES)
+    if (block.stride == 2)
+      return normalise<C, 2>(last(block) + at, x, last_norm(block), shape, block.y + at);
+  normalise<C, 1>(last(block) + at, x, last_norm(block), shape, block.y + at);
+}
+
+// A block without the last of it, which is left to the one behind.
 template <int64_t C, int64_t S>
-void forward(const Block& block, const Shape& shape, float eps, float momentum, int threads) {
+void forward(const Block& block, const Block* before, int64_t images, float eps, float momentum,
+             int threads) {
   constexpr int64_t IN = C / S;
   static thread_local Room packed[2], moments_of;
+  const Shape shape{images, block.height, block.width};
   const int64_t size = shape.pixels() * C;
   const Image inner{shape.height, shape.width, C}, outer{S * shape.height, S * shape.width, IN};
   Half *tiles1 = packed[0].take(TILES<IN, C> * TILE), *tiles2 = packed[1].take(TILES<C, C> * TILE);
-  auto* found = reinterpret_cast<float*>(moments_of.take(shape.images * 6 * C));
+  auto* found = reinterpret_cast<float*>(moments_of.take(images * 6 * C));
 #pragma omp parallel num_threads(threads)
-  {
+  if (block.weights1) {
     static thread_local Room border[2];
-    if (block.weights1) {
-      Half *x = border[0].clear(outer.size()), *middle = border[1].clear(inner.size());
+    Half *x = border[0].clear(outer.size()), *middle = border[1].clear(inner.size());
 #pragma omp for schedule(static) nowait
-      for (int64_t t = 0; t < TILES<IN, C>; ++t) pack<IN, C, false>(block.weights1, t, tiles1);
+    for (int64_t t = 0; t < TILES<IN, C>; ++t) pack<IN, C, false>(block.weights1, t, tiles1);
 #pragma omp for schedule(static)
-      for (int64_t t = 0; t < TILES<C, C>; ++t) pack<C, C, false>(block.weights2, t, tiles2);
-#pragma omp for schedule(static)
-      for (int64_t n = 0; n < shape.images; ++n) {
-        pad<IN>(block.x + n * S * size, nullptr, outer, x);
-        convolve<IN, C, S>(x, outer, tiles1, block.z1 + n * size);
-        moments<C>(block.z1 + n * size, size, found + n * 3 * C);
-      }
-      combine<C>(found, shape, block.norm1, eps, momentum);
-#pragma omp for schedule(static)
-      for (int64_t n = 0; n < shape.images; ++n) {
-        pad<C>(block.z1 + n * size, &block.norm1, inner, middle);
-        convolve<C, C, 1>(middle, inner, tiles2, block.z2 + n * size);
-        moments<C>(block.z2 + n * size, size, found + n * 3 * C);
-      }
-      combine<C>(found, shape, block.norm2, eps, momentum);
-#pragma omp for schedule(static)
-      for (int64_t n = 0; n < shape.images; ++n)
-        normalise<C, S>(block.z2 + n * size, block.x + n * S * size, block.norm2, shape,
-                        block.y + n * size);
-      _tile_release();
-    } else {
-#pragma omp for schedule(static)
-      for (int64_t n = 0; n < shape.images; ++n)
-        moments<C>(block.z1 + n * size, size, found + n * 3 * C);
-      combine<C>(found, shape, block.norm1, eps, momentum);
-#pragma omp for schedule(static)
-      for (int64_t n = 0; n < shape.images; ++n)
-        normalise<C, 1>(block.z1 + n * size, nullptr, block.norm1, shape, block.y + n * size);
-    }
+    for (int64_t t = 0; t < TILES<C, C>; ++t) pack<C, C, false>(block.weights2, t, tiles2);
+    share(images, true, [&](int64_t n) {
+      if (before) finish<IN>(*before, n);
+      pad<IN>(block.x + n * S * size, nullptr, outer, x);
+      convolve<IN, C, S>(x, outer, tiles1, block.z1 + n * size);
+      moments<C>(block.z1 + n * size, size, found + n * 3 * C);
+    });
+    combine<C>(found, shape, block.norm1, eps, momentum);
+    share(images, false, [&](int64_t n) {
+      pad<C>(block.z1 + n * size, &block.norm1, inner, middle);
+      convolve<C, C, 1>(middle, inner, tiles2, block.z2 + n * size);
+      moments<C>(block.z2 + n * size, size, found + n * 3 * C);
+    });
+    combine<C>(found, shape, block.norm2, eps, momentum);
+    _tile_release();
+  } else {
+    share(images, false, [&](int64_t n) {
+      moments<C>(block.z1 + n * size, size, found + n * 3 * C);
+    });
+    combine<C>(found, shape, block.norm1, eps, momentum);
   }
 }
 
+// From the gradient behind a block's last ReLU, `open`, to that behind the one of the block before
+// it, which takes the place of x, or to dx where there is none before it. Of each image there are
+// the sums that the last normalisation needs in `found`. z2 is overwritten, too.
 template <int64_t C, int64_t S>
-void backward(const Block& block, const Shape& shape, int threads) {
+void backward(const Block& block, const Block* before, const Half* open, Half* dx, float* found,
+              int64_t images, int threads) {
   constexpr int64_t IN = C / S;
-  static thread_local Room packed, sums_of, moments_of, behind[2];
+  static thread_local Room packed, sums_of;
+  const Shape shape{images, block.height, block.width};
   const int64_t size = shape.pixels() * C;
   const Norm &norm1 = block.norm1, &norm2 = block.norm2;
   // With zeros between the pixels dz has the size of x, and a stride of 1 is all that is needed.
   const Image inner{shape.height, shape.width, C}, outer{S * shape.height, S * shape.width, C};
-  const Image before{outer.height, outer.width, IN};
-  Half* tiles = packed.take(TILES<C, C> * TILE);
+  const Image around{outer.height, outer.width, IN};
+  Half *tiles = packed.take(TILES<C, C> * TILE), *behind1 = block.z2;
   auto* sums = reinterpret_cast<float*>(sums_of.take(2 * CHUNKS * TAPS * C * C));
-  auto* found = reinterpret_cast<float*>(moments_of.take(shape.images * 4 * C));
-  // The gradients behind the ReLUs.
-  Half *behind1 = behind[0].take(shape.images * size),
-       *behind2 = behind[1].take(shape.images * size);
   Slope<C> slope1, slope2;
 #pragma omp parallel num_threads(threads)
-  {
-    const bool whole = block.weights1 != nullptr;
-    const Half* last = whole ? block.z2 : block.z1;
-    Half* open_gradient = whole ? behind2 : behind1;
-#pragma omp for schedule(static)
-    for (int64_t n = 0; n < shape.images; ++n)
-      gradient_moments<C>(block.dy + n * size, block.y + n * size, last + n * size,
-                          whole ? norm2 : norm1, size, open_gradient + n * size, found + n * 2 * C);
-    if (whole) {
-      static thread_local Room border[4];
-      Half *x = border[0].clear(before.size()), *dz1 = border[1].clear(outer.size());
-      Half *middle = border[2].clear(inner.size()), *dz2 = border[3].clear(inner.size());
-      slope2.find(found, shape, norm2);
-      convolution_backward<C, C>(
-          block.weights2, inner, shape.images, behind1, block.weights2_gradient, tiles, sums,
-          middle, dz2,
-          [&](int64_t n) {
-            normalise_backward<C, 1>(behind2 + n * size, block.z2 + n * size, norm2, slope2, shape,
-                                     inner.row(), dz2 + inner.first());
-            pad<C>(block.z1 + n * size, &norm1, inner, middle);
-          },
-          [&](int64_t n) {
-            Half* dy1 = behind1 + n * size;
-            gradient_moments<C>(dy1, nullptr, block.z1 + n * size, norm1, size, dy1,
-                                found + n * 2 * C);
-          });
-      slope1.find(found, shape, norm1);
-      convolution_backward<IN, C>(
-          block.weights1, outer, shape.images, block.dx, block.weights1_gradient, tiles, sums, x,
-          dz1,
-          [&](int64_t n) {
-            normalise_backward<C, S>(behind1 + n * size, block.z1 + n * size, norm1, slope1, shape,
-                                     outer.row(), dz1 + outer.first());
-            pad<IN>(block.x + n * S * size, nullptr, before, x);
-          },
-          [&](int64_t n) { join<C, S>(behind2 + n * size, shape, block.dx + n * S * size); });
-      _tile_release();
-    } else {
-      slope1.find(found, shape, norm1);
-#pragma omp for schedule(static)
-      for (int64_t n = 0; n < shape.images; ++n)
-        normalise_backward<C, 1>(behind1 + n * size, block.z1 + n * size, norm1, slope1, shape,
-                                 shape.width * C, block.dx + n * size);
-    }
+  if (block.weights1) {
+    static thread_local Room border[4];
+    Half *x = border[0].clear(around.size()), *dz1 = border[1].clear(outer.size());
+    Half *middle = border[2].clear(inner.size()), *dz2 = border[3].clear(inner.size());
+    slope2.find(found, shape, norm2);
+    convolution_backward<C, C>(
+        block.weights2, inner, images, true, block.weights2_gradient, tiles, sums, middle, dz2,
+        [&](int64_t n) {
+          normalise_backward<C, 1>(open + n * size, block.z2 + n * size, norm2, slope2, shape,
+                                   inner.row(), dz2 + inner.first());
+          pad<C>(block.z1 + n * size, &norm1, inner, middle);
+        },
+        [&](int64_t n, const Half* dy1) {
+          gradient_moments<C>(dy1, nullptr, nullptr, block.z1 + n * size, norm1, size,
+                              behind1 + n * size, found + n * 2 * C);
+        });
+    slope1.find(found, shape, norm1);
+    convolution_backward<IN, C>(
+        block.weights1, outer, images, false, block.weights1_gradient, tiles, sums, x, dz1,
+        [&](int64_t n) {
+          normalise_backward<C, S>(behind1 + n * size, block.z1 + n * size, norm1, slope1, shape,
+                                   outer.row(), dz1 + outer.first());
+          pad<IN>(block.x + n * S * size, nullptr, around, x);
+        },
+        [&](int64_t n, Half* own) {
+          const int64_t at = n * S * size;
+          const Half* more = open + n * size;
+          if (S == 2 || !before) {
+            join<C, S>(more, shape, own);
+            more = nullptr;
+          }
+          if (before)
+            gradient_moments<IN>(own, more, block.x + at, last(*before) + at, last_norm(*before),
+                                 S * size, before->y + at, found + n * 2 * IN);
+          else
+            std::memcpy(dx + at, own, S * size * sizeof(Half));
+        });
+    _tile_release();
+  } else {
+    slope1.find(found, shape, norm1);
+    share(images, true, [&](int64_t n) {
+      normalise_backward<C, 1>(open + n * size, block.z1 + n * size, norm1, slope1, shape,
+                               shape.width * C, dx + n * size);
+    });
   }
+}
+
+template <int64_t SIZE>
+using Constant = std::integral_constant<int64_t, SIZE>;
+
+// Call what is compiled for a block's channels and stride.
+template <typename Do>
+void compiled(const Block& block, Do call) {
+  const bool whole = block.stride == 1;
+  if (block.channels == 16) call(Constant<16>(), Constant<1>());
+  if (block.channels == 32 && whole) call(Constant<32>(), Constant<1>());
+  if (block.channels == 32 && !whole) call(Constant<32>(), Constant<2>());
+  if (block.channels == 64 && whole) call(Constant<64>(), Constant<1>());
+  if (block.channels == 64 && !whole) call(Constant<64>(), Constant<2>());
 }
 
 }  // namespace
 
-// n, h, w, c: of y.
-#define RESIDUAL_BLOCK(NAME, PARAMETERS, ...)                                                  \
-  extern "C" void NAME##_block(const Block* block, int64_t n, int64_t h, int64_t w, int64_t c, \
-                               int stride, PARAMETERS int threads) {                           \
-    const Shape shape{n, h, w};                                                                \
-    if (c == 16) NAME<16, 1>(*block, shape, __VA_ARGS__);                                      \
-    if (c == 32 && stride == 1) NAME<32, 1>(*block, shape, __VA_ARGS__);                       \
-    if (c == 32 && stride == 2) NAME<32, 2>(*block, shape, __VA_ARGS__);                       \
-    if (c == 64 && stride == 1) NAME<64, 1>(*block, shape, __VA_ARGS__);                       \
-    if (c == 64 && stride == 2) NAME<64, 2>(*block, shape, __VA_ARGS__);                       \
-  }
-#define NORMALISING float eps, float momentum,
-#define NOTHING
+// Blocks behind each other: x of each is y of the one before. The first alone may be one without
+// weights.
+extern "C" void forward_blocks(const Block* blocks, int64_t count, int64_t images, float eps,
+                               float momentum, int threads) {
+  for (int64_t i = 0; i < count; ++i)
+    compiled(blocks[i], [&](auto of, auto stride) {
+      forward<of(), stride()>(blocks[i], i ? blocks + i - 1 : nullptr, images, eps, momentum,
+                              threads);
+    });
+  compiled(blocks[count - 1], [&](auto of, auto) {
+#pragma omp parallel num_threads(threads)
+    share(images, true, [&](int64_t n) { finish<of()>(blocks[count - 1], n); });
+  });
+}
 
-RESIDUAL_BLOCK(forward, NORMALISING, eps, momentum, threads)
-RESIDUAL_BLOCK(backward, NOTHING, threads)
+// From the gradient of the last y to that of the first x, or z1 where that was given. Every z2 and
+// every y but the last are lost: gradients take their place, in the cache.
+extern "C" void backward_blocks(const Block* blocks, int64_t count, int64_t images, const Half* dy,
+                                Half* dx, int threads) {
+  static thread_local Room open_of, moments_of;
+  const Block& end = blocks[count - 1];
+  int64_t channels = 0;
+  for (int64_t i = 0; i < count; ++i) channels = std::max(channels, blocks[i].channels);
+  auto* found = reinterpret_cast<float*>(moments_of.take(images * 4 * channels));
+  Half* open = open_of.take(images * end.height * end.width * end.channels);
+  compiled(end, [&](auto of, auto) {
+    constexpr int64_t C = of();
+    const int64_t size = end.height * end.width * C;
+#pragma omp parallel num_threads(threads)
+    share(images, false, [&](int64_t n) {
+      gradient_moments<C>(dy + n * size, nullptr, end.y + n * size, last(end) + n * size,
+                          last_norm(end), size, open + n * size, found + n * 2 * C);
+    });
+  });
+  for (int64_t i = count - 1; i >= 0; --i)
+    compiled(blocks[i], [&](auto of, auto stride) {
+      backward<of(), stride()>(blocks[i], i ? blocks + i - 1 : nullptr,
+                               i == count - 1 ? open : blocks[i].y, dx, found, images, threads);
+    });
+}

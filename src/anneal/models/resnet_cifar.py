@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anneal.models.entrypoints import blocks_of_depth, check_share
-from anneal.models.fused_residual import Kernels, fits, normalise, run_block
+from anneal.models.fused_residual import Kernels, Layers, fits, run_blocks
 
 WIDTHS: Final = (16, 32, 64)
 
@@ -46,6 +46,11 @@ class BasicBlock(nn.Module):
         self.stride = stride
         self.new_channels = channels - in_channels
         self.pooled_shortcut = pooled_shortcut
+
+    @property
+    def layers(self) -> Layers:
+        """What it has, in order."""
+        return self.conv1, self.bn1, self.conv2, self.bn2
 
     def residual(self, x: Tensor) -> Tensor:
         """Return what is added to the shortcut: (B, C, H, W) -> (B, channels, H/s, W/s)."""
@@ -134,10 +139,8 @@ class ResNetCIFAR(_ResNet):
         """Classify images (B, in_chans, H, W); returns logits (B, num_classes)."""
         x = self.conv1(x)
         if self.kernels is not None and self.training and fits(x, self.conv1.weight):
-            x = normalise(x, self.bn1, self.kernels)
-            for block in self.blocks:
-                assert isinstance(block, BasicBlock)
-                x = run_block(x, (block.conv1, block.bn1, block.conv2, block.bn2), self.kernels)
+            layers = [b.layers for b in self.blocks if isinstance(b, BasicBlock)]
+            x = run_blocks(x, self.bn1, layers, self.kernels)
         else:
             x = functional.relu(self.bn1(x))
             for block in self.blocks:
