@@ -72,6 +72,24 @@ void share(int64_t count, bool back, Do each) {
 #pragma omp barrier
 }
 
+// The image that a pass takes next.
+inline int64_t following(int64_t n, int64_t count, bool back) {
+  return std::clamp<int64_t>(n + (back ? -1 : 1), 0, count - 1);
+}
+
+// What is read of the next image, fetched while tiles multiply and leave the memory alone.
+struct Ahead {
+  struct Stream {
+    const Half* from;
+    int64_t size;
+  } streams[4];
+  void fetch(int64_t lines) {
+    for (Stream& stream : streams)
+      for (int64_t i = 0; i < lines && stream.size > 0; ++i, stream.from += 32, stream.size -= 32)
+        _mm_prefetch(reinterpret_cast<const char*>(stream.from), _MM_HINT_T1);
+  }
+};
+
 struct Shape {  // of what comes out of a block
   int64_t images, height, width;
   int64_t pixels() const { return height * width; }
@@ -386,7 +404,7 @@ void pad(const Half* x, const Norm* norm, const Image& image, Half* padded) {
 
 // One image, of stride S.
 template <int64_t K, int64_t N, int64_t S>
-void convolve(const Half* padded, const Image& image, const Half* packed, Half* out) {
+void convolve(const Half* padded, const Image& image, const Half* packed, Half* out, Ahead& ahead) {
   alignas(64) float sums[4][LANES * LANES];
   constexpr int64_t row = S * K * sizeof(Half);  // of A, in bytes
   const int64_t width = image.width / S, rows = width % LANES ? 8 : LANES, across = width / rows;
@@ -428,6 +446,7 @@ void convolve(const Half* padded, const Image& image, const Half* packed, Half* 
           b += TILE;
         }
       }
+      ahead.fetch(16);
       _tile_stored(0, sums[0], 64);
       _tile_stored(1, sums[1], 64);
       _tile_stored(2, sums[2], 64);
@@ -448,7 +467,7 @@ struct Operands {
 // Image i of those; `image` is that of dz, x has C channels. Both come with their border.
 template <int64_t C, int64_t K>
 void arrange(const Half* x, const Half* dz, const Image& image, int64_t i,
-             const Operands& operands) {
+             const Operands& operands, Ahead& ahead) {
   const int64_t row = image.row(), width = image.width, size = image.height * width * LANES;
   for (int64_t c = 0; c < K; c += LANES) {
     Half* to = operands.dz + (c / LANES * operands.images + i) * size;
@@ -459,6 +478,7 @@ void arrange(const Half* x, const Half* dz, const Image& image, int64_t i,
         rows[pair++] = interleave<K>(dz + image.first() + h * row + w * K + c);
         if (pair < LANES) continue;
         transpose(rows);
+        ahead.fetch(8);
         for (pair = 0; pair < LANES; ++pair) _mm512_store_si512(to + pair * 32, rows[pair]);
         to += TILE;
         pair = 0;
@@ -524,7 +544,7 @@ void weight_gradient(const Operands& operands, const Image& image, int64_t count
 }
 
 // dx and the weights' gradient, by all threads; `prepare` puts image n of x and dz into their
-// borders and `done` takes its dx. C channels come in, K go out; `image` is that of
+// borders and says what another needs, `done` takes its dx. C channels come in, K go out; `image` is that of
 // dz, whatever the stride: between its pixels there are zeros.
 template <int64_t C, int64_t K, typename Prepare, typename Done>
 void convolution_backward(const float* weights, const Image& image, int64_t images, bool back,
@@ -546,10 +566,10 @@ void convolution_backward(const float* weights, const Image& image, int64_t imag
     int64_t together = 0;
     for (int64_t i = first; i < end; ++i) {
       const int64_t n = back ? first + end - 1 - i : i;
-      prepare(n);
-      convolve<K, C, 1>(padded_dz, image, tiles, dx);
+      Ahead ahead = prepare(n, following(n, images, back));
+      convolve<K, C, 1>(padded_dz, image, tiles, dx, ahead);
       done(n, dx);
-      arrange<C, K>(padded_x, padded_dz, image, together++, operands);
+      arrange<C, K>(padded_x, padded_dz, image, together++, operands, ahead);
       if (together == most || i + 1 == end) {
         weight_gradient<C, K>(operands, image, together, own);
         together = 0;
@@ -617,15 +637,19 @@ void forward(const Block& block, const Block* before, int64_t images, float eps,
 #pragma omp for schedule(static)
     for (int64_t t = 0; t < TILES<C, C>; ++t) pack<C, C, false>(block.weights2, t, tiles2);
     share(images, true, [&](int64_t n) {
+      const int64_t next = following(n, images, true) * S * size;
+      Ahead ahead{{{before ? last(*before) + next : nullptr, before ? S * size : 0},
+                   {before ? before->x + next * before->stride : block.x + next, S * size}}};
       if (before) finish<IN>(*before, n);
       pad<IN>(block.x + n * S * size, nullptr, outer, x);
-      convolve<IN, C, S>(x, outer, tiles1, block.z1 + n * size);
+      convolve<IN, C, S>(x, outer, tiles1, block.z1 + n * size, ahead);
       moments<C>(block.z1 + n * size, size, found + n * 3 * C);
     });
     combine<C>(found, shape, block.norm1, eps, momentum);
     share(images, false, [&](int64_t n) {
+      Ahead ahead{{{block.z1 + following(n, images, false) * size, size}}};
       pad<C>(block.z1 + n * size, &block.norm1, inner, middle);
-      convolve<C, C, 1>(middle, inner, tiles2, block.z2 + n * size);
+      convolve<C, C, 1>(middle, inner, tiles2, block.z2 + n * size, ahead);
       moments<C>(block.z2 + n * size, size, found + n * 3 * C);
     });
     combine<C>(found, shape, block.norm2, eps, momentum);
@@ -663,10 +687,12 @@ void backward(const Block& block, const Block* before, const Half* open, Half* d
     slope2.find(found, shape, norm2);
     convolution_backward<C, C>(
         block.weights2, inner, images, true, block.weights2_gradient, tiles, sums, middle, dz2,
-        [&](int64_t n) {
+        [&](int64_t n, int64_t next) {
           normalise_backward<C, 1>(open + n * size, block.z2 + n * size, norm2, slope2, shape,
                                    inner.row(), dz2 + inner.first());
           pad<C>(block.z1 + n * size, &norm1, inner, middle);
+          next *= size;
+          return Ahead{{{open + next, size}, {block.z2 + next, size}, {block.z1 + next, size}}};
         },
         [&](int64_t n, const Half* dy1) {
           gradient_moments<C>(dy1, nullptr, nullptr, block.z1 + n * size, norm1, size,
@@ -675,10 +701,15 @@ void backward(const Block& block, const Block* before, const Half* open, Half* d
     slope1.find(found, shape, norm1);
     convolution_backward<IN, C>(
         block.weights1, outer, images, false, block.weights1_gradient, tiles, sums, x, dz1,
-        [&](int64_t n) {
+        [&](int64_t n, int64_t next) {
           normalise_backward<C, S>(behind1 + n * size, block.z1 + n * size, norm1, slope1, shape,
                                    outer.row(), dz1 + outer.first());
           pad<IN>(block.x + n * S * size, nullptr, around, x);
+          next *= size;
+          return Ahead{{{behind1 + next, size},
+                        {block.z1 + next, size},
+                        {block.x + S * next, S * size},
+                        {before ? last(*before) + S * next : nullptr, before ? S * size : 0}}};
         },
         [&](int64_t n, Half* own) {
           const int64_t at = n * S * size;
