@@ -466,8 +466,8 @@ struct Operands {
 
 // Image i of those; `image` is that of dz, x has C channels. Both come with their border.
 template <int64_t C, int64_t K>
-void arrange(const Half* x, const Half* dz, const Image& image, int64_t i,
-             const Operands& operands, Ahead& ahead) {
+void arrange(const Half* x, const Half* dz, const Image& image, int64_t i, const Operands& operands,
+             Ahead& ahead) {
   const int64_t row = image.row(), width = image.width, size = image.height * width * LANES;
   for (int64_t c = 0; c < K; c += LANES) {
     Half* to = operands.dz + (c / LANES * operands.images + i) * size;
@@ -544,8 +544,8 @@ void weight_gradient(const Operands& operands, const Image& image, int64_t count
 }
 
 // dx and the weights' gradient, by all threads; `prepare` puts image n of x and dz into their
-// borders and says what another needs, `done` takes its dx. C channels come in, K go out; `image` is that of
-// dz, whatever the stride: between its pixels there are zeros.
+// borders and says what another needs, `done` takes its dx. C channels come in, K go out; `image`
+// is that of dz, whatever the stride: between its pixels there are zeros.
 template <int64_t C, int64_t K, typename Prepare, typename Done>
 void convolution_backward(const float* weights, const Image& image, int64_t images, bool back,
                           float* gradient, Half* tiles, float* sums, const Half* padded_x,
@@ -655,9 +655,8 @@ void forward(const Block& block, const Block* before, int64_t images, float eps,
     combine<C>(found, shape, block.norm2, eps, momentum);
     _tile_release();
   } else {
-    share(images, false, [&](int64_t n) {
-      moments<C>(block.z1 + n * size, size, found + n * 3 * C);
-    });
+    share(images, false,
+          [&](int64_t n) { moments<C>(block.z1 + n * size, size, found + n * 3 * C); });
     combine<C>(found, shape, block.norm1, eps, momentum);
   }
 }

@@ -58,9 +58,10 @@ class FusedBlocks(torch.autograd.Function):
         kept: list[Tensor | None] = []
         y = x.contiguous(memory_format=torch.channels_last)
         for block in _parts(parameters, PARAMETERS):
-            stride = 1 if block[0] is None else block[0].shape[0] // block[0].shape[1]
+            weights1, weights2 = _laid(block[0]), _laid(block[5])
+            norm1, norm2 = block[1:5], block[6:]
+            stride = 1 if weights1 is None else weights1.shape[0] // weights1.shape[1]
             _check(y, block, stride)
-            weights1, weights2, norm1, norm2 = _laid(block[0]), _laid(block[5]), block[1:5], block[6:]
             batch, channels, height, width = y.shape
             shape = (batch, channels * stride, height // stride, width // stride)
             x, y = y, _empty(shape)
@@ -117,19 +118,19 @@ def run_blocks(
 
     The running statistics follow; eps and momentum are those of ``stem``.
     """
-    parameters = [None, *_norm(stem), *[None] * (PARAMETERS - 5)]
-    counts = [stem.num_batches_tracked]
+    parameters = [None, *_follow(stem), *[None] * (PARAMETERS - 5)]
     for conv1, norm1, conv2, norm2 in blocks:
-        parameters += (conv1.weight, *_norm(norm1), conv2.weight, *_norm(norm2))
-        counts += (norm1.num_batches_tracked, norm2.num_batches_tracked)
-    torch._foreach_add_(counts, 1)
+        parameters += (conv1.weight, *_follow(norm1), conv2.weight, *_follow(norm2))
     y: Tensor = FusedBlocks.apply(  # type: ignore[no-untyped-call]
         x, kernels, stem.eps, stem.momentum, *parameters
     )
     return y
 
 
-def _norm(norm: nn.BatchNorm2d) -> tuple[Tensor | None, ...]:
+def _follow(norm: nn.BatchNorm2d) -> tuple[Tensor | None, ...]:
+    """Return the parameters and running statistics of a norm; one more batch is counted."""
+    assert norm.num_batches_tracked is not None
+    norm.num_batches_tracked.add_(1)
     return norm.weight, norm.bias, norm.running_mean, norm.running_var
 
 
