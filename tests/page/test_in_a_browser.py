@@ -44,7 +44,7 @@ def browser(chromium, alone):
         chromium.get_log(log)
     chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
-    chromium.get(alone.as_uri())
+    visit(chromium, alone)
     return chromium
 
 
@@ -56,6 +56,12 @@ def until(browser, script, *arguments):
             return found
         time.sleep(0.1)
     raise AssertionError(f"never came true: {script}")
+
+
+def visit(browser, page):
+    """Open a page and wait until all of it is there: ``get`` may come back while it is read."""
+    browser.get(page.as_uri())
+    until(browser, "return document.readyState === 'complete'")
 
 
 def draw_all(browser):
@@ -227,7 +233,7 @@ def test_dragging_one_chart_moves_its_neighbours_and_a_double_click_brings_all_b
 def test_nothing_reaches_beyond_a_phone(browser, alone):
     phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
-    browser.get(alone.as_uri())
+    visit(browser, alone)
     draw_all(browser)
     browser.execute_script("for (const d of document.querySelectorAll('details')) d.open = true")
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
@@ -270,7 +276,7 @@ def test_on_paper_everything_is_open_and_drawn(browser):
 
 def test_the_committed_page_opens_as_well(browser, repository, tmp_path):
     page = Path(shutil.copy(repository / "paper/report.html", tmp_path / "committed.html"))
-    browser.get(page.as_uri())
+    visit(browser, page)
     draw_all(browser)
     assert [entry for entry in marks(browser) if entry[1] == 0] == []
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
