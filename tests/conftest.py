@@ -3,12 +3,14 @@
 import os
 import socket
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+WRONG_PROCESSOR = "wrong processor: "  # how a test's reason to skip begins
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -22,6 +24,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if on_gpu and not _has_gpu():
         for item in on_gpu:
             item.add_marker(pytest.mark.skip(reason="there is no CUDA device"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was skipped for want of which processor: tests begin such a reason alike."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ").removeprefix(WRONG_PROCESSOR)
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple) and WRONG_PROCESSOR in report.longrepr[2]
+    )
+    if reasons:
+        terminalreporter.section("not tested for want of a processor")
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.line(f"{count} {'test' if count == 1 else 'tests'}: {reason}")
 
 
 def _has_gpu() -> bool:

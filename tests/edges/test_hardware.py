@@ -185,15 +185,32 @@ def test_the_choice_is_plain_data_for_the_record() -> None:
     assert described.keys() == {"device", "precision", "memory_format", "compile", "threads"}
 
 
-def test_this_processor_has_a_capability_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cpu_capability() in ("AMX", "AVX512_BF16") or (
-        cpu_capability() == torch.backends.cpu.get_cpu_capability()
-    )
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
-    assert cpu_capability() == "AVX512_BF16"
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
-    assert cpu_capability() == "AMX"
+@pytest.mark.parametrize(
+    ("tiles", "let", "avx512_bf16", "named"),
+    [
+        (True, True, True, "AMX"),
+        (True, False, True, "AVX512_BF16"),  # Linux does not let this process use the tiles
+        (True, False, False, "AVX2"),
+        (False, True, True, "AVX512_BF16"),
+        (False, True, False, "AVX2"),
+    ],
+)
+def test_capability_is_the_best_that_the_processor_and_linux_allow(
+    monkeypatch: pytest.MonkeyPatch, tiles: bool, let: bool, avx512_bf16: bool, named: str
+) -> None:
+    """On any processor: every answer that the name rests on is given here."""
+    for function, answer in (
+        ("_is_amx_tile_supported", tiles),
+        ("_init_amx", let),
+        ("_is_avx512_bf16_supported", avx512_bf16),
+    ):
+        monkeypatch.setattr(torch.cpu, function, lambda answer=answer: answer, raising=False)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert cpu_capability() == named
+
+
+def test_capability_of_this_processor_is_a_known_name() -> None:
+    assert cpu_capability() in ("AMX", "AVX512_BF16", "AVX512", "AVX2", "DEFAULT", "NO AVX")
 
 
 @pytest.mark.parametrize(("takes_it", "asked"), [(1, [-3, -1, -2]), (0, [-3])])

@@ -19,15 +19,25 @@ from anneal.yaml_files import write_json
 
 FOLDER = Path(__file__).parent
 THREADS = (1, 2)
+NATIVE = "native"
+# Instructions that a run may be held to: oneDNN and ATen take no others, whatever is here.
+LEVELS = {
+    NATIVE: {},
+    "AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
+}
 # Settings of a person's shell that choose other instructions or other numbers of threads.
 STEERING = ("ATEN_", "DNNL_", "GOMP_", "KMP_", "MKL_", "OMP_", "ONEDNN_", "OPENBLAS_", "TORCH")
 
 PATIENT = {"OMP_WAIT_POLICY": "passive"}  # a busy machine: 14 s instead of 40, and the same bits
 
 
-def golden_file(threads: int) -> Path:
-    """Return where this processor's losses with a number of threads lie."""
-    return FOLDER / f"{cpu_capability()}-{threads}-thread{'s' * (threads > 1)}.json"
+def golden_file(threads: int, level: str = NATIVE) -> Path:
+    """Return the file of this processor's losses, by number of threads and instructions.
+
+    A processor with AVX2 alone is held to nothing: its native losses are the ones with AVX2.
+    """
+    held = "" if level in (NATIVE, cpu_capability()) else f"-as-{level}"
+    return FOLDER / f"{cpu_capability()}{held}-{threads}-thread{'s' * (threads > 1)}.json"
 
 
 def made_on() -> dict[str, str | None]:
@@ -35,7 +45,7 @@ def made_on() -> dict[str, str | None]:
     return {"cpu": cpu_name(), "torch": version("torch")}
 
 
-def measure(thread_counts: Iterable[int]) -> dict[int, dict[str, list[float]]]:
+def measure(thread_counts: Iterable[int], level: str) -> dict[int, dict[str, list[float]]]:
     """Return the losses by threads and settings, each number of threads in a fresh process."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(STEERING)
@@ -43,8 +53,8 @@ def measure(thread_counts: Iterable[int]) -> dict[int, dict[str, list[float]]]:
     command = [sys.executable, str(FOLDER / "small_run.py")]
     started = {
         threads: subprocess.Popen(
-            [*command, str(threads)],
-            env=environment | {"OMP_NUM_THREADS": str(threads)} | PATIENT,
+            [*command, str(threads), level],
+            env=environment | {"OMP_NUM_THREADS": str(threads)} | PATIENT | LEVELS[level],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -64,8 +74,13 @@ def main() -> None:
     asked.add_argument("--new", action="store_true", help="only what this processor does not have")
     asked.add_argument("--changes-numbers", action="store_true", help="replace what is there")
     new = parser.parse_args().new
-    for threads, losses in measure(THREADS).items():
-        path = golden_file(threads)
+    measured = [
+        (golden_file(threads, level), losses)
+        for level in LEVELS
+        if level != cpu_capability()
+        for threads, losses in measure(THREADS, level).items()
+    ]
+    for path, losses in measured:
         content = {"made_on": made_on(), "losses": losses}
         if new and path.is_file():
             kept = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""Train the small run with a number of threads and print its losses: ``small_run.py 2``."""
+"""Print the losses of the small run, by threads and instructions: ``small_run.py 2 native``."""
 
 import dataclasses
 import json
@@ -37,10 +37,11 @@ def losses_of_small_run(*, threads: int, settings: str) -> list[float]:
 
 
 if __name__ == "__main__":
-    num_threads = int(sys.argv[1])
+    num_threads, native = int(sys.argv[1]), sys.argv[2] == "native"
     measured = {
         name: losses_of_small_run(threads=num_threads, settings=name)
         for name, settings in SETTINGS.items()
-        if settings["compile"] == "off" or obstacle_on_cpu("caffe_cifar", torch.float32) is None
+        if (native or name == "float32")  # bf16 without its instructions takes minutes
+        and (settings["compile"] == "off" or obstacle_on_cpu("caffe_cifar", torch.float32) is None)
     }
     sys.stdout.write(json.dumps(measured, allow_nan=False) + "\n")

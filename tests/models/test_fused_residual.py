@@ -13,7 +13,7 @@ from anneal.models.resnet_cifar import BasicBlock, ResNetCIFAR
 
 needs_tiles = pytest.mark.skipif(
     not has_tiles() or obstacle_on_cpu("cifar_resnet20", torch.bfloat16) is not None,
-    reason="the processor has no tiles for bfloat16 (AMX), or there is no C++ compiler",
+    reason="wrong processor: it has no tiles for bfloat16 (AMX), or there is no C++ compiler",
 )
 
 # Of the norm. Measured: what comes out 1.7e-3, statistics 8e-6, gradients 1.1e-2 where a value that
