@@ -81,11 +81,11 @@ check: $(INSTALLED)  ## format, lint, types and contracts; what a commit has to 
 
 .PHONY: params
 params: $(INSTALLED)  ## compose conf/ into params.yaml, after every edit of conf/
-	python -m anneal.composing
+	anneal params
 
 .PHONY: report
 report: $(INSTALLED)  ## write the report again from results/ alone (OPEN=1: and show it in a browser)
-	python -m anneal.stages.report
+	python -m anneal.commands.stages.report
 	@echo "The report: $(CURDIR)/paper/report.html and paper/report.md"
 	@# A text browser would take the terminal, and a slow one would hold make: neither is waited for.
 	@if [ -n "$(OPEN)" ]; then \

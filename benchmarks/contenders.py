@@ -24,17 +24,18 @@ import plain_loop
 import torch
 from torch.nn import functional
 
-from anneal import builders, progress, runs
-from anneal.artifacts import RunDirectory
-from anneal.builders import Workshop
-from anneal.composing import compose_run
+from anneal.config.compose import compose_run
 from anneal.datasets import Paths
-from anneal.loading import open_experiment
-from anneal.plans import plan_run
-from anneal.progress import Meter
-from anneal.torch import ScheduledLR
-from anneal.tracking import Tracker
-from anneal.training import Learner, Record, Training
+from anneal.runs import progress
+from anneal.runs import run as runs
+from anneal.runs import setup as builders
+from anneal.runs.directory import RunDirectory
+from anneal.runs.plan import plan_run
+from anneal.runs.progress import Meter
+from anneal.runs.setup import Workshop, open_experiment
+from anneal.runs.tracking import Tracker
+from anneal.training.loop import Learner, Record, Training
+from anneal.training.scheduled_lr import ScheduledLR
 
 FEWEST = 3  # updates in a round, where none are asked for
 EVERY = 100  # updates between two lines of the history, as CLR's rows of 25,000 updates have them
@@ -192,7 +193,7 @@ def may_leave_out(gate: Gate) -> None:
 
 
 def ours(network: str, gate: Gate, threads: int) -> None:
-    """Train as ``anneal.run`` does, from batches to W&B."""
+    """Train as ``anneal run`` does, from batches to W&B."""
     may_leave_out(gate)
     asked = [
         *NETWORKS[network].experiment,
@@ -332,7 +333,7 @@ def images_folder() -> Path:
             return folder
     raise ValueError(
         "cifar-10-batches-py is neither in the folder that ANNEAL_ARCHIVES names nor in "
-        f"{paths.data}: python -m anneal.run dataset=cifar10 training.length='1 steps' downloads it"
+        f"{paths.data}: anneal run dataset=cifar10 training.length='1 steps' downloads it"
     )
 
 

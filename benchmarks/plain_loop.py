@@ -18,7 +18,7 @@ from torch.nn import functional
 from torchvision import transforms
 from torchvision.datasets import CIFAR10
 
-from anneal.models.building import build_model
+from anneal.models.build import build_model
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 

@@ -3,7 +3,7 @@
 python benchmarks/settings.py [--architectures caffe_cifar resnet18] [--write]
 
 Prints, for each network, images/s of a whole training step as a ratio to float32, contiguous,
-eager in the same process; --write puts the fastest into src/anneal/measured_settings.json, the
+eager in the same process; --write puts the fastest into src/anneal/runs/measured_settings.json, the
 table that ``hardware=auto`` reads.
 """
 
@@ -17,14 +17,14 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from anneal.compiling import compile_model
-from anneal.environment import cpu_name, describe_environment
-from anneal.evaluation import autocast
-from anneal.hardware import PRECISIONS, cpu_capability, num_cores
-from anneal.models.building import build_model, parameter_groups
-from anneal.optimizers.caffe import CaffeSGD
+from anneal.models.build import build_model, parameter_groups
+from anneal.runs.compiling import compile_model
+from anneal.runs.environment import cpu_name, describe_environment
+from anneal.runs.hardware import PRECISIONS, cpu_capability, num_cores
+from anneal.training.evaluation import autocast
+from anneal.training.optimizers.caffe import CaffeSGD
 
-TABLE = Path(__file__).parents[1] / "src/anneal/measured_settings.json"
+TABLE = Path(__file__).parents[1] / "src/anneal/runs/measured_settings.json"
 REFERENCE = ("float32", "contiguous", "off")
 CHOICES = list(
     itertools.product(("float32", "bf16"), ("contiguous", "channels_last"), ("off", "on"))

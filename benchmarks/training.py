@@ -44,10 +44,10 @@ from scipy.stats import quantile_test
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from anneal.environment import describe_environment
-from anneal.hardware import num_cores
-from anneal.tables import markdown_table
-from anneal.yaml_files import read_json, write_json, write_whole
+from anneal.claims.words import markdown_table
+from anneal.io.files import read_json, write_json, write_whole
+from anneal.runs.environment import describe_environment
+from anneal.runs.hardware import num_cores
 
 FOLDER = Path("results/benchmarks")
 README = Path("README.md")

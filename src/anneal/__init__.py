@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from anneal import schedules
-    from anneal.bounds import agreement, suggest
-    from anneal.range_test import run_range_test, sweep_rates
+    from anneal.range_test import agreement, suggest
+    from anneal.range_test.sweep import run_range_test, sweep_rates
     from anneal.schedules import (
         Schedule,
         constant,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         warmup_stable_decay,
         welch,
     )
-    from anneal.torch import ScheduledLR
+    from anneal.training.scheduled_lr import ScheduledLR
 
 __version__ = "0.1.0"
 
@@ -76,11 +76,11 @@ _HOMES = {
     "warmup": "anneal.schedules",
     "warmup_stable_decay": "anneal.schedules",
     "welch": "anneal.schedules",
-    "ScheduledLR": "anneal.torch",
-    "run_range_test": "anneal.range_test",
-    "sweep_rates": "anneal.range_test",
-    "agreement": "anneal.bounds",
-    "suggest": "anneal.bounds",
+    "ScheduledLR": "anneal.training.scheduled_lr",
+    "run_range_test": "anneal.range_test.sweep",
+    "sweep_rates": "anneal.range_test.sweep",
+    "agreement": "anneal.range_test",
+    "suggest": "anneal.range_test",
 }
 
 __all__ = [

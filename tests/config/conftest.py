@@ -1,35 +1,3 @@
-"""A configuration to take apart: the default run of conf/, as plain data and parsed."""
+"""What these tests share: the default run of conf/."""
 
-import copy
-from pathlib import Path
-from typing import Any
-
-import pytest
-
-from anneal.composing import compose_plain
-from anneal.config import ExperimentConfig
-from anneal.parsing import parse
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-WHERE = "conf/x.yaml"
-
-
-@pytest.fixture(scope="session")
-def _composed() -> dict[str, Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(REPOSITORY)
-        plain = compose_plain("run")
-    del plain["seed"], plain["paths"]
-    return plain
-
-
-@pytest.fixture
-def plain(_composed: dict[str, Any]) -> dict[str, Any]:
-    """Return the default run as plain data, a copy to spoil."""
-    return copy.deepcopy(_composed)
-
-
-@pytest.fixture
-def experiment(plain: dict[str, Any]) -> ExperimentConfig:
-    """Return the default run, parsed."""
-    return parse(ExperimentConfig, plain, where=WHERE)
+from tests.configurations import _composed, experiment, plain  # noqa: F401

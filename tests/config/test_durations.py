@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anneal.durations import UNITS, Clock, Duration, parse_duration, to_steps
+from anneal.config.durations import UNITS, Clock, Duration, parse_duration, to_steps
 
 CLOCK = Clock(steps_per_epoch=500, images_per_step=100, total_steps=25_000)
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anneal.durations import Clock, Duration, to_steps
-from anneal.snapshots import is_keep, parse_keep, snapshot_updates
+from anneal.config.durations import Clock, Duration, to_steps
+from anneal.config.snapshots import is_keep, parse_keep, snapshot_updates
 
 ENDS = (10, 30, 70, 150)
 

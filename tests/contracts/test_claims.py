@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from anneal.claims import Claim, parse_claims
+from anneal.claims.files import Planned, load_claims, load_deviations, load_planned
+from anneal.claims.schema import Claim, parse_claims
+from anneal.io.files import read_yaml
 from anneal.report.paper_figures import PaperFigure, load_paper_figures
-from anneal.report.sources import Planned, load_claims, load_deviations, load_planned
-from anneal.yaml_files import read_yaml
 
 ROOT = Path(__file__).parents[2]
 CLAIMS = load_claims(ROOT / "paper" / "claims")

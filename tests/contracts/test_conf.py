@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from anneal.composing import (
+from anneal.commands.stages.compose import check_campaign
+from anneal.config.compose import (
     GROUPS,
     check_experiment,
     compose_campaign,
@@ -20,12 +21,11 @@ from anneal.composing import (
     options,
     write_params,
 )
-from anneal.config import CampaignConfig
-from anneal.optimizer_arguments import OPTIMIZERS, has_momentum
-from anneal.parsing import parse
-from anneal.plans import check_plan
+from anneal.config.optimizer import OPTIMIZERS, has_momentum
+from anneal.config.schema import CampaignConfig
+from anneal.config.strict import parse
+from anneal.runs.plan import check_plan
 from anneal.schedules import BUILDERS
-from anneal.stages.compose import check_campaign
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from anneal.composing import compose_run
-from anneal.judging import judge
-from anneal.metrics import Evidence, Run, restate
-from anneal.plans import check_plan
-from anneal.report.sources import load_claims, load_deviations
+from anneal.claims.files import load_claims, load_deviations
+from anneal.claims.verdict import judge
+from anneal.config.compose import compose_run
+from anneal.results.metrics import Evidence, Run, restate
+from anneal.runs.plan import check_plan
 
 ROOT = Path(__file__).parents[2]
 LINES_OF_A_PAGE = 66

@@ -16,6 +16,6 @@ def test_the_committed_report_is_what_the_committed_results_give(repository):
 
 
 def test_the_page_is_written_without_torch():
-    code = "import sys, anneal.stages.report; print('torch' in sys.modules)"
+    code = "import sys, anneal.commands.stages.report; print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from anneal.composing import compose_campaign, compose_run, options
-from anneal.config import ExperimentConfig
+from anneal.claims.files import load_claims
+from anneal.config.compose import compose_campaign, compose_run, options
+from anneal.config.schema import ExperimentConfig
 from anneal.models import parameter_groups
-from anneal.models.ours import OURS
-from anneal.plans import Plan, check_plan
-from anneal.report.sources import load_claims
+from anneal.models.registry import OURS
+from anneal.runs.plan import Plan, check_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf/experiment"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anneal.config import DatasetConfig
+from anneal.config.schema import DatasetConfig
 
 PLAIN = DatasetConfig(
     name="plain",

@@ -164,7 +164,8 @@ def test_identifying_needs_no_torch(small, configure):
     # in a process of its own, which knows nothing of the small source: the checksum is refused
     source, _, paths = small
     program = (
-        "import sys; from pathlib import PosixPath; from anneal.config import DatasetConfig\n"
+        "import sys; from pathlib import PosixPath\n"
+        "from anneal.config.schema import DatasetConfig\n"
         f"from anneal.datasets import Paths, identify; c = {configure(source=source.name)!r}\n"
         f"try: identify(c, {paths!r})\n"
         "except ValueError as e: assert 'not the published file' in str(e)\n"

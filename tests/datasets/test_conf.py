@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from anneal.config import DatasetConfig, parse
+from anneal.config.schema import DatasetConfig, parse
 from anneal.datasets import Paths, identify
 
 OPTIONS = [

@@ -76,7 +76,7 @@ def test_a_key_that_the_source_would_ignore_is_refused(configure, key, value):
 
 def test_asking_who_the_digits_are_needs_no_torch(configure):
     program = (
-        "import sys; from pathlib import Path; from anneal.config import DatasetConfig\n"
+        "import sys; from pathlib import Path; from anneal.config.schema import DatasetConfig\n"
         f"from anneal.datasets import Paths, identify; c = {configure()!r}\n"
         "identify(c, Paths(Path('nowhere'))); assert 'torch' not in sys.modules"
     )

@@ -16,9 +16,14 @@ def project(tmp_path: Path, repository: Path) -> Path:
     return tmp_path
 
 
-def run(project: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(project: Path, verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", f"anneal.{module}", *arguments],
+        [
+            sys.executable,
+            "-m",
+            *(["anneal.commands." + verb] if "." in verb else ["anneal", verb]),
+            *arguments,
+        ],
         cwd=project,
         capture_output=True,
         text=True,
@@ -37,10 +42,10 @@ def written(project: Path) -> list[str]:
     )
 
 
-def complaint(project: Path, module: str, *arguments: str) -> str:
+def complaint(project: Path, verb: str, *arguments: str) -> str:
     """Return the one line of error that a command ends with."""
     before = (project / "params.yaml").read_bytes()
-    ended = run(project, module, *arguments)
+    ended = run(project, verb, *arguments)
     assert ended.returncode == 1, ended.stderr
     assert ended.stdout == ""
     (line,) = ended.stderr.splitlines()
@@ -125,7 +130,7 @@ def test_help_says_what_can_be_said(project: Path) -> None:
     lines = ended.stdout.splitlines()
     assert lines[0].startswith("Train one run, or with -m every combination")
     for said in (
-        "  python -m anneal.run -m scheduler=triangular,triangular2,constant seed=0,1,2",
+        "  anneal run -m scheduler=triangular,triangular2,constant seed=0,1,2",
         "seed: 0",
         "  length: 300 steps",
     ):
@@ -147,16 +152,16 @@ def test_cfg_job_prints_the_configuration_and_trains_nothing(project: Path) -> N
     assert written(project) == []
 
 
-@pytest.mark.parametrize("module", ["status", "plot", "composing", "stages.compose"])
-def test_every_command_without_torch_says_what_it_is_for(project: Path, module: str) -> None:
-    ended = run(project, module, "--help")
+@pytest.mark.parametrize("verb", ["status", "plot", "params"])
+def test_every_command_without_torch_says_what_it_is_for(project: Path, verb: str) -> None:
+    ended = run(project, verb, "--help")
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert f"python -m anneal.{module}" in ended.stdout
+    assert f"anneal {verb}" in ended.stdout
     assert written(project) == []
 
 
 @pytest.mark.parametrize(
-    "arguments", [("run",), ("plot",), ("composing",), ("status", "quick")], ids=lambda a: a[0]
+    "arguments", [("run",), ("plot",), ("params",), ("status", "quick")], ids=lambda a: a[0]
 )
 def test_elsewhere_than_at_the_root_a_command_says_where_to_go(
     tmp_path: Path, arguments: tuple[str, ...]

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from anneal import side_process, tracking
-from anneal.config import TrackingConfig
-from anneal.side_process import dismiss_all
-from anneal.tracking import open_tracker, resolve_mode, serve
+from anneal.config.schema import TrackingConfig
+from anneal.runs import side_process, tracking
+from anneal.runs.side_process import dismiss_all
+from anneal.runs.tracking import open_tracker, resolve_mode, serve
 
 OFFLINE = TrackingConfig(name="offline", mode="offline", project="anneal-tests", entity=None)
 OFF = TrackingConfig(name="off", mode="off", project="anneal-tests", entity=None)
@@ -27,7 +27,7 @@ SECONDS = 1.0  # that the end of a run waits, in these tests; a helper starts in
 BROKEN = """
 import os, signal, sys, time
 from pathlib import Path
-from anneal.tracking import serve_pipe
+from anneal.runs.tracking import serve_pipe
 class Backend:
     def open(self, message): {open}
     def log(self, update, values): {log}
@@ -241,7 +241,8 @@ def test_off_starts_nothing_and_writes_nothing(tmp_path: Path) -> None:
 
 def test_importing_and_closing_an_untracked_run_never_loads_wandb() -> None:
     code = (
-        "import sys, anneal.tracking as t; t.Tracker().close(); assert 'wandb' not in sys.modules"
+        "import sys, anneal.runs.tracking as t; t.Tracker().close(); "
+        "assert 'wandb' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -249,9 +250,9 @@ def test_importing_and_closing_an_untracked_run_never_loads_wandb() -> None:
 def test_a_process_with_a_hung_tracker_ends(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
-from anneal.config import TrackingConfig
-from anneal import side_process
-from anneal.tracking import open_tracker
+from anneal.config.schema import TrackingConfig
+from anneal.runs import side_process
+from anneal.runs.tracking import open_tracker
 side_process.START_SECONDS = 0.5
 config = TrackingConfig(name="offline", mode="offline", project="p", entity=None)
 with open_tracker(config, run_dir=Path({str(tmp_path)!r}), group="g", job_type="j", name="n",

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from anneal.environment import cpu_name, version
-from anneal.hardware import cpu_capability
-from anneal.yaml_files import write_json
+from anneal.io.files import write_json
+from anneal.runs.environment import cpu_name, version
+from anneal.runs.hardware import cpu_capability
 
 FOLDER = Path(__file__).parent
 THREADS = (1, 2)

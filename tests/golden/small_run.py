@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from anneal.compiling import obstacle_on_cpu
-from anneal.config import ExperimentConfig
-from anneal.loading import open_experiment
-from anneal.parsing import parse
-from anneal.plans import plan_run
-from anneal.runs import build_training
-from anneal.yaml_files import read_yaml
+from anneal.config.schema import ExperimentConfig
+from anneal.config.strict import parse
+from anneal.io.files import read_yaml
+from anneal.runs.compiling import obstacle_on_cpu
+from anneal.runs.plan import plan_run
+from anneal.runs.run import build_training
+from anneal.runs.setup import open_experiment
 
 EXPERIMENT = Path(__file__).with_suffix(".yaml")
 # Each precision with what measured_settings.json picks beside it on one processor or another.

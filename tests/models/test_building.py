@@ -199,5 +199,5 @@ def test_other_networks_have_one_group_with_every_parameter() -> None:
 
 @pytest.mark.slow
 def test_the_optimizers_alone_do_not_import_timm() -> None:
-    code = "import anneal.optimizers, sys; sys.exit('timm' in sys.modules)"
+    code = "import anneal.training.optimizers, sys; sys.exit('timm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-import anneal.models.registered  # noqa: F401
+import anneal.models.timm  # noqa: F401
 from anneal.models.caffe_cifar import (
     CaffeBatchNorm,
     CaffeCIFAR,

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from anneal.compiling import compile_model, obstacle_on_cpu
 from anneal.models.caffe_cifar import CaffeCIFAR, CaffeCIFARSigmoidBN, WithinChannelLRN
 from anneal.models.fused_pooling import FusedPooling, Kernels
+from anneal.runs.compiling import compile_model, obstacle_on_cpu
 
 needs_compiler = pytest.mark.skipif(
     obstacle_on_cpu("any", torch.float32) is not None, reason="there is no C++ compiler"

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anneal.compiling import compile_model, has_tiles, obstacle_on_cpu
 from anneal.models.fused_residual import FusedBlocks, Kernels
-from anneal.models.resnet_cifar import BasicBlock, ResNetCIFAR
+from anneal.models.resnet import BasicBlock, ResNetCIFAR
+from anneal.runs.compiling import compile_model, has_tiles, obstacle_on_cpu
 
 needs_tiles = pytest.mark.skipif(
     not has_tiles() or obstacle_on_cpu("cifar_resnet20", torch.bfloat16) is not None,

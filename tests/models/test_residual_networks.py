@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-import anneal.models.registered  # noqa: F401
+import anneal.models.timm  # noqa: F401
 from anneal.models import build_model, parameter_groups
-from anneal.models.ours import OURS
+from anneal.models.registry import OURS
 
 
 def build(name: str, **arguments: Any) -> nn.Module:
@@ -430,7 +430,7 @@ def test_what_a_network_does_not_take_is_refused(
 
 
 def test_a_depth_that_does_not_exist_is_refused() -> None:
-    from anneal.models.resnet_cifar import ResNetCIFAR
+    from anneal.models.resnet import ResNetCIFAR
 
     with pytest.raises(ValueError, match=r"depth must be 6n \+ 2 with n at least 1, got 21"):
         ResNetCIFAR(depth=21)

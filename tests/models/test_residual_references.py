@@ -16,10 +16,10 @@ from torch.nn import functional
 from torchvision.models.densenet import DenseNet
 from torchvision.models.resnet import BasicBlock as TorchvisionBlock
 
-from anneal.models.caffe_batch_norm import CaffeBatchNorm
-from anneal.models.ours import OURS
-from anneal.models.resnet_cifar import BasicBlock, StochasticDepthResNet
-from anneal.training import Learner
+from anneal.models.caffe_layers import CaffeBatchNorm
+from anneal.models.registry import OURS
+from anneal.models.resnet import BasicBlock, StochasticDepthResNet
+from anneal.training.loop import Learner
 
 RTOL = 1e-9  # of the largest value, in float64
 

@@ -11,7 +11,7 @@ import vl_convert
 import yaml
 from tests.pipeline.conftest import REPOSITORY, Project
 
-from anneal.results_files import load_results, save_results
+from anneal.results.store import load_results, save_results
 
 pytestmark = pytest.mark.slow
 CAMPAIGN = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["campaign"]["name"]

@@ -89,8 +89,8 @@ def test_a_second_reproduction_has_nothing_to_do(reproduced):
     before = snapshot(project, "results", "paper")
     assert ran(project.run("dvc", "repro")) == []
     assert "up to date" in project.run("dvc", "status").lower()
-    project.python("-m", "anneal.stages.collect", "smoke")
-    project.python("-m", "anneal.stages.report")
+    project.python("-m", "anneal.commands.stages.collect", "smoke")
+    project.python("-m", "anneal.commands.stages.report")
     assert snapshot(project, "results", "paper") == before
 
 
@@ -105,7 +105,7 @@ def test_metrics_and_plots_are_there_for_dvc_to_show(reproduced):
 
 def test_the_status_says_that_all_have_ended(reproduced):
     project, _ = reproduced
-    assert "6 of 6 runs ended" in project.python("-m", "anneal.status")
+    assert "6 of 6 runs ended" in project.python("-m", "anneal.commands.status")
 
 
 def test_editing_one_experiment_reruns_that_one(reproduced):
@@ -129,7 +129,12 @@ def test_a_seed_more_trains_that_seed_only(reproduced):
     project, _ = reproduced
     old = snapshot(project, "runs/smoke/smoke/plain/seed-0", "runs/smoke/smoke/plain/seed-1")
     project.python(
-        "-m", "anneal.composing", "campaign=smoke", "tracking=off", "hardware=cpu", "seeds=[0,1,2]"
+        "-m",
+        "anneal.config.compose",
+        "campaign=smoke",
+        "tracking=off",
+        "hardware=cpu",
+        "seeds=[0,1,2]",
     )
     project.run("dvc", "repro", "train@smoke/plain")
     now = snapshot(project, "runs/smoke/smoke/plain")
@@ -145,7 +150,7 @@ def test_a_fresh_clone_regenerates_the_report_from_results_alone(reproduced, tmp
     clone = type(project)(tmp_path / "clone")
     shutil.rmtree(clone.root / "paper/figures")
     (clone.root / "paper/report.md").unlink()
-    clone.python("-m", "anneal.stages.report")
+    clone.python("-m", "anneal.commands.stages.report")
     assert snapshot(clone, "paper") == before
 
 

@@ -17,7 +17,7 @@ def readme_commands(project):
     """Return the README's commands about snapshots, without their comments."""
     text = (project.root / "README.md").read_text()
     blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
-    (block,) = [block for block in blocks if "anneal.ensemble" in block]
+    (block,) = [block for block in blocks if "anneal.commands.ensemble" in block]
     return [line.split("#")[0].split() for line in block.splitlines()]
 
 
@@ -44,12 +44,12 @@ def test_a_campaign_takes_its_ensembles_into_results_and_an_added_seed_measures_
     experiment.write_text(text.replace("log_lines: 20", "log_lines: 20\n  snapshots: last 2"))
     folder = project.root / "evaluations/smoke/smoke/plain"
     for seeds in ("[0,1]", "[0,1,2]"):
-        project.python("-m", "anneal.composing", "campaign=smoke", "tracking=off", "hardware=cpu",
-                       "hardware.threads=1", f"seeds={seeds}")  # fmt: skip
+        project.python("-m", "anneal.config.compose", "campaign=smoke", "tracking=off",
+                       "hardware=cpu", "hardware.threads=1", f"seeds={seeds}")  # fmt: skip
         before = {p: p.stat().st_mtime_ns for p in folder.glob("seed-*/*.npy")}
         project.run("dvc", "repro", "evaluate@smoke/plain")
         assert before == {p: p.stat().st_mtime_ns for p in before}
-    project.python("-m", "anneal.stages.collect", "smoke")
+    project.python("-m", "anneal.commands.stages.collect", "smoke")
     record = json.loads((folder / "record.json").read_text())
     assert [group["seeds"] for group in record["ensembles"]] == [[0, 1], [0, 1, 2]]
     with (project.root / "results/smoke/ensembles.csv").open() as file:

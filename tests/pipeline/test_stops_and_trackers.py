@@ -9,10 +9,10 @@ import time
 import pytest
 import torch
 
-from anneal.artifacts import CHECKPOINT, HISTORY, RESULT, RunDirectory
+from anneal.runs.directory import CHECKPOINT, HISTORY, RESULT, RunDirectory
 
 pytestmark = pytest.mark.slow
-TRAIN = ("-m", "anneal.stages.train", "smoke", "smoke/plain", "given")
+TRAIN = ("-m", "anneal.commands.stages.train", "smoke", "smoke/plain", "given")
 RUN = "runs/smoke/smoke/plain/seed-0"
 FAKE_WANDB = {
     "raises": "raise RuntimeError('no tracker today')",
@@ -24,10 +24,10 @@ FAKE_WANDB = {
 @pytest.fixture(scope="module")
 def composed(project):
     """Return the project ready to train one seed."""
-    project.python("-m", "anneal.composing", "campaign=smoke", "tracking=off", "hardware=cpu",
+    project.python("-m", "anneal.config.compose", "campaign=smoke", "tracking=off", "hardware=cpu",
                    "seeds=[0]", "budget_fraction=1.0")  # fmt: skip
-    project.python("-m", "anneal.stages.compose")
-    project.python("-m", "anneal.stages.download", "digits")
+    project.python("-m", "anneal.commands.stages.compose")
+    project.python("-m", "anneal.commands.stages.download", "digits")
     return project
 
 
@@ -83,7 +83,7 @@ def test_ctrl_c_writes_a_checkpoint_and_the_run_goes_on_to_the_same_bits(compose
     assert said.splitlines()[-1] == "error: interrupted"
     assert (composed.root / RUN / CHECKPOINT).is_file()
     assert not (composed.root / RUN / RESULT).is_file()
-    assert "stopped at" in composed.python("-m", "anneal.status")
+    assert "stopped at" in composed.python("-m", "anneal.commands.status")
     assert "left of 400" in composed.python(*TRAIN)
     assert same(record(composed), uninterrupted)
 

@@ -54,7 +54,11 @@ def test_the_range_test_and_its_rules_are_there_for_somebodys_own_loop() -> None
         "print('torch' in sys.modules, anneal.sweep_rates.__module__, "
         "anneal.run_range_test.__module__)"
     )
-    assert run_python(code).split() == ["False", "anneal.range_test", "anneal.range_test"]
+    assert run_python(code).split() == [
+        "False",
+        "anneal.range_test.sweep",
+        "anneal.range_test.sweep",
+    ]
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

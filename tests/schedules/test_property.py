@@ -34,7 +34,7 @@ from anneal.schedules import (
     warmup_stable_decay,
     welch,
 )
-from anneal.schedules.restarts import locate_cycle
+from anneal.schedules.cosine import locate_cycle
 
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")

@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from anneal.config import DatasetConfig
+from anneal.config.schema import DatasetConfig
 from anneal.datasets import cifar, digits, imagefolder, torchvision_sets
 from anneal.datasets.archives import Paths
 

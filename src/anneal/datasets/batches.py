@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from anneal.config import DatasetConfig
+from anneal.config.schema import DatasetConfig
 from anneal.datasets.augment import augment, mirror_some
 from anneal.datasets.image_data import Images
 from anneal.datasets.splitting import stratified_split

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from anneal.config import DatasetConfig
+from anneal.config.schema import DatasetConfig
 from anneal.datasets.archives import Paths
 from anneal.datasets.identity import describe
 from anneal.datasets.resizing import Bytes

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from anneal.config import DatasetConfig
+from anneal.config.schema import DatasetConfig
 from anneal.datasets.sources import SplitName
 
 

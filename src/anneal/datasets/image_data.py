@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anneal.config import DatasetConfig
+from anneal.config.schema import DatasetConfig
 from anneal.datasets.resizing import Bytes, fit_all
 
 GIB = 2**30

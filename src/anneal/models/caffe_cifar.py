@@ -2,10 +2,10 @@
 
 Source: BVLC/caffe @9b89154, ``examples/cifar10/cifar10_full_train_test.prototxt`` (``caffe_cifar``)
 and ``cifar10_full_sigmoid_train_test_bn.prototxt`` (``caffe_cifar_sigmoid_bn``); the layers are
-those of ``src/caffe/layers``. Both are registered with timm by ``anneal.models.registered``:
+those of ``src/caffe/layers``. Both are registered with timm by ``anneal.models.timm``:
 
 >>> import timm
->>> import anneal.models.registered
+>>> import anneal.models.timm
 >>> model = timm.create_model("caffe_cifar", num_classes=10)
 >>> sum(parameter.numel() for parameter in model.parameters())
 89578
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from anneal.models.caffe_batch_norm import CaffeBatchNorm
+from anneal.models.caffe_layers import CaffeBatchNorm
 from anneal.models.fused_pooling import DTYPES, FusedPooling, Kernels, pooled_size
 
 __all__ = [

@@ -16,7 +16,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anneal.models.caffe_batch_norm import CaffeBatchNorm
+from anneal.models.caffe_layers import CaffeBatchNorm
 from anneal.models.entrypoints import blocks_of_depth
 
 Multipliers = dict[str, tuple[float, float]]

@@ -1,6 +1,6 @@
 """Pooling, ReLU and LRN of Caffe's CIFAR-10 networks in one pass over memory, on a CPU.
 
-The kernels are ``fused_pooling.cpp``, which ``anneal.compiling`` compiles and loads.
+The kernels are ``fused_pooling.cpp``, which ``anneal.runs.compiling`` compiles and loads.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """The blocks of a residual network for small images in few passes over memory, on a CPU.
 
-The kernels are ``fused_residual.cpp``, which ``anneal.compiling`` compiles and loads where the
+The kernels are ``fused_residual.cpp``, which ``anneal.runs.compiling`` compiles and loads where the
 processor has tiles for bfloat16 (AMX).
 """
 

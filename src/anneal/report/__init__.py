@@ -1,1 +1,1 @@
-"""The report: what it says (`content`), from which files (`sources`), how it looks (`markdown`)."""
+"""The report: results and claims as Markdown, HTML, figures and a W&B report."""

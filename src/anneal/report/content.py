@@ -8,17 +8,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from anneal.claims import Claim
-from anneal.ensemble_files import seeds_words
-from anneal.ensembles import ensemble_of
-from anneal.families import place_named
-from anneal.judging import Judgement, judge_all
-from anneal.metrics import Evidence
-from anneal.range_test_record import RangeTestRecord, read_range_test
-from anneal.report.sources import Deviation, Link
-from anneal.results import CampaignResults, MeasuredExperiment, gather_evidence
-from anneal.statistics import Interval, mean_interval
-from anneal.tables import verdict_words
+from anneal.claims.families import place_named
+from anneal.claims.files import Deviation, Link
+from anneal.claims.schema import Claim
+from anneal.claims.verdict import Judgement, judge_all
+from anneal.claims.words import verdict_words
+from anneal.range_test.record import RangeTestRecord, read_range_test
+from anneal.results.campaign import CampaignResults, MeasuredExperiment, gather_evidence
+from anneal.results.ensemble_store import seeds_words
+from anneal.results.ensembles import ensemble_of
+from anneal.results.metrics import Evidence
+from anneal.results.statistics import Interval, mean_interval
 
 # As a reader meets them; a label counts as a verdict here.
 VERDICTS = (

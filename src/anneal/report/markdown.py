@@ -4,29 +4,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from anneal.ensemble_figure import draw_ensembles
-from anneal.ensemble_tables import ensemble_header, ensemble_rows, shared_snapshots
-from anneal.figures import Drawn, draw_accuracy, draw_rates
-from anneal.judging import Judgement
-from anneal.metrics import Run, find_metric
-from anneal.range_test_figure import draw_range_test
-from anneal.range_test_record import RangeTestRecord
-from anneal.report.content import (
-    NOT_RUN,
-    VERDICTS,
-    Content,
-    Row,
-    Section,
-    by_table,
-    count_verdicts,
-    table_words,
-    verdicts_given,
-)
-from anneal.report.templates import fill_in, make_environment
-from anneal.results import MeasuredExperiment
-from anneal.results_files import file_name
-from anneal.schedules import cycle_ends, from_description
-from anneal.tables import (
+from anneal.claims.verdict import Judgement
+from anneal.claims.words import (
     NOTHING,
     Side,
     budget_words,
@@ -41,6 +20,27 @@ from anneal.tables import (
     verdicts_overview,
     verdicts_table,
 )
+from anneal.range_test.figure import draw_range_test
+from anneal.range_test.record import RangeTestRecord
+from anneal.report.content import (
+    NOT_RUN,
+    VERDICTS,
+    Content,
+    Row,
+    Section,
+    by_table,
+    count_verdicts,
+    table_words,
+    verdicts_given,
+)
+from anneal.report.ensemble_figure import draw_ensembles
+from anneal.report.figures import Drawn, draw_accuracy, draw_rates
+from anneal.report.templates import fill_in, make_environment
+from anneal.results.campaign import MeasuredExperiment
+from anneal.results.ensemble_grid import ensemble_header, ensemble_rows, shared_snapshots
+from anneal.results.metrics import Run, find_metric
+from anneal.results.store import file_name
+from anneal.schedules import cycle_ends, from_description
 
 FIGURES = "figures"
 README_ROWS = 24

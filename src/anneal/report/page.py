@@ -16,33 +16,10 @@ from pathlib import Path
 import vl_convert
 from markupsafe import Markup
 
-from anneal.claims import CONFIDENCES
-from anneal.compared import compared_values
-from anneal.figures import COLOURS
-from anneal.judging import Judgement
-from anneal.metrics import Evidence, find_metric
-from anneal.report.charts import make_charts
-from anneal.report.content import (
-    NOT_RUN,
-    VERDICTS,
-    Content,
-    by_table,
-    count_verdicts,
-    table_words,
-    verdicts_given,
-)
-from anneal.report.figure_data import curves_data, ensembles_data, sweep_data
-from anneal.report.markdown import (
-    figure_names,
-    range_test_figure_name,
-    slug,
-    trained_between,
-    where_words,
-)
-from anneal.report.pictures import draw_claim
-from anneal.report.templates import fill_in, make_environment
-from anneal.results_files import ENVIRONMENT, file_name
-from anneal.tables import (
+from anneal.claims.observed import compared_values
+from anneal.claims.schema import CONFIDENCES
+from anneal.claims.verdict import Judgement
+from anneal.claims.words import (
     NOTHING,
     budget_words,
     fraction_words,
@@ -54,6 +31,29 @@ from anneal.tables import (
     stage_words,
     verdict_words,
 )
+from anneal.report.charts import make_charts
+from anneal.report.content import (
+    NOT_RUN,
+    VERDICTS,
+    Content,
+    by_table,
+    count_verdicts,
+    table_words,
+    verdicts_given,
+)
+from anneal.report.figure_data import curves_data, ensembles_data, sweep_data
+from anneal.report.figures import COLOURS
+from anneal.report.markdown import (
+    figure_names,
+    range_test_figure_name,
+    slug,
+    trained_between,
+    where_words,
+)
+from anneal.report.pictures import draw_claim
+from anneal.report.templates import fill_in, make_environment
+from anneal.results.metrics import Evidence, find_metric
+from anneal.results.store import ENVIRONMENT, file_name
 
 _ARXIV = re.compile(r"[0-9]{4}\.[0-9]{4,5}(v[0-9]+)?")
 

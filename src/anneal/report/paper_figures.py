@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from anneal.anytime import recommended_update
-from anneal.claims import ID_RULE, Claim, ValueClaim
-from anneal.csv_files import read_columns
-from anneal.ensembles import ensemble_of
-from anneal.figures import Drawn
-from anneal.metrics import restate
-from anneal.parsing import POSITIVE, Rule, parse
+from anneal.claims.schema import ID_RULE, Claim, ValueClaim
+from anneal.claims.words import budget_words, number
+from anneal.config.strict import POSITIVE, Rule, parse
+from anneal.io.files import read_yaml
 from anneal.report.content import Content, Redrawn, Row, Section
+from anneal.report.figures import Drawn
 from anneal.report.redrawing import (
     Heading,
     Mark,
@@ -30,9 +28,11 @@ from anneal.report.redrawing import (
     draw_sweep,
     median_errors,
 )
+from anneal.results.anytime import recommended_update
+from anneal.results.csv_files import read_columns
+from anneal.results.ensembles import ensemble_of
+from anneal.results.metrics import restate
 from anneal.schedules import cycle_ends, from_description
-from anneal.tables import budget_words, number
-from anneal.yaml_files import read_yaml
 
 FIGURES_FILE = "figures.yaml"
 MOMENT = re.compile(r"test_accuracy_pct@(?:final|(recommended)|update_([0-9]+))")

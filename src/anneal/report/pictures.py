@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from anneal.claims import Claim, OrderClaim, SpeedClaim, ValueClaim
-from anneal.judging import Judgement
-from anneal.metrics import find_metric
-from anneal.statistics import Interval
-from anneal.tables import number, ours_words, paper_words
+from anneal.claims.schema import Claim, OrderClaim, SpeedClaim, ValueClaim
+from anneal.claims.verdict import Judgement
+from anneal.claims.words import number, ours_words, paper_words
+from anneal.results.metrics import find_metric
+from anneal.results.statistics import Interval
 
 WIDTH, HEIGHT = 260, 46
 LEFT, RIGHT = 8, WIDTH - 8

@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from anneal.bounds import RangeTestCurve
-from anneal.curves import series
-from anneal.ensemble_tables import ensemble_grid_of
-from anneal.figures import COLOURS, FAINT, STYLE, Drawn, draw_band, updates_axis
-from anneal.metrics import Evidence
-from anneal.svg import svg_text
+from anneal.io.svg import svg_text
+from anneal.range_test import RangeTestCurve
+from anneal.report.figures import COLOURS, FAINT, STYLE, Drawn, draw_band, updates_axis
+from anneal.results.curves import series
+from anneal.results.ensemble_grid import ensemble_grid_of
+from anneal.results.metrics import Evidence
 
 FIRST_PART = 0.1  # of the longest run, where curves may lie below the frame
 

@@ -9,17 +9,22 @@ Needs neither torch nor numpy. Keyword arguments, absolute rates, integer steps.
 training loop ``anneal.ScheduledLR`` applies a schedule to a torch optimizer.
 """
 
-from anneal.schedules.catalogue import BUILDERS, from_description
-from anneal.schedules.core import Schedule
-from anneal.schedules.cycles import cycle_ends
+from anneal.schedules.composed import held, lowered, staged, warmup, warmup_stable_decay
+from anneal.schedules.cosine import cosine, cosine_restarts
+from anneal.schedules.cycle_ends import cycle_ends
 from anneal.schedules.cyclical import exp_range, hann, triangular, triangular2, welch
-from anneal.schedules.decay import exponential, inverse, linear_decay, polynomial
+from anneal.schedules.decay import (
+    constant,
+    exponential,
+    inverse,
+    linear_decay,
+    polynomial,
+    step_decay,
+)
 from anneal.schedules.one_cycle import one_cycle, one_cycle_momentum
-from anneal.schedules.phases import staged, warmup, warmup_stable_decay
 from anneal.schedules.ramp import exponential_ramp, linear_ramp
-from anneal.schedules.restarts import cosine, cosine_restarts
-from anneal.schedules.stepwise import constant, step_decay
-from anneal.schedules.wrapped import held, lowered
+from anneal.schedules.registry import BUILDERS, from_description
+from anneal.schedules.schedule import Schedule
 
 __all__ = [
     "BUILDERS",

@@ -11,7 +11,7 @@ paper's advice is to stop at the end of a cycle, that is after a multiple of
 import math
 from typing import Literal
 
-from anneal.schedules.core import (
+from anneal.schedules.schedule import (
     Schedule,
     check_factor,
     check_flag,

@@ -7,7 +7,7 @@ fall was found in neither; here it is a straight line, as in torch's ``OneCycleL
 ``three_phase=True`` and ``anneal_strategy="linear"``.
 """
 
-from anneal.schedules.core import (
+from anneal.schedules.schedule import (
     Schedule,
     check_number,
     check_order,

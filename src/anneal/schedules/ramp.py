@@ -6,7 +6,7 @@ an exponential. Both reach the last value at the last update of the sweep.
 
 import math
 
-from anneal.schedules.core import (
+from anneal.schedules.schedule import (
     Schedule,
     check_positive,
     check_rate,

@@ -1,0 +1,1 @@
+"""Bounds and a schedule recommended for somebody's own data and network."""

@@ -1,0 +1,143 @@
+"""What is asked of ``anneal advise``: composed, checked, its images opened (edge)."""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from anneal.advise.candidates import CANDIDATES, AdviceConfig
+from anneal.advise.trials import Trial, plan_trial
+from anneal.commands.one_run import paths_of
+from anneal.config.compose import check_experiment, compose_plain, compose_run
+from anneal.config.schema import ExperimentConfig, SchedulerConfig
+from anneal.config.strict import configuration_hash, did_you_mean, parse, to_plain
+from anneal.io.files import read_json
+from anneal.runs.plan import range_test_hash
+from anneal.runs.range_test import Sweep, lay_out
+from anneal.runs.setup import Workshop, open_experiment
+
+WHERE = "conf/advise.yaml"
+ANSWER = "advice.json"
+DECIDED_HERE = {
+    "scheduler": "the schedule is what is advised; advise.candidates says which are tried",
+    "bounds": "they always come from a range test",
+    "seed": "range_test.seeds and advise.seeds say which are used",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a person asks, checked.
+
+    Args:
+        advice: the section ``advise``.
+        experiment: everything but the schedule.
+        shapes: the section of ``conf/scheduler`` of each candidate, from the simplest.
+        workshop: its images and this machine's settings.
+        sweep: what the range test does; its division of the images serves the trials too.
+        digest: of everything asked but for the seeds of the trials.
+    """
+
+    advice: AdviceConfig
+    experiment: ExperimentConfig
+    shapes: Mapping[str, SchedulerConfig]
+    workshop: Workshop
+    sweep: Sweep
+    digest: str
+
+    def plans(self, base_lr: float, max_lr: float) -> dict[str, Trial]:
+        """Plan every candidate between a pair of bounds."""
+        return {
+            name: plan_trial(
+                name,
+                shape,
+                self.experiment,
+                self.workshop.data.identity,
+                base_lr=base_lr,
+                max_lr=max_lr,
+            )
+            for name, shape in self.shapes.items()
+        }
+
+
+def ask(arguments: Sequence[str]) -> Question:
+    """Compose and check what is asked, as ``anneal run`` does; nothing is trained.
+
+    Raises:
+        ValueError: names the file, the key and the rule.
+    """
+    for argument in arguments:
+        key = re.split(r"[=.@]", argument.lstrip("+~"))[0]
+        if key in DECIDED_HERE:
+            raise ValueError(f"{argument} has no use here: {DECIDED_HERE[key]}")
+    plain = compose_plain("advise", arguments)
+    advice = parse(AdviceConfig, plain.pop("advise"), where=WHERE, key="advise")
+    plain.pop("seed")
+    places = plain.pop("paths")
+    experiment = dataclasses.replace(
+        check_experiment(plain, where=WHERE), name=f"advise/{advice.name}", bounds="given"
+    )
+    _check_names(advice.candidates)
+    names = [name for name in CANDIDATES if name in advice.candidates]
+    shapes = {
+        name: compose_run([f"scheduler={CANDIDATES[name].scheduler}"]).scheduler for name in names
+    }
+    workshop = open_experiment(experiment, paths_of(places))
+    if workshop.data.num_classes < 2:
+        where = experiment.dataset.folder or experiment.dataset.name
+        raise ValueError(
+            f"{where} holds one class, {workshop.data.class_names[0]}: a network has nothing to "
+            "tell apart; two or more are needed"
+        )
+    question = Question(
+        advice=advice,
+        experiment=experiment,
+        shapes=shapes,
+        workshop=workshop,
+        sweep=lay_out(experiment, workshop),
+        digest=_digest(experiment, workshop, shapes),
+    )
+    try:  # a run too short for a schedule is known before anything is trained
+        question.plans(1.0, 2.0)
+    except ValueError as error:
+        if not str(error).startswith("conf/scheduler/"):
+            raise
+        words = "give training.length (or budget_fraction) more, or leave it out of"
+        raise ValueError(f"{error}; {words} advise.candidates") from None
+    return question
+
+
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
+        if name not in CANDIDATES:
+            raise ValueError(
+                f"{WHERE}: advise.candidates: there is no '{name}'{did_you_mean(name, CANDIDATES)}"
+            )
+
+
+def _digest(
+    experiment: ExperimentConfig, workshop: Workshop, shapes: Mapping[str, SchedulerConfig]
+) -> str:
+    return configuration_hash(
+        {
+            "range_test": range_test_hash(experiment, workshop.data.identity),
+            "training": to_plain(experiment.training),
+            "budget_fraction": experiment.budget_fraction,
+            "candidates": {name: to_plain(shape) for name, shape in shapes.items()},
+        }
+    )
+
+
+def refuse_another(folder: Path, digest: str) -> None:
+    """Refuse to write over the answer to another question.
+
+    Raises:
+        ValueError: it lies there; names the key that gives another folder.
+    """
+    answer = folder / ANSWER
+    if answer.is_file() and read_json(answer)["question"] != digest:
+        raise ValueError(
+            f"{folder} holds the answer to another question; give advise.name=<another name>, or "
+            "move it away"
+        )

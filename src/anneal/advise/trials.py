@@ -1,0 +1,181 @@
+"""Trials: candidates trained on a part of the training images, measured on the rest (edge).
+
+A trial is a run like any other, in ``multirun/<configuration hash>/seed-<n>/``, where the hash says
+too which images were held out. It never sees a test image.
+"""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from anneal.advise.candidates import CANDIDATES, at_bounds, fill_run
+from anneal.config.schema import ExperimentConfig, SchedulerConfig
+from anneal.config.strict import configuration_hash
+from anneal.runs.code_digest import code_digest
+from anneal.runs.directory import HISTORY, RunDirectory, read_lines
+from anneal.runs.layout import MULTIRUN, REPLACED, seed_folder
+from anneal.runs.plan import Plan, plan_run
+from anneal.runs.range_test import SPLIT_SEED, Sweep
+from anneal.runs.run import train_run
+from anneal.runs.setup import Workshop, build_training
+
+MEASURED_ON = "held_out"
+FINAL = f"{MEASURED_ON}_accuracy_pct@final"
+MEASURED_SECONDS, FEWEST_MEASURED, MOST_MEASURED = 2.0, 3, 20  # updates, to know the pace
+Points = list[tuple[int, float]]  # updates made, accuracy in percent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial(Plan):
+    """One candidate's run but for its seed: its plan, and which images it is measured on."""
+
+    candidate: str
+    held_out: Mapping[str, Any]
+
+    def describe(self) -> dict[str, Any]:
+        """Return it as plain data: what its run directory keeps."""
+        return super().describe() | {"candidate": self.candidate, "held_out": dict(self.held_out)}
+
+
+def plan_trial(
+    name: str,
+    shape: SchedulerConfig,
+    experiment: ExperimentConfig,
+    identity: Mapping[str, Any],
+    *,
+    base_lr: float,
+    max_lr: float,
+) -> Trial:
+    """Plan one candidate between a pair of bounds.
+
+    Args:
+        name: of the candidate.
+        shape: the option of ``conf/scheduler`` that it names.
+        experiment: everything but the schedule.
+        identity: of the data set.
+        base_lr: lower bound, > 0.
+        max_lr: upper bound, > base_lr.
+
+    Raises:
+        ValueError: the run is too short for the schedule; names the candidate's file.
+    """
+    section = at_bounds(name, shape, base_lr=base_lr, max_lr=max_lr, optimizer=experiment.optimizer)
+    own = dataclasses.replace(
+        experiment,
+        name=f"{experiment.name}/{name}",
+        title=CANDIDATES[name].words,
+        scheduler=section,
+        bounds="given",
+    )
+    where = f"conf/scheduler/{shape.name}.yaml"
+    plan = plan_run(own, identity, bounds=None, where=where)
+    if (cycles := CANDIDATES[name].cycles) is not None:
+        section = fill_run(
+            section,
+            cycles=cycles,
+            total_steps=plan.total_steps,
+            budget_fraction=own.budget_fraction,
+        )
+        own = dataclasses.replace(own, scheduler=section)
+        plan = plan_run(own, identity, bounds=None, where=where)
+    held_out = {
+        "fraction": experiment.range_test.held_out_fraction,
+        "split_seed": SPLIT_SEED,
+    }
+    fields = {f.name: getattr(plan, f.name) for f in dataclasses.fields(Plan)}
+    digest = configuration_hash({"run": plan.configuration_hash, "held_out": held_out})
+    fields["configuration_hash"] = digest
+    return Trial(**fields, candidate=name, held_out=held_out)
+
+
+def run_directory(trial: Trial, workshop: Workshop, *, seed: int) -> RunDirectory:
+    """Return where a trial's run of one seed lies, or will lie."""
+    return RunDirectory(
+        seed_folder(MULTIRUN / trial.configuration_hash, seed),
+        configuration_hash=trial.configuration_hash,
+        code=f"{code_digest('trials.py')} {workshop.settings.numerics}",
+    )
+
+
+def run_trial(
+    trial: Trial, workshop: Workshop, sweep: Sweep, *, seed: int, label: str
+) -> float | None:
+    """Train one candidate with one seed, unless it is finished.
+
+    Args:
+        trial: its plan.
+        workshop: data and settings.
+        sweep: of the range test, whose division of the training images serves here too.
+        seed: of every random stream.
+        label: what a person is shown it as.
+
+    Returns:
+        accuracy on the held-out images after the last update, 0..100; None where it diverged.
+    """
+    directory = run_directory(trial, workshop, seed=seed)
+    with directory.held():
+        result = train_run(
+            trial,
+            workshop,
+            seed=seed,
+            directory=directory,
+            replaced=MULTIRUN / REPLACED,
+            job_type="trial",
+            label=label,
+            build=functools.partial(
+                build_training, indices=sweep.training, held_out=sweep.held_out
+            ),
+            measured_on=MEASURED_ON,
+        )
+    found = result.get(FINAL)
+    return None if found is None else float(found)
+
+
+def read_curve(trial: Trial, workshop: Workshop, *, seed: int) -> Points:
+    """Return the held-out accuracies of a finished trial."""
+    lines = read_lines(run_directory(trial, workshop, seed=seed).path / HISTORY)
+    column = f"{MEASURED_ON}_accuracy_pct"
+    return [(int(line["update"]), float(line[column])) for line in lines if column in line]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How fast this machine is at it.
+
+    Args:
+        update_seconds: for one update.
+        evaluation_seconds: for measuring the held-out images once.
+        num_updates: how many updates were timed.
+    """
+
+    update_seconds: float
+    evaluation_seconds: float
+    num_updates: int
+
+
+def measure_pace(workshop: Workshop, sweep: Sweep) -> Pace:
+    """Time a few updates, at a rate of 0, and one evaluation; nothing of it is kept."""
+    learner = workshop.learner(0, indices=sweep.training)
+    for group in learner.optimizer.param_groups:
+        group["lr"] = 0.0
+    evaluate = workshop.evaluate(learner.model, workshop.data.train, indices=sweep.held_out)
+    learner.model.train()
+    for update in range(2):  # compilation, caches
+        learner.update(update).item()
+    began, made = time.monotonic(), 0
+    while made < FEWEST_MEASURED or (
+        made < MOST_MEASURED and time.monotonic() - began < MEASURED_SECONDS
+    ):
+        learner.update(2 + made).item()  # read, so that the device has done it
+        made += 1
+    update_seconds = (time.monotonic() - began) / made
+    began = time.monotonic()
+    evaluate()
+    return Pace(
+        update_seconds=update_seconds,
+        evaluation_seconds=time.monotonic() - began,
+        num_updates=made,
+    )

@@ -1,0 +1,1 @@
+"""The commands: one module for each verb; `stages` holds what dvc.yaml runs."""

@@ -1,0 +1,226 @@
+"""What the rows of a campaign cost, before anything runs (edge).
+
+``anneal costs [campaign] [TFLOP/s]``; without a name, the campaign of params.yaml. Says
+for each row its updates, the images that it trains on and tests, and its floating-point operations:
+those of convolutions and matrix products, a multiplication and an addition being two, counted on
+the network itself. With the speed that your machine keeps up (a tenth to a half of what its maker
+says), also the hours. Needs neither data nor a GPU; the sizes are those of the published sets.
+"""
+
+import functools
+import json
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from anneal.config.compose import compose_campaign, compose_experiment, load_campaign
+from anneal.config.durations import Clock, to_steps
+from anneal.config.schema import CampaignConfig, ExperimentConfig, ModelConfig
+from anneal.datasets.sources import CIFAR10, CIFAR100, DIGITS
+from anneal.io.terminal import command, say
+from anneal.models.build import build_model
+from anneal.runs.plan import check_plan, steps_per_epoch_of
+from anneal.training.loop import evenly_spread
+
+BATCH = 2  # images in the pass that is counted: batch normalisation needs more than one
+TERA = 1e12
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedSize:
+    """Of a published set: images to train on and to test with, their shape (C, H, W), classes."""
+
+    train: int
+    test: int
+    shape: tuple[int, int, int]
+    classes: int
+
+
+SIZES = {
+    **{
+        s.name: PublishedSize(
+            train=s.images_per_class["train"] * len(s.class_names),
+            test=s.images_per_class["test"] * len(s.class_names),
+            shape=s.image_shape,
+            classes=len(s.class_names),
+        )
+        for s in (CIFAR10, CIFAR100)
+    },
+    "digits": PublishedSize(
+        train=sum(DIGITS.images_per_class["train"]),
+        test=sum(DIGITS.images_per_class["test"]),
+        shape=(1, 8, 8),
+        classes=len(DIGITS.class_names),
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Of one row: how many runs, and what each of them takes.
+
+    Args:
+        updates: of one run.
+        images: that one run trains on, repetitions counted.
+        tested: images that one run is tested on.
+        flop: floating-point operations of one run.
+    """
+
+    name: str
+    runs: int
+    updates: int
+    images: int
+    tested: int
+    flop: float
+
+
+def campaign_costs(config: CampaignConfig) -> list[Cost]:
+    """Return what each row of a campaign costs, its range tests last.
+
+    Raises:
+        ValueError: a row is wrong, or its images are of no published size; names the file.
+    """
+    found = [
+        run_cost(compose_experiment(name, config), runs=len(config.seeds_of(name)))
+        for name in config.campaign.experiments
+    ]
+    return found + [
+        range_test_cost(compose_experiment(test.experiment, config), name=f"range test {name}")
+        for name, test in config.campaign.range_tests.items()
+    ]
+
+
+def run_cost(experiment: ExperimentConfig, *, runs: int) -> Cost:
+    """Return what the runs of one experiment cost."""
+    size = _size(experiment)
+    plan = check_plan(experiment, where=f"conf/experiment/{experiment.name}.yaml")
+    training = experiment.training
+    images = plan.total_steps * training.batch_size * training.accumulation
+    tested = len(evenly_spread(training.evaluations, plan.total_steps)) * size.test
+    train, test = flop_per_image(experiment.model, size)
+    return Cost(
+        name=experiment.name,
+        runs=runs,
+        updates=plan.total_steps,
+        images=images,
+        tested=tested,
+        flop=images * train + tested * test,
+    )
+
+
+def range_test_cost(experiment: ExperimentConfig, *, name: str) -> Cost:
+    """Return what a range test costs; each of its seeds is a run."""
+    size, config = _size(experiment), experiment.range_test
+    batch = experiment.training.batch_size * experiment.training.accumulation
+    held_out = math.ceil(config.held_out_fraction * size.train)
+    per_epoch = steps_per_epoch_of(experiment, size.train - held_out)
+    updates = to_steps(config.length, Clock(steps_per_epoch=per_epoch, images_per_step=batch))
+    tested = config.points * held_out
+    train, test = flop_per_image(experiment.model, size)
+    return Cost(
+        name=name,
+        runs=len(config.seeds),
+        updates=updates,
+        images=updates * batch,
+        tested=tested,
+        flop=updates * batch * train + tested * test,
+    )
+
+
+def _size(experiment: ExperimentConfig) -> PublishedSize:
+    source = experiment.dataset.source
+    if source not in SIZES:
+        raise ValueError(
+            f"conf/experiment/{experiment.name}.yaml: dataset.source must be of a published size "
+            f"({', '.join(SIZES)}), got {source}"
+        )
+    return SIZES[source]
+
+
+def flop_per_image(model: ModelConfig, size: PublishedSize) -> tuple[float, float]:
+    """Return the operations of a training pass, forward and back, and of a testing pass."""
+    arguments = json.dumps(model.arguments, sort_keys=True)
+    return _counted(model.library, model.architecture, arguments, model.small_images, size)
+
+
+@functools.cache
+def _counted(
+    library: str, architecture: str, arguments: str, small_images: bool, size: PublishedSize
+) -> tuple[float, float]:
+    channels, side, _ = size.shape
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):  # shapes alone: no memory
+        torch.manual_seed(0)
+        network = build_model(
+            library=library,
+            architecture=architecture,
+            arguments=json.loads(arguments),
+            num_classes=size.classes,
+            channels=channels,
+            image_size=side,
+            small_images=small_images,
+        )
+        images = torch.empty(BATCH, channels, side, side)
+        with FlopCounterMode(display=False) as training:
+            network(images).sum().backward()
+        network.eval()
+        with FlopCounterMode(display=False) as testing, torch.no_grad():
+            network(images)
+    return training.get_total_flops() / BATCH, testing.get_total_flops() / BATCH
+
+
+def table(costs: list[Cost], *, tera_flop_per_s: float | None) -> list[str]:
+    """Return the costs as lines, one for each row and one for all, the hours where asked for."""
+    titles = ["row", "runs", "updates", "images", "tested", "TFLOP", "hours"]
+    rows = [titles]
+    for c in costs:
+        tera = c.flop / TERA
+        cells = [c.name, str(c.runs), f"{c.updates:,}", f"{c.images:,}", f"{c.tested:,}"]
+        hours = f"{tera / tera_flop_per_s / 3600:.2f}" if tera_flop_per_s else ""
+        rows.append([*cells, f"{tera:,.1f}", hours])
+    runs = sum(c.runs for c in costs)
+    total = sum(c.runs * c.flop for c in costs) / TERA
+    hours = f"{total / tera_flop_per_s / 3600:.2f}" if tera_flop_per_s else ""
+    images, tested = (sum(c.runs * getattr(c, k) for c in costs) for k in ("images", "tested"))
+    updates = sum(c.runs * c.updates for c in costs)
+    rows.append(
+        [
+            "all runs",
+            str(runs),
+            f"{updates:,}",
+            f"{images:,}",
+            f"{tested:,}",
+            f"{total:,.1f}",
+            hours,
+        ]
+    )
+    if not tera_flop_per_s:
+        rows = [row[:-1] for row in rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    ]
+
+
+@command(free=True)
+def main(arguments: list[str]) -> None:
+    """Say what each row of a campaign costs."""
+    if len(arguments) > 2:
+        raise ValueError(f"needs at most a campaign and TFLOP/s, got {' '.join(arguments)}")
+    speed = None
+    if len(arguments) == 2:
+        try:
+            speed = float(arguments[1])
+        except ValueError:
+            speed = math.nan
+        if not 0 < speed < math.inf:
+            raise ValueError(f"TFLOP/s must be a positive number, got {arguments[1]}")
+    config = compose_campaign(arguments[0]) if arguments else load_campaign()
+    say(f"campaign {config.campaign.name}: {config.campaign.title}; of one run of each row:")
+    for line in table(campaign_costs(config), tera_flop_per_s=speed):
+        say(f"  {line}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""One run of a multirun: composed, planned, trained, its line of the table left behind (edge)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from anneal.config.compose import check_experiment
+from anneal.config.schema import ExperimentConfig
+from anneal.datasets import Paths
+from anneal.results.multirun import Cell
+from anneal.runs.code_digest import code_digest
+from anneal.runs.directory import RunDirectory
+from anneal.runs.inputs import load_bounds
+from anneal.runs.layout import MULTIRUN, REPLACED, seed_folder
+from anneal.runs.plan import Bounds, plan_run
+from anneal.runs.range_test import find_bounds
+from anneal.runs.run import train_run
+from anneal.runs.setup import Workshop, open_experiment
+
+WHERE = "conf/run.yaml"
+
+
+def run_once(config: dict[str, Any], *, combination: str) -> Cell:
+    """Train one combination with one seed, unless it is finished; return its line of the table.
+
+    Args:
+        config: ``conf/run.yaml`` composed, as plain data.
+        combination: what tells its row of the table apart.
+
+    Raises:
+        ValueError: the configuration is wrong; names the file, the key and the rule.
+    """
+    seed, places = check_seed(config.pop("seed")), config.pop("paths")
+    experiment = check_experiment(config, where=WHERE)
+    workshop = open_experiment(experiment, paths_of(places))
+    bounds = _bounds(experiment, workshop)
+    plan = plan_run(experiment, workshop.data.identity, bounds=bounds, where=WHERE)
+    directory = RunDirectory(
+        seed_folder(MULTIRUN / plan.configuration_hash, seed),
+        configuration_hash=plan.configuration_hash,
+        code=f"{code_digest()} {workshop.settings.numerics}",
+    )
+    with directory.held():
+        result = train_run(
+            plan,
+            workshop,
+            seed=seed,
+            directory=directory,
+            replaced=MULTIRUN / REPLACED,
+            job_type="multirun",
+        )
+    return Cell(
+        combination=combination,
+        configuration_hash=plan.configuration_hash,
+        seed=seed,
+        status=str(result["status"]),
+        updates=int(result["updates"]),
+        accuracy_pct=result.get("test_accuracy_pct@final"),
+        best_accuracy_pct=result.get("test_accuracy_pct@best"),
+    )
+
+
+def paths_of(places: Mapping[str, Any]) -> Paths:
+    """Return where data is looked for, from the section ``paths`` of ``conf/run.yaml``."""
+    archives = places["archives"]
+    return Paths(Path(places["data"]), Path(archives) if archives else None)
+
+
+def check_seed(seed: object) -> int:
+    """Return the seed of a run.
+
+    Raises:
+        ValueError: it is no whole number from 0 to 2**32 - 1.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ValueError(f"{WHERE}: seed must be a whole number from 0 to 2**32 - 1, got {seed!r}")
+    return seed
+
+
+def _bounds(experiment: ExperimentConfig, workshop: Workshop) -> Bounds | None:
+    if experiment.bounds == "given":
+        return None
+    return load_bounds(find_bounds(experiment, workshop, folder=MULTIRUN / "range_tests"))

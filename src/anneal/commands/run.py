@@ -1,0 +1,162 @@
+"""One run, or every combination of options: the Hydra entry (edge).
+
+``anneal run scheduler=one_cycle`` or ``-m scheduler=triangular,constant seed=0,1,2``.
+"""
+
+import datetime
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from anneal.config.compose import conf_folder, explain
+from anneal.io.files import read_json, write_json
+from anneal.io.terminal import command, complain, describe, say
+from anneal.results.multirun import JOB, combination_of, multirun_table, read_cells, write_cell
+from anneal.runs.layout import MULTIRUN
+
+ERROR = "error.json"  # a job's folder has one while it runs, and keeps it unless it ends well
+SWEEP_FOLDER = "hydra.sweep.dir"
+# What one combination may fail with while the others go on; out of memory is a RuntimeError. Any
+# other error is our mistake: the others go on too, and Hydra raises it when they have ended.
+OF_ONE_JOB = (ValueError, OSError, RuntimeError, MemoryError, OmegaConfBaseException)
+
+
+@command(free=True, own_help=True)
+def main(arguments: list[str]) -> None:
+    """Hand the command line to Hydra; then print the table over what was run."""
+    config_path = str(conf_folder().resolve())
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us; `command` makes one line of them
+    if any(a in ("-m", "--multirun") for a in arguments):
+        _run_several(arguments, config_path)
+    else:
+        _run_one(arguments, config_path)
+
+
+def _run_one(arguments: list[str], config_path: str) -> None:
+    errors: list[Exception] = []
+    folders: list[Path] = []
+
+    @hydra.main(version_base=None, config_path=config_path, config_name="run")
+    def job(composed: DictConfig) -> None:
+        folders.append(Path(HydraConfig.get().runtime.output_dir))
+        try:
+            train_job(composed)
+        except (ValueError, OSError) as error:
+            errors.append(error)
+
+    sys.argv = ["anneal run", *arguments]
+    try:
+        job()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(explain(error, [a for a in arguments if "=" in a])) from error
+    if errors:
+        raise errors[0]
+    if cells := read_cells([folder / JOB for folder in folders]):
+        say(multirun_table(cells))
+
+
+def _run_several(arguments: list[str], config_path: str) -> None:
+    """Run every combination, in this process or in a launcher's; its folders say how each ended."""
+    folder = sweep_folder(arguments)
+    if folder is None:
+        folder = MULTIRUN / ".hydra" / f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
+        arguments = [*arguments, f"{SWEEP_FOLDER}={folder}"]
+    folder = folder.resolve()
+    before = left_in(folder)
+    this_process = os.getpid()
+    errors: dict[str, Exception] = {}  # stays empty where a launcher runs jobs in other processes
+
+    @hydra.main(version_base=None, config_path=config_path, config_name="run")
+    def job(composed: DictConfig) -> None:
+        place = Path(HydraConfig.get().runtime.output_dir) / ERROR
+        words = " ".join(HydraConfig.get().overrides.task)
+        # Until it says otherwise: a process that is killed has no last word.
+        write_json(place, {"overrides": words, "error": "the job ended without a word"})
+        try:
+            train_job(composed)
+        except Exception as error:
+            omegaconf = isinstance(error, OmegaConfBaseException)
+            said = explain(error) if omegaconf else describe(error)
+            write_json(place, {"overrides": words, "error": said})
+            if not isinstance(error, OF_ONE_JOB):
+                raise
+            if os.getpid() == this_process:
+                errors[str(place)] = error
+                complain(f"{words}: {said}")
+        else:
+            place.unlink()
+
+    sys.argv = ["anneal run", *arguments]
+    failed: list[Path] = []
+    num_jobs = 0
+    try:
+        job()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(explain(error, [a for a in arguments if "=" in a])) from error
+    finally:  # whatever happened, what was run has its line
+        written = [path for path, state in left_in(folder).items() if before.get(path) != state]
+        failed = [path for path in written if path.name == ERROR]
+        num_jobs = len({path.parent for path in written})
+        ended_well = {path.parent for path in written} - {path.parent for path in failed}
+        cells = read_cells([p for p in written if p.name == JOB and p.parent in ended_well])
+        if cells:
+            say(multirun_table(cells))
+        for path in failed:
+            if str(path) not in errors:
+                left = read_json(path)
+                complain(f"{left['overrides']}: {left['error']}")
+    if failed:
+        cause = next(iter(errors.values()), None)
+        raise ValueError(f"{len(failed)} of {num_jobs} runs failed") from cause
+
+
+def train_job(composed: DictConfig) -> None:
+    """Train what Hydra composed; leave its line of the table in the job's folder."""
+    from anneal.commands.one_run import (
+        run_once,  # torch: seconds that --help and --cfg need not wait
+    )
+
+    here, overrides = HydraConfig.get().runtime.output_dir, HydraConfig.get().overrides.task
+    plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    config = {str(key): value for key, value in plain.items()}
+    write_cell(Path(here) / JOB, run_once(config, combination=combination_of(overrides)))
+
+
+def sweep_folder(arguments: list[str]) -> Path | None:
+    """Return the folder of the jobs' folders that a person asked for, if one did.
+
+    Raises:
+        ValueError: it is written with an interpolation, which only Hydra can read.
+
+    >>> sweep_folder(["-m", "hydra.sweep.dir=there"]).name
+    'there'
+    """
+    given = [a.lstrip("+").partition("=") for a in arguments]
+    values = [value for key, _, value in given if key == SWEEP_FOLDER]
+    if not values:
+        return None
+    if "${" in values[-1]:
+        raise ValueError(f"{SWEEP_FOLDER} must be a folder's plain name, got {values[-1]}")
+    return Path(values[-1].strip("'\""))
+
+
+def left_in(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Return what jobs left in a multirun's folder, in the order of the jobs, and its state.
+
+    Args:
+        folder: of the multirun; an earlier one may have left something in it too.
+    """
+    paths = [path for name in (JOB, ERROR) for path in folder.rglob(name)]
+    paths.sort(key=lambda path: (len(path.parent.name), str(path)))  # 10 after 9
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
+
+
+if __name__ == "__main__":
+    main()

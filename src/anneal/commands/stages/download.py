@@ -1,0 +1,28 @@
+"""Stage ``download``: make sure of a data set's images, and say what they are (edge).
+
+``python -m anneal.commands.stages.download <dataset>`` writes ``data/<dataset>.identity.json``.
+"""
+
+from anneal.config.compose import compose_plain
+from anneal.config.schema import DatasetConfig
+from anneal.config.strict import parse
+from anneal.datasets import Paths, identify
+from anneal.io.files import write_json
+from anneal.io.terminal import command, say
+from anneal.runs.layout import identity_file
+
+
+@command("dataset")
+def main(arguments: list[str]) -> None:
+    """Obtain one data set (``conf/dataset/<name>.yaml``) and write down its identity."""
+    (name,) = arguments
+    section = compose_plain("run", [f"dataset={name}"])["dataset"]
+    config = parse(DatasetConfig, section, where=f"conf/dataset/{name}.yaml")
+    identity = identify(config, Paths.from_environment())
+    write_json(identity_file(name), identity)
+    counts = (f"{split['num_images']} {which}" for which, split in identity["splits"].items())
+    say(f"{name}: {', '.join(counts)} images")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""Stage ``range_test``: sweep the rate on held-out training images and suggest bounds (edge).
+
+``python -m anneal.commands.stages.range_test <campaign> <name>``
+"""
+
+from anneal.config.schema import ExperimentConfig
+from anneal.config.strict import parse
+from anneal.io.files import read_yaml
+from anneal.io.terminal import command
+from anneal.runs.layout import EXPERIMENTS, RANGE_TESTS
+from anneal.runs.range_test import sweep_seeds
+from anneal.runs.setup import open_experiment
+
+
+@command("campaign", "range_test")
+def main(arguments: list[str]) -> None:
+    """Run one range test of a campaign with all its seeds."""
+    campaign, name = arguments
+    path = EXPERIMENTS / campaign / RANGE_TESTS.name / f"{name}.yaml"
+    experiment = parse(ExperimentConfig, read_yaml(path), where=str(path))
+    workshop = open_experiment(experiment)
+    sweep_seeds(experiment, workshop, name=name, folder=RANGE_TESTS / campaign / name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Stage ``train``: all seeds of one experiment of a campaign, in one process (edge).
+
+``python -m anneal.commands.stages.train <campaign> <experiment> <range test or "given">``
+"""
+
+from anneal.io.terminal import command, say
+from anneal.runs.code_digest import code_digest
+from anneal.runs.directory import RunDirectory
+from anneal.runs.inputs import NoBoundsError, committed_seeds, load_bounds, load_experiment
+from anneal.runs.layout import RANGE_TESTS, REPLACED, RUNS, SUGGESTION, seed_folder
+from anneal.runs.run import train_run
+from anneal.runs.setup import plan_experiment
+
+
+@command("campaign", "experiment", "range_test")
+def main(arguments: list[str]) -> None:
+    """Train every seed that is not finished; go on with what was interrupted."""
+    campaign, name, range_test = arguments
+    loaded = load_experiment(campaign, name)
+    folder = RUNS / campaign / name
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        bounds = load_bounds(RANGE_TESTS / campaign / range_test / SUGGESTION)
+    except NoBoundsError as abstention:
+        say(f"{name}: not trained. {abstention}")
+        return
+    plan, workshop = plan_experiment(loaded, bounds)
+    committed = committed_seeds(campaign, name, plan.configuration_hash)
+    for seed in loaded.seeds:
+        if seed in committed:
+            say(f"{name} seed {seed}: in results/{campaign} already, not run again")
+            continue
+        directory = RunDirectory(
+            seed_folder(folder, seed),
+            configuration_hash=plan.configuration_hash,
+            code=f"{code_digest()} {workshop.settings.numerics}",
+        )
+        with directory.held():
+            replaced = RUNS / campaign / REPLACED / name
+            train_run(plan, workshop, seed=seed, directory=directory, replaced=replaced)
+
+
+if __name__ == "__main__":
+    main()

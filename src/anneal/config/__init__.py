@@ -1,0 +1,1 @@
+"""Configuration: YAML and Hydra on one side, frozen dataclasses on the other."""

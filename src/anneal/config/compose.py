@@ -1,0 +1,205 @@
+"""Composing configurations with Hydra, and checking what comes out (edge).
+
+This file and ``run.py`` alone import Hydra. ``anneal params`` renews ``params.yaml``,
+exactly as ``dvc exp run`` would write it.
+"""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from anneal.config.schema import CampaignConfig, ExperimentConfig
+from anneal.config.strict import did_you_mean, parse
+from anneal.io.files import read_yaml, write_whole
+from anneal.io.terminal import command, say
+
+CONF = Path("conf")
+PARAMS = Path("params.yaml")
+GROUPS = ("dataset", "model", "optimizer", "scheduler", "range_test", "hardware", "tracking")
+
+
+def conf_folder() -> Path:
+    """Return the folder of configuration groups.
+
+    Raises:
+        ValueError: we are not where it is.
+    """
+    if not (CONF / "config.yaml").is_file():
+        raise ValueError(f"{CONF}/config.yaml is not here: run this from the root of the project")
+    return CONF
+
+
+def compose_plain(config_name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Compose one root of ``conf/`` with overrides into a plain dict, interpolations resolved.
+
+    Raises:
+        ValueError: Hydra's complaint in one line, with the nearest names.
+    """
+    try:
+        return _compose(config_name, overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(explain(error, overrides, config_name)) from error
+
+
+def _compose(config_name: str, overrides: Sequence[str]) -> dict[str, Any]:
+    folder = conf_folder()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir=str(folder.resolve()), version_base=None):
+        composed = compose(config_name=config_name, overrides=list(overrides))
+        plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(name): value for name, value in plain.items()}
+
+
+def explain(error: Exception, overrides: Sequence[str] = (), config_name: str = "run") -> str:
+    """Say in one line what Hydra says in several, with the nearest right spelling.
+
+    Args:
+        error: what Hydra or OmegaConf raised.
+        overrides: what was asked for, to say which of them it was.
+        config_name: the root of ``conf/`` that was to be composed.
+    """
+    text = str(error)
+    if match := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+(?:/[^']+)?)'", text):
+        group, option = match[1], match[2]
+        group, option = (group, option) if (CONF / group).is_dir() else _split_option(match)
+        return f"{CONF}/{group} has no option '{option}'{did_you_mean(option, options(group))}"
+    if match := re.search(r"Key '[^']+' is not in struct\s+full_key: (\S+)", text):
+        return _unknown_key(match[1], overrides, config_name)
+    if match := re.search(r"Could not override '([^']+)'", text):
+        return _unknown_key(match[1], overrides, config_name)
+    return " ".join(text.split())
+
+
+def _split_option(match: re.Match[str]) -> tuple[str, str]:
+    """Tell group and option apart where the option has a folder of its own."""
+    parts = f"{match[1]}/{match[2]}".split("/")
+    return parts[0], "/".join(parts[1:])
+
+
+def _unknown_key(key: str, overrides: Sequence[str], config_name: str) -> str:
+    """Say that a key is unknown, with the keys that stand where its first wrong part was sought."""
+    groups = [
+        o for o in overrides if re.match(r"\w+=[\w/]+$", o) and (CONF / o.split("=")[0]).is_dir()
+    ]
+    try:
+        node: Any = _compose(config_name, groups)
+    except (HydraException, OmegaConfBaseException):  # one of the groups is the mistake
+        node = _compose(config_name, [])
+    for part in key.split("."):
+        if not isinstance(node, dict) or part not in node:
+            break
+        node = node[part]
+    hint = did_you_mean(part, node) if isinstance(node, dict) else ""
+    return f"unknown key '{key}'{hint}"
+
+
+def options(group: str) -> list[str]:
+    """Return the options of one configuration group, sub-folders as ``folder/option``."""
+    folder = conf_folder() / group
+    return sorted(f.relative_to(folder).with_suffix("").as_posix() for f in folder.rglob("*.yaml"))
+
+
+def check_experiment(plain: dict[str, Any], *, where: str) -> ExperimentConfig:
+    """Check a composed run section by section, so that a message names the option's own file."""
+    for group in GROUPS:
+        section = plain.get(group)
+        if isinstance(section, dict) and isinstance(section.get("name"), str):
+            kinds = {f.name: f.type for f in dataclasses.fields(ExperimentConfig)}
+            kind = kinds[group]
+            assert isinstance(kind, type)
+            parse(kind, section, where=f"{CONF}/{group}/{section['name']}.yaml (or an override)")
+    return parse(ExperimentConfig, plain, where=where)
+
+
+def compose_run(overrides: Sequence[str]) -> ExperimentConfig:
+    """Compose ``conf/run.yaml``, the root of one run, and check it.
+
+    Raises:
+        ValueError: names the file, the key and the rule.
+    """
+    plain = compose_plain("run", overrides)
+    plain.pop("seed", None)
+    plain.pop("paths", None)
+    return check_experiment(plain, where=f"{CONF}/run.yaml")
+
+
+def compose_experiment(name: str, campaign: CampaignConfig) -> ExperimentConfig:
+    """Compose one experiment as a campaign runs it, on the campaign's hardware.
+
+    Of the hardware an experiment may say its precision, which changes numbers.
+
+    Raises:
+        ValueError: there is no such experiment, or it is wrong; names the file.
+    """
+    if name not in (known := options("experiment")):
+        raise ValueError(f"{CONF}/experiment has no option '{name}'{did_you_mean(name, known)}")
+    experiment, plain = compose_run([f"experiment={name}"]), compose_run([])
+    own, hardware = experiment.hardware.precision, campaign.hardware
+    if own != plain.hardware.precision:  # a row that is about the precision
+        hardware = dataclasses.replace(hardware, precision=own)
+        plain = dataclasses.replace(
+            plain, hardware=dataclasses.replace(plain.hardware, precision=own)
+        )
+    for key in ("hardware", "tracking", "budget_fraction"):
+        if getattr(experiment, key) != getattr(plain, key):
+            raise ValueError(f"{CONF}/experiment/{name}.yaml: {key} is the campaign's to say")
+    return dataclasses.replace(
+        experiment,
+        hardware=hardware,
+        tracking=campaign.tracking,
+        budget_fraction=campaign.budget_fraction,
+    )
+
+
+def compose_campaign(name: str) -> CampaignConfig:
+    """Compose the root of ``params.yaml`` for one campaign.
+
+    Raises:
+        ValueError: there is no such campaign, or it is wrong.
+    """
+    plain = compose_plain("config", [f"campaign={name}"])
+    return parse(CampaignConfig, plain, where=f"{CONF}/campaign/{name}.yaml")
+
+
+def load_campaign(path: Path = PARAMS) -> CampaignConfig:
+    """Read and check ``params.yaml``.
+
+    Raises:
+        ValueError: names the file, the key and the rule.
+    """
+    return parse(CampaignConfig, read_yaml(path), where=str(path))
+
+
+def write_params(overrides: Sequence[str] = (), output: Path = PARAMS) -> CampaignConfig:
+    """Compose ``conf/config.yaml`` into ``params.yaml``, byte for byte as ``dvc exp run`` does.
+
+    Raises:
+        ValueError: what was composed is wrong; the file stays as it was.
+    """
+    plain = compose_plain("config", overrides)
+    campaign = parse(CampaignConfig, plain, where=f"{CONF}/config.yaml")
+    write_whole(output, OmegaConf.to_yaml(OmegaConf.create(plain)))
+    return campaign
+
+
+@command(free=True)
+def main(arguments: list[str]) -> None:
+    """Write ``params.yaml`` from ``conf/config.yaml`` and overrides, once it is checked."""
+    campaign = write_params(arguments)
+    say(
+        f"{PARAMS}: campaign {campaign.campaign.name}, {len(campaign.campaign.experiments)} "
+        f"experiments, seeds {', '.join(map(str, campaign.seeds))}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""What each update rule takes beyond rate and decay, and what may move its momentum (PURE).
+
+One dataclass per rule, named as in ``conf/optimizer``: a rule's file gives every argument, so that
+none is a default of this code or of torch that nobody wrote down.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from anneal.config.schema import OptimizerConfig, SchedulerConfig
+from anneal.config.strict import FRACTION, POSITIVE, Rule, did_you_mean, parse
+
+BETAS = Rule(
+    "must be two numbers in [0, 1)", lambda v: len(v) == 2 and all(0 <= beta < 1 for beta in v)
+)
+DAMPENING = Rule("must lie in [0, 1]", lambda v: 0 <= v <= 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaffeSGDArguments:
+    """Of ``caffe_sgd``."""
+
+    momentum: Annotated[float, FRACTION]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaffeNesterovArguments:
+    """Of ``caffe_nesterov``."""
+
+    momentum: Annotated[float, FRACTION]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaffeAdamArguments:
+    """Of ``caffe_adam``."""
+
+    momentum: Annotated[float, FRACTION]  # beta1
+    momentum2: Annotated[float, FRACTION]  # beta2
+    delta: Annotated[float, POSITIVE]  # at 0 a weight without gradient would become 0 / 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaffeRMSPropArguments:
+    """Of ``caffe_rmsprop``."""
+
+    rms_decay: Annotated[float, FRACTION]
+    delta: Annotated[float, POSITIVE]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaffeAdaGradArguments:
+    """Of ``caffe_adagrad``."""
+
+    delta: Annotated[float, POSITIVE]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaffeAdaDeltaArguments:
+    """Of ``caffe_adadelta``."""
+
+    momentum: Annotated[float, FRACTION]  # the decay rate of both averages
+    delta: Annotated[float, POSITIVE]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGDArguments:
+    """Of torch's ``sgd``."""
+
+    momentum: Annotated[float, FRACTION]
+    dampening: Annotated[float, DAMPENING]
+    nesterov: bool  # needs a momentum, and no dampening
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamArguments:
+    """Of torch's ``adam``."""
+
+    betas: Annotated[tuple[float, ...], BETAS]
+    eps: Annotated[float, POSITIVE]
+    amsgrad: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamWArguments:
+    """Of torch's ``adamw``."""
+
+    betas: Annotated[tuple[float, ...], BETAS]
+    eps: Annotated[float, POSITIVE]
+    amsgrad: bool
+
+
+OPTIMIZERS: dict[str, type] = {
+    "caffe_sgd": CaffeSGDArguments,
+    "caffe_nesterov": CaffeNesterovArguments,
+    "caffe_adam": CaffeAdamArguments,
+    "caffe_rmsprop": CaffeRMSPropArguments,
+    "caffe_adagrad": CaffeAdaGradArguments,
+    "caffe_adadelta": CaffeAdaDeltaArguments,
+    "sgd": SGDArguments,
+    "adam": AdamArguments,
+    "adamw": AdamWArguments,
+}
+# AdaDelta's `momentum` is how long its averages remember, and moves nothing.
+WITHOUT_MOMENTUM = ("caffe_rmsprop", "caffe_adagrad", "caffe_adadelta")
+
+
+def check_optimizer(config: OptimizerConfig) -> None:
+    """Check that the update rule exists and is given its arguments: all, no other, in range.
+
+    Raises:
+        ValueError: names the file, the key, the rule and the nearest right spelling.
+    """
+    where = f"conf/optimizer/{config.name}.yaml"
+    if config.name not in OPTIMIZERS:
+        raise ValueError(
+            f"{where}: optimizer.name must be a rule, got '{config.name}'"
+            f"{did_you_mean(config.name, OPTIMIZERS)}"
+        )
+    given: object = parse(OPTIMIZERS[config.name], config.arguments, where=where, key="optimizer")
+    if isinstance(given, SGDArguments) and given.nesterov:
+        if given.momentum == 0:
+            raise ValueError(f"{where}: optimizer.nesterov needs a momentum above 0, got 0")
+        if given.dampening != 0:
+            raise ValueError(
+                f"{where}: optimizer.nesterov needs a dampening of 0, got {given.dampening}"
+            )
+
+
+def has_momentum(name: str) -> bool:
+    """Return whether a schedule may drive the momentum (or first beta) of an update rule."""
+    return name in OPTIMIZERS and name not in WITHOUT_MOMENTUM
+
+
+def check_momentum(scheduler: SchedulerConfig, optimizer: OptimizerConfig) -> None:
+    """Check that a schedule of the momentum has a momentum to drive.
+
+    Raises:
+        ValueError: names the scheduler's file, the key and the rules that have one.
+    """
+    if scheduler.momentum is not None and not has_momentum(optimizer.name):
+        raise ValueError(
+            f"conf/scheduler/{scheduler.name}.yaml: scheduler.momentum must be null with the "
+            f"optimizer {optimizer.name}, which has no momentum to drive; there is one in "
+            f"{', '.join(name for name in sorted(OPTIMIZERS) if has_momentum(name))}"
+        )

@@ -1,0 +1,235 @@
+"""Configuration as frozen dataclasses (PURE).
+
+YAML and Hydra stop at this border: nothing deeper sees either. How plain data becomes one of these,
+and what is refused, is ``anneal.config.strict``'s; its names are here too, since they are used
+together.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from anneal.config.durations import Duration
+from anneal.config.snapshots import WORDS, is_keep
+from anneal.config.strict import (
+    FRACTION,
+    NOT_NEGATIVE,
+    PART,
+    POSITIVE,
+    SHARE,
+    SOME_TIME,
+    Rest,
+    Rule,
+    configuration_hash,
+    did_you_mean,
+    one_of,
+    parse,
+    to_plain,
+)
+
+__all__ = [
+    "FRACTION",
+    "NOT_NEGATIVE",
+    "PART",
+    "POSITIVE",
+    "SHARE",
+    "SOME_TIME",
+    "Campaign",
+    "CampaignConfig",
+    "CampaignExperiment",
+    "CampaignRangeTest",
+    "DatasetConfig",
+    "ExperimentConfig",
+    "HardwareConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "RangeTestConfig",
+    "Rest",
+    "Rule",
+    "SchedulerConfig",
+    "TrackingConfig",
+    "TrainingConfig",
+    "configuration_hash",
+    "did_you_mean",
+    "one_of",
+    "parse",
+    "to_plain",
+]
+
+ENOUGH_POINTS = Rule("must be at least 5", lambda v: v >= 5)
+SEEDS = Rule(
+    "must be one or more different whole numbers from 0 to 2**32 - 1",
+    lambda v: 0 < len(v) == len(set(v)) and all(0 <= s < 2**32 for s in v),
+)
+
+KEPT = Rule(WORDS, is_keep)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetConfig:
+    """Which images, and what is done to them on the way in (``conf/dataset``)."""
+
+    name: str
+    source: Annotated[str, one_of("digits", "cifar10", "cifar100", "torchvision", "imagefolder")]
+    dataset_class: str | None  # torchvision: the name of the class, e.g. FashionMNIST
+    folder: str | None  # imagefolder: the folder that holds the classes, or train/ and val/
+    image_size: Annotated[int | None, POSITIVE]  # side in px after resizing; None: as stored
+    test_fraction: Annotated[float | None, PART]  # imagefolder without val/: a seeded split
+    split_seed: Annotated[int, NOT_NEGATIVE]
+    memory_gib: Annotated[float, POSITIVE]  # above this, images are read from disk by a loader
+    scale: Annotated[float, POSITIVE]  # what a full pixel becomes: 255 (raw, as Caffe) or 1
+    subtract: Annotated[str, one_of("nothing", "mean_image", "channel_mean")]  # of training images
+    divide: Annotated[str, one_of("nothing", "channel_std", "overall_std")]
+    crop_padding: Annotated[int, NOT_NEGATIVE]  # px on each side before a random crop; 0: no crop
+    crop_fill: Annotated[str, one_of("zero", "reflect")]
+    mirror: bool  # flip left-right with probability 1/2
+    order: Annotated[str, one_of("stored", "shuffled")]  # stored: as Caffe reads its LMDB
+    drop_last: bool  # leave the last, partial batch of an epoch out
+    first_images: Annotated[int | None, POSITIVE] = None  # to train on; None: all
+    mirrored_copies: bool = False  # an epoch holds each image and its mirror image
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which network (``conf/model``)."""
+
+    name: str
+    library: Annotated[str, one_of("timm", "torchvision")]  # ours are registered with timm
+    architecture: str
+    arguments: Mapping[str, Any]  # passed on to the constructor
+    small_images: bool  # 3x3 stride-1 stem and no max pooling instead of the 224 px stem
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Which update rule (``conf/optimizer``); the rate itself comes from the scheduler."""
+
+    name: str  # the rule: a key of optimizer_arguments.OPTIMIZERS
+    weight_decay: Annotated[float, NOT_NEGATIVE]  # torch's convention: adds weight_decay * w
+    arguments: Annotated[Mapping[str, Any], Rest]  # the rule's own: momentum, nesterov, ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerConfig:
+    """Which schedule (``conf/scheduler``): a function of ``anneal.schedules`` and its arguments.
+
+    Lengths in updates are written as durations under the argument's name without ``_steps``:
+    ``half_cycle: 4 epochs`` is ``half_cycle_steps``.
+    """
+
+    name: str  # the function: a key of schedules.BUILDERS
+    momentum: Mapping[str, Any] | None  # a second schedule of the same form, for the momentum
+    arguments: Annotated[Mapping[str, Any], Rest]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How long, in which batches, and how often it is looked at."""
+
+    batch_size: Annotated[int, POSITIVE]  # images in one forward pass
+    accumulation: Annotated[int, POSITIVE]  # forward passes in one update
+    length: Annotated[Duration, SOME_TIME]  # of the run at full budget
+    evaluations: Annotated[int, POSITIVE]  # on the test images, evenly spread, the last at the end
+    log_lines: Annotated[int, POSITIVE]  # of the history, evenly spread, the last at the end
+    label_smoothing: Annotated[float, FRACTION]
+    snapshots: Annotated[str, KEPT]  # which weights are kept on the way; changes no number
+
+
+@dataclass(frozen=True, kw_only=True)
+class RangeTestConfig:
+    """The sweep that finds the bounds (``conf/range_test``)."""
+
+    name: str
+    sweep: Annotated[str, one_of("linear", "exponential")]
+    first_lr: Annotated[float, NOT_NEGATIVE]
+    last_lr: Annotated[float, POSITIVE]
+    length: Annotated[Duration, SOME_TIME]
+    points: Annotated[int, ENOUGH_POINTS]  # measured, evenly spread
+    held_out_fraction: Annotated[float, PART]  # of the training images; never test images
+    seeds: Annotated[tuple[int, ...], SEEDS]
+    rule: Annotated[str, one_of("smith", "minimum", "steepest", "valley")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardwareConfig:
+    """Where and how it computes (``conf/hardware``); ``auto`` reads the table of measurements."""
+
+    name: str
+    device: Annotated[str, one_of("auto", "cpu", "cuda", "mps")]
+    precision: Annotated[str, one_of("auto", "float32", "bf16")]
+    memory_format: Annotated[str, one_of("auto", "contiguous", "channels_last")]
+    compile: Annotated[str, one_of("auto", "on", "off")]
+    threads: Annotated[int | None, POSITIVE]  # None: one for each core
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingConfig:
+    """Where a view of the runs goes (``conf/tracking``); the record is on disk in any case."""
+
+    name: str
+    mode: Annotated[str, one_of("off", "auto", "offline", "online")]  # auto: online with a key
+    project: str
+    entity: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """One row of one table of one paper, ready to be trained."""
+
+    name: str  # <paper>/<row>, the path below conf/experiment
+    title: str  # what a reader of the report calls this row
+    paper: str | None  # where the row stands: "1506.01186v6, Table 1"
+    dataset: DatasetConfig
+    model: ModelConfig
+    optimizer: OptimizerConfig
+    scheduler: SchedulerConfig
+    training: TrainingConfig
+    range_test: RangeTestConfig
+    bounds: Annotated[str, one_of("given", "range_test")]
+    hardware: HardwareConfig
+    tracking: TrackingConfig
+    budget_fraction: Annotated[float, SHARE]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CampaignExperiment:
+    """What DVC must know of one experiment of a campaign, since it can derive nothing."""
+
+    dataset: str
+    range_test: str  # "given", or the range test that the experiment takes its bounds from
+    num_seeds: Annotated[int | None, POSITIVE] = None  # the first so many; None: all
+
+
+@dataclass(frozen=True, kw_only=True)
+class CampaignRangeTest:
+    """One range test of a campaign."""
+
+    dataset: str
+    experiment: str  # its dataset, model, optimizer, batch size and range_test are the ones tested
+
+
+@dataclass(frozen=True, kw_only=True)
+class Campaign:
+    """Experiments x seeds x a budget fraction (``conf/campaign``)."""
+
+    name: str
+    title: str
+    rerun_committed: bool  # train again what results/ already holds (a demonstration), or skip it
+    datasets: tuple[str, ...]
+    range_tests: Mapping[str, CampaignRangeTest]
+    experiments: Mapping[str, CampaignExperiment]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CampaignConfig:
+    """The root of ``params.yaml``: these keys and no other."""
+
+    campaign: Campaign
+    seeds: Annotated[tuple[int, ...], SEEDS]
+    budget_fraction: Annotated[float, SHARE]
+    hardware: HardwareConfig
+    tracking: TrackingConfig
+
+    def seeds_of(self, experiment: str) -> tuple[int, ...]:
+        """Return the seeds that one experiment of the campaign is trained with."""
+        return self.seeds[: self.campaign.experiments[experiment].num_seeds]

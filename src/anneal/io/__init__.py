@@ -1,0 +1,1 @@
+"""Files, text, the terminal, git and SVG: used by every room, imports none."""

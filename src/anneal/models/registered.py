@@ -1,8 +1,0 @@
-"""Importing this registers our networks with timm, for ``timm.create_model``."""
-
-from timm.models import register_model
-
-from anneal.models.ours import OURS
-
-for _entrypoint in OURS.values():
-    register_model(_entrypoint)

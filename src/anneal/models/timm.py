@@ -1,0 +1,8 @@
+"""Importing this registers our networks with timm, for ``timm.create_model``."""
+
+from timm.models import register_model
+
+from anneal.models.registry import OURS
+
+for _entrypoint in OURS.values():
+    register_model(_entrypoint)

@@ -1,0 +1,20 @@
+"""Every rule by its name, and all of them at once (PURE)."""
+
+from collections.abc import Callable
+
+from anneal.range_test.curve import RangeTestCurve
+from anneal.range_test.loss_rules import minimum, steepest, valley
+from anneal.range_test.smith import smith
+from anneal.range_test.suggestion import Suggestion
+
+RULES: dict[str, Callable[[RangeTestCurve], Suggestion]] = {
+    "smith": smith,
+    "minimum": minimum,
+    "steepest": steepest,
+    "valley": valley,
+}
+
+
+def suggest(curve: RangeTestCurve) -> dict[str, Suggestion]:
+    """Return what every rule says of one curve, by the rule's name."""
+    return {name: rule(curve) for name, rule in RULES.items()}

@@ -1,0 +1,322 @@
+"""The learning-rate range test: one sweep of the rate, measured, and everything put back (engine).
+
+Smith, "Cyclical Learning Rates for Training Neural Networks" (1506.01186v6, section 3.3): let the
+rate grow while the net trains, watch the accuracy, and read the bounds off the curve
+(``anneal.range_test``). Objects come in and a curve goes out: no files, no configuration.
+
+In your own project, :func:`sweep_rates` takes what a training script has anyway.
+"""
+
+import copy
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from anneal.range_test import RangeTestCurve, RangeTestPoint, Sweep
+from anneal.schedules import exponential_ramp, linear_ramp
+from anneal.training.evaluation import Measurement, measure
+from anneal.training.loop import evenly_spread
+from anneal.training.scheduled_lr import ScheduledLR
+from anneal.training.seeding import random_state, restore_random_state
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class Updates(Protocol):
+    """What a range test needs of a learner; ``anneal.training.loop.Learner`` is one."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The model that is trained."""
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer whose rates are swept."""
+
+    def update(self, update: int) -> torch.Tensor:
+        """Make one update, after ``update`` of them, and return its loss, a detached scalar."""
+
+
+def run_range_test(
+    learner: Updates,
+    *,
+    schedule: Callable[[int], float],
+    total_steps: int,
+    points: int,
+    evaluate: Callable[[], Measurement],
+    on_point: Callable[[RangeTestPoint], None] = lambda _point: None,
+) -> RangeTestCurve:
+    """Train once through a ramp of rates and return what was measured on the way.
+
+    The ramp counts updates: with accumulation, all batches of an update see one rate. Before the
+    first update and after each of ``points`` evenly spread ones, ``evaluate`` is called; the
+    training loss is read from the device only there.
+
+    A sweep ends early for one reason: a loss that is no finite number, of an update or of a
+    measurement. It is no failure, and the curve says where. A loss that merely grows does not end
+    it (loss finders stop at four times the best loss), because CLR reads the fall of the accuracy
+    after the top, up to the end of the sweep (section 3.3 and figure 3).
+
+    Afterwards all is as it was given, bit for bit, also after an exception or Ctrl-C: parameters,
+    their gradients, buffers, the optimizer's state, rates and other options, the training mode of
+    each module, and the global random streams of Python, NumPy and torch.
+
+    Args:
+        learner: makes the updates; ``learner.batches`` decides on which images.
+        schedule: updates already made -> rate of the next one, rising: ``linear_ramp`` (CLR's) or
+            ``exponential_ramp``.
+        total_steps: updates of the sweep, >= ``points``.
+        points: measurements after update 0, >= 5.
+        evaluate: measures ``learner.model`` on training images that ``learner`` does not see.
+        on_point: receives each point as it is measured (for a progress display).
+
+    Returns:
+        The curve: a point for the untouched model, at rate 0, and one for each measurement, with
+        the rate of the update just made. A model that has no finite loss before its first update,
+        as Caffe's batch normalisation without statistics has, is without the point at rate 0.
+
+    Raises:
+        ValueError: there are fewer than 5 points or more than updates, or the rates do not rise.
+    """
+    if points < 5:
+        raise ValueError(f"points must be at least 5, got {points}")
+    if total_steps < points:
+        raise ValueError(f"total_steps must be at least points = {points}, got {total_steps}")
+    # An update at rate 0 (the first of CLR's ramp) changes nothing: that point is the one before.
+    at = [u for u in evenly_spread(points, total_steps) if schedule(u - 1) != 0]
+    rates = [schedule(update - 1) for update in at]
+    if not rates or not all(a < b for a, b in itertools.pairwise([0.0, *rates])):
+        ends = f"{schedule(0)} to {schedule(total_steps - 1)}"
+        raise ValueError(f"schedule must rise over the {total_steps} updates, got {ends}")
+    put_back = _remember(learner.model, learner.optimizer)
+    try:
+        measured, num_images, diverged_at = _sweep(learner, schedule, at, evaluate, on_point)
+    finally:
+        put_back()
+    return RangeTestCurve(
+        points=tuple(measured),
+        sweep=_kind_of_sweep(schedule, total_steps),
+        diverged_at=diverged_at,
+        diverged_lr=None if diverged_at is None else schedule(max(0, diverged_at - 1)),
+        num_images=num_images,
+    )
+
+
+def _sweep(
+    learner: Updates,
+    schedule: Callable[[int], float],
+    at: Sequence[int],
+    evaluate: Callable[[], Measurement],
+    on_point: Callable[[RangeTestPoint], None],
+) -> tuple[list[RangeTestPoint], int, int | None]:
+    """Make the updates; return the points, the held-out images and the update that diverged."""
+    scheduled = ScheduledLR(learner.optimizer, schedule)
+    start, measured, update = evaluate(), [], 0
+    if math.isfinite(start.loss):
+        measured.append(_point(0, 0.0, start, None))
+        on_point(measured[0])
+    for until in at:
+        learner.model.train()  # again after each measurement: a caller's may leave eval mode behind
+        losses = []
+        while update < until:
+            losses.append(learner.update(update))
+            scheduled.step()
+            update += 1
+        numbers = torch.stack(losses).double().tolist() if losses else []
+        wrong = [i for i, number in enumerate(numbers) if not math.isfinite(number)]
+        if wrong:
+            return measured, start.num_images, update - len(numbers) + wrong[0]
+        measurement = evaluate()
+        if not math.isfinite(measurement.loss):  # the last update broke the weights
+            return measured, start.num_images, update
+        mean_loss = math.fsum(numbers) / len(numbers)
+        measured.append(_point(update, schedule(update - 1), measurement, mean_loss))
+        on_point(measured[-1])
+    return measured, start.num_images, None
+
+
+def _point(
+    update: int, lr: float, measurement: Measurement, train_loss: float | None
+) -> RangeTestPoint:
+    return RangeTestPoint(
+        update=update,
+        lr=lr,
+        accuracy_pct=measurement.accuracy_pct,
+        held_out_loss=measurement.loss,
+        train_loss=train_loss,
+    )
+
+
+def _kind_of_sweep(schedule: Callable[[int], float], total_steps: int) -> Sweep:
+    """Tell whether the rate half-way is nearer to the linear or to the exponential middle."""
+    first, middle, last = (schedule(t) for t in (0, (total_steps - 1) // 2, total_steps - 1))
+    to_linear = abs(middle - (first + last) / 2)
+    return "linear" if to_linear <= abs(middle - math.sqrt(first * last)) else "exponential"
+
+
+def _remember(model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[], None]:
+    """Return a function that puts model, optimizer and random streams back to how they are now.
+
+    Tensors are put back into the same objects, so that whatever else holds them (an exponential
+    average, a captured graph) keeps holding the right ones.
+    """
+    random = random_state()
+    modes = [(module, module.training) for module in model.modules()]
+    tensors = [*model.parameters(), *model.buffers()]
+    tensors += [p for group in optimizer.param_groups for p in group["params"]]
+    values = [(tensor, tensor.detach().clone()) for tensor in tensors]
+    gradients = [(t, _keep(t.grad)) for t in tensors if isinstance(t, nn.Parameter)]
+    state = {parameter: _keep(value) for parameter, value in optimizer.state.items()}
+    groups = [
+        (group, {key: _keep(value) for key, value in group.items() if key != "params"})
+        for group in optimizer.param_groups
+    ]
+
+    @torch.no_grad()
+    def put_back() -> None:
+        for tensor, value in values:
+            tensor.copy_(value)
+        for tensor, gradient in gradients:
+            tensor.grad = gradient()
+        for module, mode in modes:
+            module.training = mode
+        optimizer.state.clear()
+        optimizer.state.update({parameter: kept() for parameter, kept in state.items()})
+        for group, options in groups:
+            for key in group.keys() - options.keys() - {"params"}:
+                del group[key]
+            group.update({key: kept() for key, kept in options.items()})
+        restore_random_state(random)
+
+    return put_back
+
+
+def _keep(value: Any) -> Callable[[], Any]:
+    """Return a function that gives ``value`` as it is now."""
+    if isinstance(value, torch.Tensor):
+        copied = value.detach().clone()
+        return lambda: value.copy_(copied)
+    if isinstance(value, dict):
+        kept = {key: _keep(item) for key, item in value.items()}
+        return lambda: {key: item() for key, item in kept.items()}
+    if isinstance(value, list):
+        items = [_keep(item) for item in value]
+        return lambda: [item() for item in items]
+    untouched = copy.deepcopy(value)
+    return lambda: untouched
+
+
+def sweep_rates(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterable[Batch],
+    held_out: Iterable[Batch],
+    *,
+    first_lr: float,
+    last_lr: float,
+    total_steps: int,
+    points: int = 20,
+    sweep: Sweep = "linear",
+    loss_function: LossFunction = functional.cross_entropy,
+) -> RangeTestCurve:
+    """Run a range test with what a training script has: a model, an optimizer and two loaders.
+
+    The model and the optimizer come back as they were; see :func:`run_range_test`.
+
+    >>> import torch
+    >>> from anneal.range_test import smith
+    >>> from anneal.range_test.sweep import sweep_rates
+    >>> _ = torch.manual_seed(0)
+    >>> x = torch.randn(400, 8)
+    >>> y = (x[:, 0] > 0).long() + 2 * (x[:, 1] > 0).long()
+    >>> model = torch.nn.Linear(8, 4)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> batches = list(zip(x[:300].split(20), y[:300].split(20)))
+    >>> held_out = [(x[300:], y[300:])]
+    >>> curve = sweep_rates(model, optimizer, batches, held_out, first_lr=0.0, last_lr=0.4,
+    ...                     total_steps=100)
+    >>> len(curve.points), curve.points[10].update, round(curve.points[10].lr, 3)
+    (21, 50, 0.198)
+    >>> curve.points[-1].accuracy_pct > 70 > curve.points[0].accuracy_pct
+    True
+    >>> optimizer.param_groups[0]["lr"]  # as it was
+    0.1
+    >>> suggestion = smith(curve)  # base_lr, max_lr or neither, and the reason in words
+
+    Args:
+        model: inputs (B, ...) -> logits (B, classes).
+        optimizer: holds the model's parameters.
+        batches: inputs (B, ...) and labels (B,) to train on; started again when it ends.
+        held_out: the same, of training data that ``batches`` does not have. Never test data: what
+            is chosen on it is no longer tested by it.
+        first_lr: rate of the first update; >= 0 for a linear sweep, > 0 for an exponential one.
+        last_lr: rate of the last update, > ``first_lr``.
+        total_steps: updates of the sweep; CLR used 8 epochs on CIFAR-10.
+        points: measurements, evenly spread over the updates.
+        sweep: "linear" as CLR (Smith's rule reads it best), or "exponential".
+        loss_function: of logits and labels, to train with; the held-out loss is cross entropy.
+
+    Raises:
+        ValueError: an argument is out of range, or ``batches`` gives none when it is started again
+            (an iterator that is used up, where a list or a loader is needed).
+    """
+    if sweep not in ("linear", "exponential"):
+        raise ValueError(f"sweep must be linear or exponential, got {sweep!r}")
+    ramp = linear_ramp if sweep == "linear" else exponential_ramp
+    schedule = ramp(first_lr=first_lr, last_lr=last_lr, total_steps=total_steps)
+    learner = _LoopLearner(model, optimizer, batches, loss_function)
+    return run_range_test(
+        learner,
+        schedule=schedule,
+        total_steps=total_steps,
+        points=points,
+        evaluate=lambda: measure(model, (_to_device_of(model, batch) for batch in held_out)),
+    )
+
+
+class _LoopLearner:
+    """One plain training step for each update, on the next batch of an iterable."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        batches: Iterable[Batch],
+        loss_function: LossFunction,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self._batches = batches
+        self._loss_function = loss_function
+        self._left: Iterator[Batch] | None = None
+
+    def update(self, update: int) -> torch.Tensor:
+        inputs, labels = _to_device_of(self.model, self._next_batch(update))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._loss_function(self.model(inputs), labels)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's own, untyped
+        self.optimizer.step()
+        return loss.detach()
+
+    def _next_batch(self, update: int) -> Batch:
+        batch = None if self._left is None else next(self._left, None)
+        if batch is None:
+            self._left = iter(self._batches)
+            batch = next(self._left, None)
+        if batch is None:
+            raise ValueError(
+                f"batches must give batches each time it is started, got none after {update} "
+                "updates (a list or a loader does, an iterator does not)"
+            )
+        return batch
+
+
+def _to_device_of(model: nn.Module, batch: Batch) -> Batch:
+    device = next(model.parameters()).device
+    return batch[0].to(device), batch[1].to(device)

@@ -1,0 +1,156 @@
+"""A campaign's runs in Weights & Biases, as far as they lie on disk, and their upload (edge).
+
+What tracking writes offline waits in ``wandb/offline-run-<time>-<id>``; the id stands in the run's
+``tracking.json``. ``wandb sync`` uploads it and leaves a mark beside it.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from anneal.io.files import read_json
+from anneal.runs.directory import is_held
+from anneal.runs.layout import EVALUATIONS, RANGE_TESTS, REPLACED, RUNS
+from anneal.runs.tracking import ID_FILE
+
+SYNC = (sys.executable, "-m", "wandb", "sync")
+START_SECONDS = 60.0  # what an upload may take, and for each run:
+RUN_SECONDS = 20.0
+_FOLDER = re.compile(r"(offline-)?run-\d+_\d+-(?P<id>[0-9a-z]+)(-\d+)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedRun:
+    """One run that tracking gave an id.
+
+    Args:
+        place: the folder that keeps the id.
+        id: in Weights & Biases.
+        waiting: offline folders that were not uploaded yet; a resumed run has several.
+        uploaded: whether a folder that was uploaded, or went online at once, lies here.
+        running: whether a process is at work on it.
+    """
+
+    place: Path
+    id: str
+    waiting: tuple[Path, ...]
+    uploaded: bool
+    running: bool
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether anything that tracking wrote of it lies here."""
+        return self.uploaded or bool(self.waiting)
+
+
+def find_tracked(campaign: str, *, wandb: Path | None = None) -> list[TrackedRun]:
+    """Return the tracked trainings, evaluations and range tests of a campaign, by their folders.
+
+    Args:
+        campaign: its name.
+        wandb: where tracking writes; WANDB_DIR's folder, or the project's, when not given.
+
+    Raises:
+        ValueError: a ``tracking.json`` is not as it was written.
+    """
+    folders: dict[str, list[Path]] = {}
+    for path in sorted((wandb or Path(os.environ.get("WANDB_DIR", ".")) / "wandb").glob("*run-*")):
+        if found := _FOLDER.fullmatch(path.name):
+            folders.setdefault(found["id"], []).append(path)
+    tracked = []
+    for stage in (RUNS, EVALUATIONS, RANGE_TESTS):
+        for path in sorted((stage / campaign).rglob(ID_FILE)):
+            if REPLACED in path.parts:
+                continue
+            content = read_json(path)
+            if not isinstance(content, dict) or not isinstance(content.get("id"), str):
+                raise ValueError(f"{path}: must hold the id of a tracked run")
+            here = folders.get(content["id"], [])
+            waiting = [p for p in here if p.name.startswith("offline-") and not _uploaded(p)]
+            tracked.append(
+                TrackedRun(
+                    place=path.parent,
+                    id=content["id"],
+                    waiting=tuple(waiting),
+                    uploaded=len(waiting) < len(here),
+                    running=is_held(path.parent),
+                )
+            )
+    return tracked
+
+
+def _uploaded(folder: Path) -> bool:
+    return any(folder.glob("*.wandb.synced"))
+
+
+def upload(folders: Sequence[Path], *, command: Sequence[str]) -> None:
+    """Upload offline folders with ``wandb sync``; those that are uploaded already are left alone.
+
+    Args:
+        folders: as ``TrackedRun.waiting`` has them.
+        command: that they are handed to: ``SYNC``.
+
+    Raises:
+        ValueError: it failed, or took too long: how many are uploaded, and what it said last.
+    """
+    seconds = START_SECONDS + RUN_SECONDS * len(folders)
+    problem = ""
+    try:
+        ended = run_limited([*command, *map(str, folders)], seconds=seconds)
+        problem = last_line(ended.stderr or ended.stdout)
+    except TimeoutError as error:
+        problem = str(error)
+    missing = [folder for folder in folders if not _uploaded(folder)]  # it may say 0 and mean none
+    if missing:
+        done = len(folders) - len(missing)
+        raise ValueError(f"wandb sync uploaded {done} of {len(folders)} runs; it said: {problem}")
+
+
+def run_limited(command: Sequence[str], *, seconds: float) -> subprocess.CompletedProcess[str]:
+    """Run a command that may hang: when its time is over, it and all it started are ended.
+
+    WANDB_MODE, which may say offline, is kept from it.
+
+    Raises:
+        TimeoutError: says how long it had.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "WANDB_MODE"}
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise TimeoutError(f"no answer within {seconds:.0f} s") from None
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def last_line(said: str) -> str:
+    r"""Return the last line with something in it, without its colours.
+
+    >>> last_line("one\n\x1b[31mtwo\x1b[0m\n\n")
+    'two'
+    """
+    plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", said)
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    return lines[-1] if lines else "nothing"

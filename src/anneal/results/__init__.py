@@ -1,0 +1,1 @@
+"""What runs measured, and the statistics over their seeds."""

@@ -1,0 +1,141 @@
+"""What is known of a campaign, and how it grows (PURE).
+
+Collecting merges and never replaces: a clone without runs, or a campaign with fewer seeds, removes
+no line. A run measured again under the same key takes the new measurement. When an experiment's
+configuration changes, its old runs stay and the experiment points at the new hash; tables, figures
+and claims read the runs of that hash alone.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from anneal.results.ensembles import Group
+from anneal.results.metrics import Evidence, Run
+
+RunKey = tuple[str, int, str]  # experiment, seed, configuration hash
+GroupKey = tuple[str, Group, str]  # experiment, seeds, configuration hash
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredExperiment:
+    """One experiment of a campaign under its current configuration.
+
+    Args:
+        name: ``<paper>/<row>``.
+        title: what a reader calls this row.
+        paper: where the row stands, or None when it stands for no row of a paper.
+        configuration_hash: the current one.
+        budget_fraction: of the updates at full budget, in (0, 1].
+        total_steps: updates as run.
+        full_total_steps: updates at full budget.
+        schedule: description of the schedule as run.
+        momentum_schedule: of the momentum's, where it has one.
+        range_test: name, rule and bounds where the bounds come from a range test.
+        about: dataset, model, optimizer and batch size, for captions.
+    """
+
+    name: str
+    title: str
+    paper: str | None
+    configuration_hash: str
+    budget_fraction: float
+    total_steps: int
+    full_total_steps: int
+    schedule: Mapping[str, Any]
+    momentum_schedule: Mapping[str, Any] | None
+    range_test: Mapping[str, Any] | None
+    about: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CampaignResults:
+    """All that is known of one campaign; ``ensembles`` are of two or more runs together."""
+
+    campaign: Mapping[str, Any]
+    experiments: Mapping[str, MeasuredExperiment]
+    runs: Mapping[RunKey, Run]
+    configurations: Mapping[str, Mapping[str, Any]]
+    range_tests: Mapping[str, Mapping[str, Any]]
+    ensembles: Mapping[GroupKey, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The campaign's name."""
+        return str(self.campaign["name"])
+
+    def ordered(self) -> list[MeasuredExperiment]:
+        """Return the measured experiments: the campaign's order first, earlier ones behind."""
+        listed = [name for name in self.campaign["experiments"] if name in self.experiments]
+        earlier = sorted(self.experiments.keys() - set(listed))
+        return [self.experiments[name] for name in [*listed, *earlier]]
+
+    def evidence(self) -> dict[str, Evidence]:
+        """Return, by experiment, the runs of its current configuration."""
+        return {name: self._evidence_of(found) for name, found in self.experiments.items()}
+
+    def _evidence_of(self, found: MeasuredExperiment) -> Evidence:
+        current = (found.name, found.configuration_hash)
+        runs = [run for key, run in self.runs.items() if (key[0], key[2]) == current]
+        return Evidence(
+            experiment=found.name,
+            budget_fraction=found.budget_fraction,
+            runs=tuple(sorted(runs, key=lambda run: run.seed)),
+            campaigns=(self.name,),
+            ensembles={
+                key[1]: metrics
+                for key, metrics in self.ensembles.items()
+                if (key[0], key[2]) == current
+            },
+        )
+
+
+def merge(committed: CampaignResults | None, measured: CampaignResults) -> CampaignResults:
+    """Return the union; where both hold the same key, what was measured now.
+
+    A configuration file never changes once it is there, since its name is its hash.
+    """
+    if committed is None:
+        return measured
+    return CampaignResults(
+        campaign=measured.campaign,
+        experiments={**committed.experiments, **measured.experiments},
+        runs={**committed.runs, **measured.runs},
+        configurations={**measured.configurations, **committed.configurations},
+        range_tests={**committed.range_tests, **measured.range_tests},
+        ensembles={**committed.ensembles, **measured.ensembles},
+    )
+
+
+def gather_evidence(campaigns: Sequence[CampaignResults]) -> dict[str, Evidence]:
+    """Return the best evidence on each experiment over all campaigns.
+
+    That is the largest budget, then the configuration that was run last, whatever it measured. Runs
+    of the same configuration in other campaigns join it; a seed measured in several of them counts
+    once, as the chosen campaign has it.
+    """
+    by_name: dict[str, list[Evidence]] = {}
+    for results in sorted(campaigns, key=lambda found: found.name):
+        for name, evidence in results.evidence().items():
+            if evidence.runs:
+                by_name.setdefault(name, []).append(evidence)
+    return {name: _join(parts) for name, parts in sorted(by_name.items())}
+
+
+def _join(parts: Sequence[Evidence]) -> Evidence:
+    def weight(part: Evidence) -> tuple[float, str]:
+        return part.budget_fraction, max(run.environment.get("started", "") for run in part.runs)
+
+    best = max(parts, key=weight)
+    configuration = best.runs[0].configuration_hash
+    same = [part for part in parts if part.runs[0].configuration_hash == configuration]
+    runs = {run.seed: run for part in [*same, best] for run in part.runs}
+    return dataclasses.replace(
+        best,
+        runs=tuple(runs[seed] for seed in sorted(runs)),
+        campaigns=tuple(campaign for part in same for campaign in part.campaigns),
+        ensembles={
+            seeds: metrics for part in [*same, best] for seeds, metrics in part.ensembles.items()
+        },
+    )

@@ -1,0 +1,55 @@
+"""The grid of N runs with M snapshots each, summarised over its groups (PURE)."""
+
+from collections import Counter
+
+from anneal.claims.words import NOTHING, mean_words
+from anneal.results.ensembles import SnapshotSet, ensemble_metric, ensemble_of
+from anneal.results.metrics import Evidence, find_metric
+from anneal.results.statistics import Interval, mean_interval
+
+FINAL = "test_accuracy_pct@final"  # lends an ensemble's accuracy its decimals
+
+
+def ensemble_grid_of(evidence: Evidence) -> dict[int, list[Interval]]:
+    """Return the mean accuracy over groups, by the runs N in a group, index M - 1.
+
+    Empty where no run kept a snapshot.
+    """
+    measured = [*(run.metrics for run in evidence.runs), *evidence.ensembles.values()]
+    sizes = sorted({size for metrics in measured for size in map(ensemble_of, metrics) if size})
+    grid: dict[int, list[Interval]] = {}
+    for num_runs, num_snapshots in sizes:
+        values = list(evidence.values(ensemble_metric(num_runs, num_snapshots)).values())
+        if values:
+            grid.setdefault(num_runs, []).append(mean_interval(values))
+    return grid
+
+
+def ensemble_header(evidence: Evidence) -> list[str]:
+    """Return the header of the rows that ``ensemble_rows`` gives."""
+    most = max(map(len, ensemble_grid_of(evidence).values()), default=0)
+    return ["runs", "groups", *(f"M = {m}" for m in range(1, most + 1))]
+
+
+def ensemble_rows(evidence: Evidence) -> list[list[str]]:
+    """Return a row for each number of runs N: how many groups, then the accuracy for each M.
+
+    A cell is the mean over the groups with the half-width of its 95 % interval, in percent.
+    """
+    grid, metric = ensemble_grid_of(evidence), find_metric(FINAL)
+    most = len(ensemble_header(evidence)) - 2
+    return [
+        [f"N = {num_runs}", str(cells[0].n)]
+        + [mean_words(cell, metric=metric) for cell in cells]
+        + [NOTHING] * (most - len(cells))
+        for num_runs, cells in grid.items()
+    ]
+
+
+def shared_snapshots(evidence: Evidence) -> list[SnapshotSet]:
+    """Return the snapshots of the runs that took them after the same updates: the most of them."""
+    kept = [run.snapshots for run in evidence.runs if run.snapshots]
+    if not kept:
+        return []
+    (usual, _), *_ = Counter(found.updates for found in kept).most_common(1)
+    return [found for found in kept if found.updates == usual]

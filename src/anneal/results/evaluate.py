@@ -1,0 +1,174 @@
+"""From run directories to the record of an experiment (edge)."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anneal.results.ensembles import Group, SnapshotSet
+from anneal.runs.directory import CHECKPOINT, HISTORY, RunDirectory, read_lines
+from anneal.runs.layout import seed_folder
+from anneal.runs.plan import Plan
+
+if TYPE_CHECKING:
+    from anneal.runs.setup import Workshop  # torch: what only reads records need not wait for it
+
+CURVE_COLUMNS = {  # of curves.csv: of the history
+    "update": "update",
+    "lr": "lr",
+    "momentum": "momentum",
+    "train_loss": "loss",
+    "test_accuracy_pct": "test_accuracy_pct",
+    "test_loss": "test_loss",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndedRun:
+    """One seed that has ended: how, with what, its curve, and the snapshots it kept."""
+
+    seed: int
+    status: str
+    updates: int
+    metrics: dict[str, Any]
+    environment: dict[str, Any]
+    history: list[dict[str, Any]]
+    snapshots: SnapshotSet | None = None
+
+
+def evaluate_runs(
+    plan: Plan, workshop: "Workshop", folder: Path, seeds: Iterable[int]
+) -> list[EndedRun]:
+    """Measure the weights that each ended seed left.
+
+    Raises:
+        ValueError: the weights do not give the accuracy that the history ends with: the record and
+            the checkpoint are not of one run.
+    """
+    runs = []
+    for seed in seeds:
+        directory = RunDirectory(
+            seed_folder(folder, seed), configuration_hash=plan.configuration_hash
+        )
+        result = directory.result()
+        if result is None:
+            continue
+        metrics = {n: v for n, v in result.items() if "@" in n or n == "best_update"}
+        if result["status"] == "finished":
+            metrics |= _measure_again(directory, workshop, metrics["test_accuracy_pct@final"])
+        runs.append(
+            EndedRun(
+                seed=seed,
+                status=result["status"],
+                updates=result["updates"],
+                metrics=metrics,
+                environment=environment_of(directory),
+                history=read_lines(directory.path / HISTORY),
+            )
+        )
+    return runs
+
+
+def _measure_again(directory: RunDirectory, workshop: "Workshop", said: float) -> dict[str, float]:
+    """Measure the final weights in a fresh network, and compare with what training said."""
+    checkpoint = directory.read_checkpoint()
+    if checkpoint is None:
+        raise ValueError(f"{directory.path / CHECKPOINT} is missing, and the run has ended")
+    model = workshop.model()
+    model.load_state_dict(checkpoint["state"]["model"])
+    measured = workshop.evaluate(model, workshop.data.test)()
+    check_one_run(directory, CHECKPOINT, measured.accuracy_pct, said, measured.num_images)
+    values = {
+        "test_accuracy_pct@final": measured.accuracy_pct,
+        "test_loss@final": measured.loss,
+    }
+    if measured.top5_accuracy_pct is not None:
+        values["test_top5_accuracy_pct@final"] = measured.top5_accuracy_pct
+    return values
+
+
+def check_one_run(
+    directory: RunDirectory, weights: str, measured: float, said: float, num_images: int
+) -> None:
+    """Refuse weights that do not give the accuracy which the history has of them."""
+    # Other threads or another device may tip a tie; a fifth of a percent of the images is no tie.
+    if abs(measured - said) > max(100 / num_images, 0.2):
+        raise ValueError(
+            f"{directory.path}: {weights} gives {measured:.2f} % and the history says "
+            f"{said:.2f} %: they are not of one run"
+        )
+
+
+def environment_of(directory: RunDirectory) -> dict[str, Any]:
+    """Return where the run ended, and the seconds of all its starts."""
+    entries = directory.environment()
+    last = entries[-1]
+    return {
+        "device": last["gpu"] if last["settings"]["device"] == "cuda" else last["cpu"],
+        "precision": last["settings"]["precision"],
+        "threads": last["settings"]["threads"],
+        "commit": last["commit"],
+        "torch": last["versions"]["torch"],
+        "started": entries[0]["started"],
+        "seconds": _seconds(entries),
+        "starts": len(entries),
+    }
+
+
+def _seconds(entries: list[dict[str, Any]]) -> float | None:
+    """Return the seconds of all starts; None when one of them was killed and said nothing."""
+    known = [entry["seconds"] for entry in entries if "seconds" in entry]
+    return round(sum(known), 1) if len(known) == len(entries) else None
+
+
+def make_record(
+    plan: Plan,
+    *,
+    campaign: str,
+    runs: Sequence[EndedRun],
+    ensembles: Mapping[Group, Mapping[str, float]],
+) -> dict[str, Any]:
+    """Return record.json: what was run, how each seed ended, what several gave together."""
+    described, experiment = plan.describe(), plan.experiment
+    return {
+        "campaign": campaign,
+        "experiment": experiment.name,
+        "title": experiment.title,
+        "paper": experiment.paper,
+        "configuration_hash": plan.configuration_hash,
+        "budget_fraction": experiment.budget_fraction,
+        "total_steps": plan.total_steps,
+        "full_total_steps": plan.full_total_steps,
+        "schedule": described["schedule"],
+        "momentum_schedule": described["momentum_schedule"],
+        "range_test": described["range_test"],
+        "configuration": described["configuration"],
+        "runs": [
+            {
+                "seed": run.seed,
+                "status": run.status,
+                "updates": run.updates,
+                "metrics": run.metrics,
+                "environment": run.environment,
+                "snapshots": run.snapshots and dataclasses.asdict(run.snapshots),
+            }
+            for run in runs
+        ],
+        "ensembles": [
+            {"seeds": list(group), "metrics": dict(metrics)} for group, metrics in ensembles.items()
+        ],
+    }
+
+
+def curves_csv(runs: list[EndedRun]) -> str:
+    """Return every seed's history as one table; a cell is empty where nothing was measured."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["seed", *CURVE_COLUMNS])
+    for run in runs:
+        for line in run.history:
+            writer.writerow([run.seed, *(line.get(key, "") for key in CURVE_COLUMNS.values())])
+    return text.getvalue()

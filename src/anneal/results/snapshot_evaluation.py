@@ -1,0 +1,87 @@
+"""The snapshots of an experiment's runs, measured alone and together (edge)."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from anneal.results.anytime import recommended_update
+from anneal.results.ensembles import (
+    Group,
+    Output,
+    SnapshotSet,
+    compare_snapshots,
+    ensemble_metrics,
+)
+from anneal.results.evaluate import EndedRun, check_one_run
+from anneal.results.snapshot_outputs import labels_of_test_images, snapshot_outputs
+from anneal.runs.directory import RunDirectory
+from anneal.runs.layout import seed_folder
+from anneal.runs.plan import Plan
+from anneal.runs.setup import Workshop
+
+
+def evaluate_snapshots(
+    plan: Plan, workshop: Workshop, folder: Path, runs: Sequence[EndedRun], *, keep: Path
+) -> tuple[list[EndedRun], dict[Group, dict[str, float]]]:
+    """Measure the snapshots that the finished runs kept, alone and together.
+
+    A run gets ``test_accuracy_pct@ensemble_1x<M>`` for the last M of its snapshots, where it kept
+    any, and ``test_accuracy_pct@recommended``, which needs a snapshot only where no evaluation was
+    made at the end of the last cycle.
+
+    Args:
+        plan: of all these runs.
+        workshop: data and settings of their experiment.
+        folder: of the run directories.
+        runs: as ``evaluate_runs`` returned them.
+        keep: takes a folder for each seed with its outputs.
+
+    Returns:
+        The runs with what was added, and the metrics of each group of two or more seeds.
+
+    Raises:
+        ValueError: a snapshot cannot be read, or does not give the accuracy that the history has.
+    """
+    labels = labels_of_test_images(workshop)
+    outputs: dict[int, Sequence[Output]] = {}
+    added = []
+    for run in runs:
+        if run.status == "finished":
+            directory = RunDirectory(
+                seed_folder(folder, run.seed), configuration_hash=plan.configuration_hash
+            )
+            updates = [u for u in plan.snapshots if u in directory.snapshots()]
+            found = snapshot_outputs(
+                directory, workshop, updates=updates, folder=seed_folder(keep, run.seed)
+            )
+            if found:
+                outputs[run.seed] = list(found.values())
+            run = _with_snapshots(
+                plan, directory, run, compare_snapshots(found, labels), len(labels)
+            )
+        added.append(run)
+    named = ensemble_metrics(outputs, labels)
+    added = [
+        dataclasses.replace(run, metrics=run.metrics | named.get((run.seed,), {})) for run in added
+    ]
+    return added, {group: metrics for group, metrics in named.items() if len(group) > 1}
+
+
+def _with_snapshots(
+    plan: Plan, directory: RunDirectory, run: EndedRun, found: SnapshotSet, num_images: int
+) -> EndedRun:
+    """Return a run with its snapshots and the accuracy of the weights that SGDR recommends."""
+    known = {
+        line["update"]: line["test_accuracy_pct"]
+        for line in run.history
+        if "test_accuracy_pct" in line
+    } | {run.updates: run.metrics["test_accuracy_pct@final"]}
+    for update, accuracy_pct in zip(found.updates, found.accuracy_pct, strict=True):
+        if update in known:
+            check_one_run(directory, f"snapshot {update}", accuracy_pct, known[update], num_images)
+        known[update] = accuracy_pct
+    chosen = recommended_update(run.updates, plan.cycle_ends)
+    metrics = run.metrics
+    if chosen in known:
+        metrics = metrics | {"test_accuracy_pct@recommended": known[chosen]}
+    return dataclasses.replace(run, metrics=metrics, snapshots=found if found.updates else None)

@@ -1,0 +1,59 @@
+"""The test outputs of a run's snapshots, computed once and kept as arrays (edge).
+
+``<folder>/<update>.npy`` is float32 (images, classes), the softmax outputs in the stored order of
+the test images; ``outputs.json`` says of which weights, code and settings each is, so that a
+network runs again only when one of them has changed.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from anneal.io.files import read_json, synced, write_json
+from anneal.results.ensembles import Labels, Output
+from anneal.runs.code_digest import code_digest
+from anneal.runs.directory import RunDirectory
+from anneal.runs.setup import Workshop
+
+RECEIPTS = "outputs.json"
+
+
+def snapshot_outputs(
+    directory: RunDirectory, workshop: Workshop, *, updates: Iterable[int], folder: Path
+) -> dict[int, Output]:
+    """Return the softmax outputs of snapshots on the test images, by update.
+
+    Args:
+        directory: of the run.
+        workshop: data and settings of its experiment.
+        updates: of snapshots that are there.
+        folder: keeps the arrays.
+
+    Raises:
+        ValueError: a snapshot is unreadable or of another configuration; names the file.
+    """
+    files = directory.snapshots()
+    receipts = read_json(folder / RECEIPTS) if (folder / RECEIPTS).is_file() else {}
+    model = None
+    outputs: dict[int, Output] = {}
+    for update in updates:
+        array = folder / f"{update}.npy"
+        with files[update].open("rb") as file:
+            weights = hashlib.file_digest(file, "sha256").hexdigest()
+        made_of = f"{weights} {code_digest()} {workshop.settings.numerics}"
+        if receipts.get(str(update)) != made_of or not array.is_file():
+            model = model or workshop.model()
+            model.load_state_dict(directory.read_snapshot(update))
+            with synced(array) as written:
+                np.save(written, workshop.predict(model, workshop.data.test).numpy())
+            receipts |= {str(update): made_of}
+            write_json(folder / RECEIPTS, receipts)
+        outputs[update] = np.load(array, mmap_mode="r")
+    return outputs
+
+
+def labels_of_test_images(workshop: Workshop) -> Labels:
+    """Return the class of each test image, int64 (images,)."""
+    return workshop.data.test.labels.cpu().numpy()

@@ -1,0 +1,287 @@
+"""``results/<campaign>/``: the committed record of what was measured (edge).
+
+::
+
+    campaign.yaml               the campaign as it was last collected: title, budget, order of rows
+    experiments.yaml            each experiment's title, budget, schedule, *current* configuration
+    runs.csv                    a line for each experiment, seed and configuration hash
+    configurations/<hash>.yaml  the resolved configuration behind a hash
+    ensembles.csv               N runs with M snapshots each: the accuracy of their mean output
+    snapshots/<experiment>.csv  each snapshot of a run, and how much it differs from those before
+    curves/<experiment>.csv     about 200 points a run; every evaluation is kept; "/" becomes "__"
+    range_tests/<name>.json     the suggestion with its curve
+    metrics/<experiment>.json   means for ``dvc metrics show``, a row each
+    plots/<quantity>.csv        all experiments' curves over seeds, for ``dvc plots show``
+    verdicts.json               what the claims about its experiments say of this campaign
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from anneal.claims.verdict import Judgement
+from anneal.claims.words import ours_words, paper_words
+from anneal.io.files import read_json, read_yaml, write_whole
+from anneal.results.campaign import CampaignResults, MeasuredExperiment, RunKey
+from anneal.results.csv_files import csv_text, read_curves, read_rows, short
+from anneal.results.curves import COLUMNS, Curve, band
+from anneal.results.ensemble_store import (
+    ENSEMBLES,
+    ensembles_csv,
+    read_ensembles,
+    read_snapshots,
+    snapshots_csv,
+)
+from anneal.results.ensembles import SnapshotSet
+from anneal.results.metrics import METRICS, Evidence, Run, Status
+from anneal.results.statistics import Interval, mean_interval
+from anneal.runs.layout import CAMPAIGN_FILE
+
+ENVIRONMENT = ("device", "precision", "threads", "commit", "torch", "started", "seconds")
+_KEY = ("experiment", "seed", "configuration_hash")
+_FIRST = (*_KEY, "status", "updates")
+PLOTTED = ("test_accuracy_pct", "train_loss", "lr")
+_CURVE_KEY = ("configuration_hash", "seed", "update")
+
+
+def load_results(folder: Path) -> CampaignResults | None:
+    """Read ``results/<campaign>``; None where nothing was ever collected.
+
+    Raises:
+        ValueError: a file is missing or not as it was written.
+    """
+    if not (folder / CAMPAIGN_FILE).is_file():
+        return None
+    entries = read_yaml(folder / "experiments.yaml") or {}
+    known = {field.name for field in dataclasses.fields(MeasuredExperiment)} - {"name"}
+    for name, entry in entries.items():
+        if set(entry) != known:
+            wrong = sorted(set(entry) ^ known)
+            raise ValueError(f"{folder}/experiments.yaml: {name}: unknown or missing keys {wrong}")
+    return CampaignResults(
+        campaign=read_yaml(folder / CAMPAIGN_FILE),
+        experiments={n: MeasuredExperiment(name=n, **entry) for n, entry in entries.items()},
+        runs=_load_runs(folder),
+        configurations={
+            path.stem: read_yaml(path) for path in sorted(folder.glob("configurations/*.yaml"))
+        },
+        range_tests={
+            path.stem.replace("__", "/"): read_json(path)
+            for path in sorted(folder.glob("range_tests/*.json"))
+        },
+        ensembles=read_ensembles(folder / ENSEMBLES),
+    )
+
+
+def load_all_results(root: Path) -> list[CampaignResults]:
+    """Read every campaign under ``results/``, by name."""
+    loaded = [load_results(path) for path in sorted(root.glob("*")) if path.is_dir()]
+    return [results for results in loaded if results is not None]
+
+
+def _load_runs(folder: Path) -> dict[RunKey, Run]:
+    path = folder / "runs.csv"
+    curves: dict[str, dict[tuple[str, int], Curve]] = {}
+    snapshots: dict[str, dict[tuple[str, int], SnapshotSet]] = {}
+    runs: dict[RunKey, Run] = {}
+    for line, row in enumerate(read_rows(path), start=2):
+        try:
+            name, seed, configuration = row["experiment"], int(row["seed"]), row[_KEY[2]]
+            if name not in curves:
+                curves[name] = read_curves(folder / "curves" / f"{file_name(name)}.csv")
+                snapshots[name] = read_snapshots(folder / "snapshots" / f"{file_name(name)}.csv")
+            measured = {k: v for k, v in row.items() if k not in (*_FIRST, *ENVIRONMENT) and v}
+            runs[name, seed, configuration] = Run(
+                seed=seed,
+                configuration_hash=configuration,
+                status=cast(Status, row["status"]),
+                updates=int(row["updates"]),
+                metrics={key: float(value) for key, value in measured.items()},
+                environment={key: row[key] for key in ENVIRONMENT if row.get(key)},
+                curve=curves[name].get((configuration, seed)),
+                snapshots=snapshots[name].get((configuration, seed)),
+            )
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{path}, line {line}: {error}") from None
+    return runs
+
+
+def save_results(folder: Path, results: CampaignResults, judgements: Sequence[Judgement]) -> None:
+    """Write ``results/<campaign>``; files that would not change are left alone.
+
+    Each file appears whole or not at all, and none is removed.
+    """
+    entries = {name: _entry(results.experiments[name]) for name in sorted(results.experiments)}
+    files = {
+        CAMPAIGN_FILE: _yaml(results.campaign),
+        "experiments.yaml": _yaml(entries),
+        "runs.csv": _runs_csv(results.runs),
+        "verdicts.json": _json([_verdict(found) for found in judgements]),
+    }
+    for configuration, content in results.configurations.items():
+        files[f"configurations/{configuration}.yaml"] = _yaml(content)
+    for name in sorted({experiment for experiment, _, _ in results.runs}):
+        files[f"curves/{file_name(name)}.csv"] = _curves_csv(name, results.runs)
+        if kept := {
+            (configuration, seed): run.snapshots
+            for (experiment, seed, configuration), run in results.runs.items()
+            if experiment == name and run.snapshots
+        }:
+            files[f"snapshots/{file_name(name)}.csv"] = snapshots_csv(kept)
+    if any(run.snapshots for run in results.runs.values()):
+        files[ENSEMBLES] = ensembles_csv(results.runs, results.ensembles)
+    evidence = results.evidence()
+    for name in sorted(results.experiments):
+        files[f"metrics/{file_name(name)}.json"] = _json(_metrics(evidence[name]))
+    for column in PLOTTED:
+        files[f"plots/{column}.csv"] = _plot_csv(column, evidence)
+    for name, suggestion in results.range_tests.items():
+        files[f"range_tests/{file_name(name)}.json"] = _compact_json(suggestion)
+    for path, text in files.items():
+        write_if_changed(folder / path, text)
+
+
+def write_if_changed(path: Path, text: str) -> bool:
+    """Write a file whole, unless it already says exactly this; return whether it was written."""
+    if path.is_file() and path.read_bytes() == text.encode():
+        return False
+    write_whole(path, text)
+    return True
+
+
+def file_name(name: str) -> str:
+    """Return an experiment's or range test's name as a file's: ``/`` becomes ``__``."""
+    return name.replace("/", "__")
+
+
+def _entry(experiment: MeasuredExperiment) -> dict[str, Any]:
+    entry = {f.name: getattr(experiment, f.name) for f in dataclasses.fields(experiment)}
+    return {key: plain(value) for key, value in entry.items() if key != "name"}
+
+
+def _runs_csv(runs: Mapping[RunKey, Run]) -> str:
+    used = {name for run in runs.values() for name in run.metrics}
+    metrics = [name for name in METRICS if name in used] + sorted(used - METRICS.keys())
+    rows = []
+    for experiment, seed, configuration in sorted(runs):
+        run = runs[experiment, seed, configuration]
+        rows.append(
+            [experiment, str(seed), configuration, run.status, str(run.updates)]
+            + [short(run.metrics[name]) if name in run.metrics else "" for name in metrics]
+            + [run.environment.get(key, "") for key in ENVIRONMENT]
+        )
+    return csv_text([*_FIRST, *metrics, *ENVIRONMENT], rows)
+
+
+def _curves_csv(experiment: str, runs: Mapping[RunKey, Run]) -> str:
+    rows = []
+    for name, seed, configuration in sorted(runs, key=lambda key: (key[0], key[2], key[1])):
+        if name != experiment:
+            continue
+        for point in runs[name, seed, configuration].curve or ():
+            cells = (getattr(point, column) for column in COLUMNS)
+            rows.append(
+                [configuration, str(seed), str(point.update)]
+                + ["" if cell is None else _six_digits(cell) for cell in cells]
+            )
+    return csv_text([*_CURVE_KEY, *COLUMNS], rows)
+
+
+def _metrics(part: Evidence) -> dict[str, Any]:
+    """Return what ``dvc metrics show`` says of one experiment: a few numbers."""
+    values = list(part.values("test_accuracy_pct@final").values())
+    entry: dict[str, Any] = {"n": len(values), "diverged": part.num_diverged}
+    if values:
+        interval = mean_interval(values)
+        entry["test_accuracy_pct@final"] = round(interval.mean, 4)
+        if interval.half_width is not None:
+            entry["half_width_pct"] = round(interval.half_width, 4)
+    return entry
+
+
+def _plot_csv(column: str, evidence: Mapping[str, Evidence]) -> str:
+    """Return one quantity of every experiment: mean, lowest and highest over its seeds.
+
+    A line for each update at which all seeds measured it; one picture for ``dvc plots``.
+    """
+    rows = []
+    for name, part in sorted(evidence.items()):
+        curves = [run.curve for run in part.runs if run.curve is not None]
+        if curves:
+            found = band(curves, column)
+            values = zip(found.updates, found.mean, found.low, found.high, strict=True)
+            rows += [[name, str(update), *map(_six_digits, three)] for update, *three in values]
+    return csv_text(["experiment", "update", column, "lowest", "highest"], rows)
+
+
+def _six_digits(value: float) -> str:
+    return f"{value:.6g}"
+
+
+def _verdict(found: Judgement) -> dict[str, Any]:
+    like = found.like_paper
+    return {
+        "claim": found.claim.id,
+        "paper": paper_words(found.claim),
+        "ours": ours_words(found),
+        "numbers": _interval(found.ours),
+        "judged_by": _interval(found.joint),
+        "num_together": found.num_together,
+        "like_paper": None
+        if like is None
+        else {"statistic": like.statistic, "value": _rounded(like.value), "words": like.words}
+        | {"low": _rounded(like.low), "high": _rounded(like.high)},
+        "n": found.n,
+        "diverged": found.num_diverged,
+        "budget_fraction": found.budget_fraction,
+        "verdict": found.verdict,
+        "label": found.label,
+        "num_more": found.num_more,
+        "reason": found.reason,
+    }
+
+
+def _interval(found: Interval | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    ends = {"low": _rounded(found.low), "high": _rounded(found.high)}
+    about = {"method": found.method, "confidence": _rounded(found.confidence)}
+    return {"mean": _rounded(found.mean)} | ends | about
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
+
+
+def _yaml(content: Any) -> str:
+    return yaml.safe_dump(plain(content), sort_keys=False, default_flow_style=False, width=100)
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def _compact_json(content: Mapping[str, Any]) -> str:
+    """Write one line for each entry, so that a curve is a line for each column."""
+    curve = content.get("curve", {})
+    lines = [f"    {json.dumps(name)}: {json.dumps(column)}" for name, column in curve.items()]
+    shown = {key: value for key, value in content.items() if key != "curve"} | {"curve": None}
+    text = json.dumps(shown, indent=2, allow_nan=False)
+    body = "{\n" + ",\n".join(lines) + "\n  }" if lines else "{}"
+    return text.removesuffix("null\n}") + body + "\n}\n"
+
+
+def plain(value: Any) -> Any:
+    """Return dicts, lists and scalars; a number that is not finite becomes None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

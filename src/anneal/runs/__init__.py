@@ -1,0 +1,1 @@
+"""One run: planned, set up, trained, resumed and recorded on disk."""

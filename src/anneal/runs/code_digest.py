@@ -1,0 +1,51 @@
+"""A digest of the sources that change numbers: what ended under other code is run again (edge).
+
+Comments, docstrings and layout of Python do not count.
+"""
+
+import ast
+import functools
+import hashlib
+from pathlib import Path
+
+NUMBERS = (  # files and folders of this package that a training's numbers go through
+    "config/optimizer.py",
+    "config/scheduler.py",
+    "datasets",
+    "models",
+    "runs/compiling.py",
+    "runs/plan.py",
+    "runs/setup.py",
+    "schedules",
+    "training",
+)
+
+
+@functools.cache
+def code_digest(*more: str) -> str:
+    """Return 12 hexadecimal digits that change when the sources of numbers, or ``more``, do."""
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for name in (*NUMBERS, *more):
+        path = package / name
+        files = [*path.rglob("*.py"), *path.rglob("*.cpp")] if path.is_dir() else [path]
+        for file in sorted(files):
+            digest.update(file.relative_to(package).as_posix().encode())
+            source = file.read_text()
+            digest.update((meaning(source) if file.suffix == ".py" else source).encode())
+    return digest.hexdigest()[:12]
+
+
+def meaning(source: str) -> str:
+    """Return what a source does, without its comments, docstrings and layout.
+
+    >>> meaning("x = 1  # one") == meaning("x=1")
+    True
+    """
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                node.body = node.body[1:]
+    return ast.dump(tree)

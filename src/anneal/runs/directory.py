@@ -1,0 +1,270 @@
+"""The run directory: what a run leaves on disk, and how it goes on from there (edge).
+
+``experiment.yaml`` (the plan), ``environment.json`` (one entry per start), ``history.jsonl`` (a
+line per logged update, no wall time), ``timing.jsonl``, ``checkpoint.pt`` with the one before
+beside it, ``snapshots/<update>.pt`` where they are asked for, and, once the run has ended,
+``result.json``.
+"""
+
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from anneal.io.files import read_json, read_yaml, synced, write_json, write_yaml
+
+HISTORY = "history.jsonl"
+TIMING = "timing.jsonl"
+CHECKPOINT = "checkpoint.pt"
+PREVIOUS = "checkpoint.previous.pt"
+RESULT = "result.json"
+PLAN = "experiment.yaml"
+ENVIRONMENT = "environment.json"
+SNAPSHOTS = "snapshots"
+LOCK_SECONDS = 1.0  # `status` holds a lock for a moment to see whether it is free
+
+
+class RunDirectory:
+    """One run on disk, held by one process at a time.
+
+    Args:
+        path: ``runs/<campaign>/<experiment>/seed-<n>`` or ``multirun/<hash>/seed-<n>``.
+        configuration_hash: of the plan that is to be run in it.
+        code: digest of the sources and settings that change numbers; None where only reading is
+            wanted. A run that ended under another is not taken for this one.
+    """
+
+    def __init__(self, path: Path, *, configuration_hash: str, code: str | None = None) -> None:
+        self.path = path
+        self.configuration_hash = configuration_hash
+        self.code = code
+
+    @contextmanager
+    def held(self) -> Iterator["RunDirectory"]:
+        """Hold the directory for this process.
+
+        Raises:
+            ValueError: another process holds it.
+        """
+        lock = lock_of(self.path)
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(lock, timeout=LOCK_SECONDS):
+                yield self
+        except Timeout:
+            raise ValueError(
+                f"{self.path} is in use by another process; wait for it or stop it"
+            ) from None
+
+    def result(self) -> dict[str, Any] | None:
+        """Return how a run of this configuration ended, or None where none has."""
+        return None if self._stale() else self._result_on_disk()
+
+    def open(self, plan: dict[str, Any], *, replaced: Path) -> None:
+        """Make the directory ready for ``plan``; a run of another one is set aside.
+
+        Args:
+            plan: what ``Plan.describe`` says.
+            replaced: folder that takes the older run; nothing is deleted.
+        """
+        if self._stale():
+            aside = replaced / f"{self.path.name}-{self._hash_on_disk()}"
+            number = 1
+            while aside.exists():
+                number += 1
+                aside = replaced / f"{self.path.name}-{self._hash_on_disk()}-{number}"
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(self.path, aside)
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_yaml(self.path / PLAN, plan)
+
+    def _hash_on_disk(self) -> str | None:
+        if not (self.path / PLAN).is_file():
+            return None
+        return str(read_yaml(self.path / PLAN).get("configuration_hash"))
+
+    def _result_on_disk(self) -> dict[str, Any] | None:
+        file = self.path / RESULT
+        return dict(read_json(file)) if file.is_file() else None
+
+    def _stale(self) -> bool:
+        """Tell whether what lies here is of another configuration, or ended under other code."""
+        if self._hash_on_disk() not in (None, self.configuration_hash):
+            return True
+        ended = self._result_on_disk()
+        return ended is not None and self.code is not None and ended["code"] != self.code
+
+    def save_checkpoint(self, state: dict[str, Any], *, update: int) -> None:
+        """Write a checkpoint whole: temporary name, sync, rename; the one before is kept."""
+        import torch
+
+        history = self.path / HISTORY
+        if history.is_file():
+            with history.open("rb") as file:
+                os.fsync(file.fileno())  # never a checkpoint on disk without its history
+        content = {
+            "configuration_hash": self.configuration_hash,
+            "update": update,
+            "history_bytes": history.stat().st_size if history.is_file() else 0,
+            "state": state,
+        }
+        checkpoint = self.path / CHECKPOINT
+        with synced(checkpoint) as file:
+            torch.save(content, file)
+            if checkpoint.is_file():
+                shutil.copyfile(checkpoint, self.path / f".{PREVIOUS}.tmp")
+                (self.path / f".{PREVIOUS}.tmp").replace(self.path / PREVIOUS)
+
+    def save_snapshot(self, weights: dict[str, Any], *, update: int) -> None:
+        """Write the weights after ``update`` updates whole, as ``snapshots/<update>.pt``."""
+        import torch
+
+        content = {
+            "configuration_hash": self.configuration_hash,
+            "update": update,
+            "model": weights,
+        }
+        with synced(self.path / SNAPSHOTS / f"{update}.pt") as file:
+            torch.save(content, file)
+
+    def snapshots(self) -> dict[int, Path]:
+        """Return the file of each snapshot by its update, ascending."""
+        found = {int(f.stem): f for f in (self.path / SNAPSHOTS).glob("*.pt") if f.stem.isdigit()}
+        return dict(sorted(found.items()))
+
+    def read_snapshot(self, update: int) -> dict[str, Any]:
+        """Return the weights after ``update`` updates.
+
+        Raises:
+            ValueError: they are unreadable or of another configuration; names the file.
+        """
+        file = self.path / SNAPSHOTS / f"{update}.pt"
+        return dict(self._load(file, "move the run away to train it again")["model"])
+
+    def go_on(self) -> dict[str, Any] | None:
+        """Return the checkpoint to go on from, history and snapshots cut to it; None: start anew.
+
+        Raises:
+            ValueError: the checkpoint is of another configuration, unreadable, or its history is
+                gone; names the file.
+        """
+        content = self.read_checkpoint()
+        for update, snapshot in self.snapshots().items():
+            if content is None or update > content["update"]:
+                snapshot.unlink()
+        if content is None:
+            for name in (HISTORY, TIMING):
+                (self.path / name).unlink(missing_ok=True)
+            return None
+        history = self.path / HISTORY
+        size = history.stat().st_size if history.is_file() else 0
+        if size < content["history_bytes"]:
+            raise ValueError(
+                f"{history} has {size} bytes and {CHECKPOINT} was made at "
+                f"{content['history_bytes']}: move {self.path / CHECKPOINT} away to start anew"
+            )
+        if history.is_file():
+            with history.open("r+b") as file:
+                file.truncate(content["history_bytes"])
+        return content
+
+    def read_checkpoint(self) -> dict[str, Any] | None:
+        """Return the last checkpoint, changing nothing; None where there is none.
+
+        Raises:
+            ValueError: it is of another configuration, or unreadable; names the file.
+        """
+        checkpoint = self.path / CHECKPOINT
+        if not checkpoint.is_file():
+            return None
+        return self._load(
+            checkpoint, f"the one before it is {PREVIOUS}: rename it to go on from there"
+        )
+
+    def _load(self, file: Path, advice: str) -> dict[str, Any]:
+        """Return what ``torch.save`` wrote for this configuration.
+
+        Raises:
+            ValueError: it is of another configuration, or unreadable; names the file.
+        """
+        import torch
+
+        try:
+            content = torch.load(file, weights_only=True, map_location="cpu")
+        except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+            raise ValueError(
+                f"{file} cannot be read ({str(error).splitlines()[0]}); {advice}"
+            ) from error
+        found = content["configuration_hash"]
+        if found != self.configuration_hash:
+            raise ValueError(
+                f"{file} is of configuration {found}, not {self.configuration_hash}: "
+                "move it away to start anew"
+            )
+        return dict(content)
+
+    def append(self, name: str, line: dict[str, Any]) -> None:
+        """Append one line to ``history.jsonl`` or ``timing.jsonl``."""
+        text = json.dumps(line, allow_nan=False) + "\n"
+        try:
+            with (self.path / name).open("a") as file:
+                file.write(text)
+        except OSError as error:  # a full disk names no file
+            raise OSError(error.errno, error.strerror, str(self.path / name)) from error
+
+    def add_environment(self, entry: dict[str, Any]) -> None:
+        """Add the entry of this start to ``environment.json``."""
+        write_json(self.path / ENVIRONMENT, [*self.environment(), {"code": self.code, **entry}])
+
+    def end_environment(self, **values: Any) -> None:
+        """Complete the entry of this start: when it ended, and at which update."""
+        *before, last = self.environment()
+        write_json(self.path / ENVIRONMENT, [*before, last | values])
+
+    def environment(self) -> list[dict[str, Any]]:
+        """Return one entry for each start."""
+        file = self.path / ENVIRONMENT
+        return list(read_json(file)) if file.is_file() else []
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write down how the run ended; from here on it is not run again.
+
+        A run that was resumed under other code or settings is of no code: the next start of its
+        stage runs it again.
+        """
+        codes = {entry.get("code") for entry in self.environment()} | {self.code}
+        code = self.code if len(codes) == 1 else None
+        header = {"configuration_hash": self.configuration_hash, "code": code}
+        write_json(self.path / RESULT, header | result)
+
+
+def lock_of(path: Path) -> Path:
+    """Return the lock file of a run directory: beside it, so that it is no part of the record."""
+    return path.with_name(f".{path.name}.lock")
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether a process is at work in a run directory."""
+    lock = lock_of(path)
+    if not lock.is_file():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read JSON lines; a last line cut short by a crash is left out."""
+    if not path.is_file():
+        return []
+    text = path.read_text()
+    whole = text[: text.rfind("\n") + 1]
+    return [json.loads(line) for line in whole.splitlines()]

@@ -1,0 +1,147 @@
+"""From ``auto`` to what this machine does best, by a table of measurements (edge).
+
+``python benchmarks/settings.py --write`` puts a row for this machine into
+``measured_settings.json``, with the ratio by which the choice won; a row without a ratio is an
+assumption.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+from dataclasses import asdict, dataclass
+from importlib import resources
+from typing import Any
+
+import torch
+
+from anneal.config.schema import HardwareConfig
+from anneal.runs.compiling import has_tiles, obstacle_on_cpu
+
+PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How this process computes: every ``auto`` decided.
+
+    ``compile``: by ``anneal.runs.compiling``, with torch's compiler or kernels of our own.
+    """
+
+    device: str
+    precision: str
+    memory_format: str
+    compile: bool
+    threads: int
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the forward pass."""
+        return PRECISIONS[self.precision]
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether images and weights lie channels last."""
+        return self.memory_format == "channels_last"
+
+    @property
+    def numerics(self) -> str:
+        """What of the choice may change a number's last digits, in words."""
+        return f"{self.precision} {self.memory_format} {'compiled' if self.compile else 'eager'}"
+
+    def describe(self) -> dict[str, Any]:
+        """Return the choice as plain data, for environment.json."""
+        return asdict(self)
+
+
+def decide(config: HardwareConfig, *, architecture: str) -> Settings:
+    """Decide every ``auto`` for one architecture on this machine, and set the threads.
+
+    Raises:
+        ValueError: what was asked for is not here; names the key.
+    """
+    where = f"conf/hardware/{config.name}.yaml"
+    device = _device(config.device, where)
+    row = _measured(device, architecture)
+    compiled = row["compile"] if config.compile == "auto" else config.compile
+    precision = row["precision"] if config.precision == "auto" else config.precision
+    if compiled == "on" and device == "cpu":
+        obstacle = obstacle_on_cpu(architecture, PRECISIONS[precision])
+        if obstacle is not None and config.compile == "on":
+            raise ValueError(f'{where}: compile: "on": {obstacle}')
+        compiled = "off" if obstacle is not None else compiled
+    memory_format = row["memory_format"] if config.memory_format == "auto" else config.memory_format
+    threads = config.threads or num_cores()
+    torch.set_num_threads(threads)
+    if device == "cpu":
+        _keep_freed_memory()
+    torch.backends.cudnn.deterministic = True  # the same bits after any number of stops
+    return Settings(
+        device=device,
+        precision=precision,
+        memory_format=memory_format,
+        compile=compiled == "on",
+        threads=threads,
+    )
+
+
+def num_cores() -> int:
+    """Return the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _device(asked: str, where: str) -> str:
+    here = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if asked == "auto":
+        return next(name for name, there in here.items() if there)
+    if not here[asked]:
+        there = ", ".join(name for name, is_there in here.items() if is_there)
+        raise ValueError(f"{where}: device must be one that is here ({there}), got '{asked}'")
+    return asked
+
+
+def _measured(device: str, architecture: str) -> dict[str, str]:
+    """Return the settings measured for the nearest case: device, capability, architecture."""
+    capability = cpu_capability() if device == "cpu" else "any"
+    path = resources.files("anneal.runs").joinpath("measured_settings.json")
+    table = json.loads(path.read_text())
+    rows = [r for r in table["rows"] if r["device"] == device]
+    for wanted in (
+        {"capability": capability, "architecture": architecture},
+        {"capability": capability, "architecture": "any"},
+        {"capability": "any", "architecture": "any"},
+    ):
+        for row in rows:
+            if all(row[key] == value for key, value in wanted.items()):
+                return dict(row["settings"])
+    raise AssertionError(f"measured_settings.json has no row for {device}")
+
+
+def cpu_capability() -> str:
+    """Name what decides the speed of bf16 on a processor: AMX, AVX512_BF16, AVX512, AVX2, ..."""
+    if has_tiles():
+        return "AMX"
+    if getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)():
+        return "AVX512_BF16"
+    return str(torch.backends.cpu.get_cpu_capability())
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what an update frees for the next one, instead of giving it back.
+
+    By default an activation of some megabytes is mapped, zeroed by the kernel and unmapped again in
+    each update. Another C library has no ``mallopt`` and is left alone; so is a glibc (before 2.35)
+    that refuses so high a threshold for mapping, where the other two would do harm.
+    """
+    m_trim_threshold, m_top_pad, m_mmap_threshold = -1, -2, -3  # malloc.h
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        if mallopt(m_mmap_threshold, 2**30):
+            mallopt(m_trim_threshold, 2**31 - 1)
+            mallopt(m_top_pad, 2**27)

@@ -1,0 +1,81 @@
+"""What compose, range_test and collect left on disk, read back without torch (edge)."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from anneal.config.schema import ExperimentConfig
+from anneal.config.strict import parse
+from anneal.io.files import read_json, read_yaml
+from anneal.runs.layout import CAMPAIGN_FILE, EXPERIMENTS, RESULTS
+from anneal.runs.plan import Bounds
+
+
+class NoBoundsError(ValueError):
+    """A range test abstained: data, as a divergence is, where a campaign can go on without it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """One experiment of a campaign as ``compose`` wrote it.
+
+    Args:
+        path: the resolved file, for messages.
+        seeds: of the campaign.
+    """
+
+    path: Path
+    experiment: ExperimentConfig
+    seeds: tuple[int, ...]
+
+
+def load_experiment(campaign: str, name: str) -> Loaded:
+    """Read ``experiments/<campaign>/<name>.yaml``.
+
+    Raises:
+        ValueError: missing or wrong; names the file, the key and the rule.
+    """
+    path = EXPERIMENTS / campaign / f"{name}.yaml"
+    content = read_yaml(path)
+    experiment = parse(
+        ExperimentConfig, content["configuration"], where=str(path), key="configuration"
+    )
+    return Loaded(path=path, experiment=experiment, seeds=tuple(content["seeds"]))
+
+
+def load_bounds(path: Path) -> Bounds | None:
+    """Read the bounds that a range test suggests; None where there is no range test to ask.
+
+    Raises:
+        NoBoundsError: it abstained; says why.
+    """
+    found = read_json(path)
+    if found["rule"] is None:
+        return None
+    if found["base_lr"] is None or found["max_lr"] is None:
+        raise NoBoundsError(f"{path}: the range test gives no bounds: {found['reason']}")
+    return Bounds(
+        name=found["name"],
+        rule=found["rule"],
+        base_lr=found["base_lr"],
+        max_lr=found["max_lr"],
+        reason=found["reason"],
+    )
+
+
+def committed_seeds(campaign: str, experiment: str, configuration_hash: str) -> set[int]:
+    """Return the seeds that results/ already holds under this configuration.
+
+    None are returned for a campaign that says ``rerun_committed: true``.
+    """
+    rows = RESULTS / campaign / "runs.csv"
+    described = read_yaml(EXPERIMENTS / campaign / CAMPAIGN_FILE)
+    if described["rerun_committed"] or not rows.is_file():
+        return set()
+    wanted = (experiment, configuration_hash)
+    with rows.open(newline="") as file:
+        return {
+            int(row["seed"])
+            for row in csv.DictReader(file)
+            if (row["experiment"], row["configuration_hash"]) == wanted
+        }

@@ -1,0 +1,232 @@
+"""From a configuration to what will be done, in updates: schedule, lengths, hash (PURE).
+
+Here durations become updates, the budget is applied, and bounds found by a range test take the
+place of those given. What comes out says everything that changes a run's numbers, and is hashed.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from anneal.config.durations import Clock, scaled, to_steps
+from anneal.config.optimizer import check_momentum, check_optimizer
+from anneal.config.scheduler import ScheduleBuilder, convert_duration
+from anneal.config.schema import ExperimentConfig
+from anneal.config.snapshots import parse_keep, snapshot_updates
+from anneal.config.strict import configuration_hash, to_plain
+from anneal.datasets.sources import CIFAR10, CIFAR100, DIGITS
+from anneal.range_test import apply_bounds
+from anneal.schedules import Schedule, cycle_ends
+
+NUM_TRAINING_IMAGES = {
+    "digits": sum(DIGITS.images_per_class["train"]),
+    **{s.name: s.images_per_class["train"] * len(s.class_names) for s in (CIFAR10, CIFAR100)},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """What the range test of that name found: rule, rates, and its reason in words."""
+
+    name: str
+    rule: str
+    base_lr: float
+    max_lr: float
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One run but for its seed.
+
+    Args:
+        schedule: of the learning rate, at this budget.
+        momentum: of the momentum, or None where it stays what the optimizer says.
+        total_steps: updates of the run at this budget.
+        full_total_steps: updates at the paper's budget.
+        cycle_ends: updates after which a cycle of the schedule has ended.
+        snapshots: updates after which the weights are kept.
+        configuration_hash: of everything that changes numbers: 12 hexadecimal digits.
+    """
+
+    experiment: ExperimentConfig
+    schedule: Schedule
+    momentum: Schedule | None
+    bounds: Bounds | None
+    steps_per_epoch: int
+    total_steps: int
+    full_total_steps: int
+    cycle_ends: tuple[int, ...]
+    snapshots: tuple[int, ...]
+    configuration_hash: str
+
+    def describe(self) -> dict[str, Any]:
+        """Return the plan as plain data: what a run directory keeps as its experiment.yaml."""
+        return {
+            "configuration_hash": self.configuration_hash,
+            "steps_per_epoch": self.steps_per_epoch,
+            "total_steps": self.total_steps,
+            "full_total_steps": self.full_total_steps,
+            "schedule": self.schedule.describe(),
+            "momentum_schedule": self.momentum.describe() if self.momentum else None,
+            "range_test": to_plain(self.bounds) if self.bounds else None,
+            "snapshots": list(self.snapshots),
+            "configuration": _without_folder(to_plain(self.experiment)),
+        }
+
+
+def plan_run(
+    experiment: ExperimentConfig,
+    identity: Mapping[str, Any],
+    *,
+    bounds: Bounds | None,
+    where: str,
+) -> Plan:
+    """Plan one experiment on a data set that is known.
+
+    Args:
+        experiment: validated.
+        identity: what ``datasets.identify`` says of the images.
+        bounds: what the range test found, when the experiment asks for it.
+        where: file of the experiment, for messages.
+
+    Raises:
+        ValueError: a schedule's arguments are wrong, or bounds are asked for and missing; names the
+            file, the key and the rule.
+    """
+    check_optimizer(experiment.optimizer)
+    check_momentum(experiment.scheduler, experiment.optimizer)
+    num_images = identity["splits"]["train"]["num_images"]
+    if (experiment.dataset.first_images or 0) > num_images:
+        raise ValueError(
+            f"{where}: dataset.first_images must be at most the {num_images} training images, "
+            f"got {experiment.dataset.first_images}"
+        )
+    training, fraction = experiment.training, experiment.budget_fraction
+    steps_per_epoch = steps_per_epoch_of(experiment, num_images)
+    clock = Clock(
+        steps_per_epoch=steps_per_epoch,
+        images_per_step=training.batch_size * training.accumulation,
+    )
+    full_total_steps = convert_duration(
+        str(training.length), clock, 1.0, f"{where}: training.length"
+    )
+    clock = Clock(
+        steps_per_epoch=clock.steps_per_epoch,
+        images_per_step=clock.images_per_step,
+        total_steps=full_total_steps,
+    )
+    total_steps = scaled(full_total_steps, fraction)
+    section = {"name": experiment.scheduler.name} | dict(experiment.scheduler.arguments)
+    if experiment.bounds == "range_test":
+        if bounds is None:
+            raise ValueError(
+                f"{where}: bounds: range_test needs the result of a range test, and there is none"
+            )
+        name = section.pop("name")
+        section = {"name": name} | apply_bounds(
+            name, section, base_lr=bounds.base_lr, max_lr=bounds.max_lr
+        )
+    elif bounds is not None:
+        raise ValueError(f"{where}: bounds: given takes none of a range test, got {bounds.rule}")
+    build = ScheduleBuilder(clock=clock, total_steps=total_steps, budget_fraction=fraction)
+    schedule = build(section, where=where, key="scheduler")
+    momentum = experiment.scheduler.momentum
+    momentum_schedule = (
+        None if momentum is None else build(momentum, where=where, key="scheduler.momentum")
+    )
+    ends = cycle_ends(schedule, total_steps)
+    changes_numbers = {
+        **_numbers_of(experiment, identity),
+        "schedule": schedule.describe(),
+        "momentum_schedule": momentum_schedule.describe() if momentum_schedule else None,
+        "total_steps": total_steps,
+    }
+    return Plan(
+        experiment=experiment,
+        schedule=schedule,
+        momentum=momentum_schedule,
+        bounds=bounds,
+        steps_per_epoch=steps_per_epoch,
+        total_steps=total_steps,
+        full_total_steps=full_total_steps,
+        cycle_ends=ends,
+        snapshots=snapshot_updates(
+            parse_keep(training.snapshots),
+            ends=ends,
+            total_steps=total_steps,
+            to_steps=lambda distance: to_steps(distance, clock, budget_fraction=fraction),
+        ),
+        configuration_hash=configuration_hash(changes_numbers),
+    )
+
+
+def _without_folder(configuration: dict[str, Any]) -> dict[str, Any]:
+    """Leave a person's folder out: a record says what the images are, not where they lie."""
+    return configuration | {"dataset": configuration["dataset"] | {"folder": None}}
+
+
+def check_plan(experiment: ExperimentConfig, *, where: str) -> Plan:
+    """Plan an experiment before its data and bounds are known: checks schedule and optimizer.
+
+    Lengths in epochs are judged with the counts of a published set, of any other with 50,000.
+
+    Raises:
+        ValueError: names the file, the key and the rule.
+    """
+    num_images = NUM_TRAINING_IMAGES.get(experiment.dataset.source, 50_000)
+    return plan_run(
+        dataclasses.replace(experiment, bounds="given"),
+        {"splits": {"train": {"num_images": num_images}}},
+        bounds=None,
+        where=where,
+    )
+
+
+def steps_per_epoch_of(experiment: ExperimentConfig, num_images: int) -> int:
+    """Return the updates in one epoch of ``num_images`` training images.
+
+    That is one pass over them, or over the first of them where ``dataset.first_images`` says so;
+    with ``dataset.mirrored_copies`` each counts twice.
+
+    Raises:
+        ValueError: not one full update, and partial batches are dropped.
+    """
+    training, dataset = experiment.training, experiment.dataset
+    num_images = min(num_images, dataset.first_images or num_images)
+    num_images *= 2 if dataset.mirrored_copies else 1
+    batches = num_images / training.batch_size
+    whole = int(batches) if dataset.drop_last else -int(-batches // 1)
+    if whole == 0:
+        raise ValueError(
+            f"training.batch_size must not exceed the {num_images} training images "
+            f"when dataset.drop_last is true, got {training.batch_size}"
+        )
+    return max(1, whole // training.accumulation)
+
+
+def range_test_hash(experiment: ExperimentConfig, identity: Mapping[str, Any]) -> str:
+    """Return the hash of everything that changes the numbers of this experiment's range test."""
+    numbers = _numbers_of(experiment, identity)
+    for of_the_run in ("evaluations", "log_lines"):
+        numbers["training"].pop(of_the_run)
+    return configuration_hash({**numbers, "range_test": to_plain(experiment.range_test)})
+
+
+def _numbers_of(experiment: ExperimentConfig, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts of a configuration that change numbers, schedule and length apart.
+
+    Left out: names, titles, seeds, paths, tracking, snapshots, the device and how it computes; of
+    ``hardware`` the precision that was asked for stays in (what ``auto`` picked is in
+    environment.json).
+    """
+    plain = to_plain(experiment)
+    sections = {name: dict(plain[name]) for name in ("dataset", "model", "optimizer", "training")}
+    for name in ("name", "folder", "memory_gib"):
+        sections["dataset"].pop(name)
+    sections["model"].pop("name")
+    for name in ("length", "snapshots"):
+        sections["training"].pop(name)
+    data = {key: value for key, value in identity.items() if key != "name"}
+    return {**sections, "precision": plain["hardware"]["precision"], "data": data}

@@ -1,0 +1,217 @@
+"""From a plan to the objects that train: images, settings, optimizer, batches, learner."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from anneal.config.schema import ExperimentConfig, OptimizerConfig
+from anneal.datasets import Paths, load_dataset
+from anneal.datasets.batches import EvaluationBatches, Normalise, TrainingBatches, statistics_of
+from anneal.datasets.image_data import ImageData, Images
+from anneal.io.files import read_json
+from anneal.models.build import build_model, parameter_groups
+from anneal.runs.compiling import compile_model
+from anneal.runs.hardware import Settings, decide
+from anneal.runs.inputs import Loaded
+from anneal.runs.layout import identity_file
+from anneal.runs.plan import Bounds, Plan, plan_run
+from anneal.training.evaluation import Measurement, measure, predict
+from anneal.training.loop import Learner, Training, evenly_spread
+from anneal.training.optimizers import (
+    CaffeAdaDelta,
+    CaffeAdaGrad,
+    CaffeAdam,
+    CaffeNesterov,
+    CaffeRMSProp,
+    CaffeSGD,
+)
+from anneal.training.scheduled_lr import ScheduledLR
+from anneal.training.seeding import seed_everything
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "caffe_sgd": CaffeSGD,
+    "caffe_nesterov": CaffeNesterov,
+    "caffe_adam": CaffeAdam,
+    "caffe_rmsprop": CaffeRMSProp,
+    "caffe_adagrad": CaffeAdaGrad,
+    "caffe_adadelta": CaffeAdaDelta,
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
+FUSED = ("sgd", "adam", "adamw")  # torch's own have a fused step on the CPU and on CUDA
+EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """One experiment's data and settings, shared by all its seeds."""
+
+    experiment: ExperimentConfig
+    data: ImageData
+    settings: Settings
+    normalise: Normalise
+
+    def learner(self, seed: int, *, indices: torch.Tensor | None = None) -> Learner:
+        """Build network, optimizer and batches of one seed, from its random streams.
+
+        Args:
+            seed: of every stream.
+            indices: of the training images to learn from; None: all of them.
+        """
+        seed_everything(seed)
+        config, device = self.experiment, torch.device(self.settings.device)
+        model = self.model()
+        optimizer = build_optimizer(config.optimizer, model, fused=device.type in ("cpu", "cuda"))
+        batches = TrainingBatches(
+            self.data.train,
+            config=config.dataset,
+            batch_size=config.training.batch_size,
+            seed=seed,
+            device=device,
+            normalise=self.normalise,
+            channels_last=self.settings.channels_last,
+            indices=indices,
+        )
+        return Learner(
+            model=model,
+            optimizer=optimizer,
+            batches=batches,
+            precision=self.settings.dtype,
+            accumulation=config.training.accumulation,
+            label_smoothing=config.training.label_smoothing,
+        )
+
+    def model(self) -> nn.Module:
+        """Build the network on its device, in its memory format, compiled when settings say so."""
+        config = self.experiment.model
+        channels, height, _ = self.data.image_shape
+        model = build_model(
+            library=config.library,
+            architecture=config.architecture,
+            arguments=dict(config.arguments),
+            num_classes=self.data.num_classes,
+            channels=channels,
+            image_size=height,
+            small_images=config.small_images,
+        )
+        memory_format = (
+            torch.channels_last if self.settings.channels_last else torch.contiguous_format
+        )
+        # torch's annotations of Module.to leave memory_format out
+        model.to(device=self.settings.device, memory_format=memory_format)  # type: ignore[call-overload]
+        if self.settings.compile:
+            compile_model(model, self.settings.dtype)
+        return model
+
+    def evaluate(
+        self, model: nn.Module, split: Images, *, indices: torch.Tensor | None = None
+    ) -> Callable[[], Measurement]:
+        """Return what measures ``model`` on images of a split, as often as it is called."""
+        batches = self._batches(split, indices)
+        return lambda: measure(model, batches, precision=self.settings.dtype)
+
+    def predict(self, model: nn.Module, split: Images) -> torch.Tensor:
+        """Return the softmax outputs of ``model`` for all images of a split, (images, classes)."""
+        return predict(model, self._batches(split, None), precision=self.settings.dtype)
+
+    def _batches(self, split: Images, indices: torch.Tensor | None) -> EvaluationBatches:
+        return EvaluationBatches(
+            split,
+            batch_size=EVALUATION_BATCH,
+            device=torch.device(self.settings.device),
+            normalise=self.normalise,
+            channels_last=self.settings.channels_last,
+            indices=indices,
+        )
+
+
+def open_workshop(experiment: ExperimentConfig, data: ImageData, settings: Settings) -> Workshop:
+    """Bring an experiment, its images and this machine's settings together.
+
+    The statistics are of all training images, also where ``dataset.first_images`` trains on some:
+    lnsmith54/super-convergence, Results/clr3SS5kTr10kTab1, has one mean image for all its sets.
+    """
+    statistics = statistics_of(data.train, experiment.dataset)
+    data = data.first(experiment.dataset.first_images)
+    return Workshop(experiment, data.to(settings.device), settings, statistics)
+
+
+def build_training(
+    plan: Plan,
+    workshop: Workshop,
+    *,
+    seed: int,
+    indices: torch.Tensor | None = None,
+    held_out: torch.Tensor | None = None,
+) -> Training:
+    """Build the loop of one run, at its first update.
+
+    Args:
+        plan: what the run does.
+        workshop: data and settings.
+        seed: of every random stream.
+        indices: training images that it learns from; None: all.
+        held_out: training images that it is measured on; None: the test images.
+    """
+    learner = workshop.learner(seed, indices=indices)
+    config = plan.experiment.training
+    return Training(
+        learner=learner,
+        scheduled=ScheduledLR(learner.optimizer, plan.schedule, momentum=plan.momentum),
+        total_steps=plan.total_steps,
+        log_at=evenly_spread(config.log_lines, plan.total_steps),
+        evaluate_at=evenly_spread(config.evaluations, plan.total_steps),
+        evaluate=workshop.evaluate(
+            learner.model,
+            workshop.data.test if held_out is None else workshop.data.train,
+            indices=held_out,
+        ),
+    )
+
+
+def build_optimizer(
+    config: OptimizerConfig, model: nn.Module, *, fused: bool
+) -> torch.optim.Optimizer:
+    """Build the optimizer with default rate 1, so that a group's rate is its multiplier.
+
+    Raises:
+        ValueError: a value is out of range; names the file.
+    """
+    arguments = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in config.arguments.items()
+    }
+    if fused and config.name in FUSED:
+        arguments["fused"] = True
+    groups = parameter_groups(model, weight_decay=config.weight_decay)
+    try:
+        return OPTIMIZERS[config.name](groups, lr=1.0, **arguments)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"conf/optimizer/{config.name}.yaml: {error}") from None
+
+
+def open_experiment(experiment: ExperimentConfig, paths: Paths | None = None) -> Workshop:
+    """Load an experiment's images and decide how this machine computes."""
+    data = load_dataset(experiment.dataset, paths or Paths.from_environment())
+    settings = decide(experiment.hardware, architecture=experiment.model.architecture)
+    return open_workshop(experiment, data, settings)
+
+
+def plan_experiment(loaded: Loaded, bounds: Bounds | None) -> tuple[Plan, Workshop]:
+    """Load what one experiment of a campaign needs, and plan it.
+
+    Raises:
+        ValueError: the images are not those that ``download`` identified.
+    """
+    workshop = open_experiment(loaded.experiment)
+    identity = workshop.data.identity
+    file = identity_file(loaded.experiment.dataset.name)
+    if file.is_file() and read_json(file) != identity:
+        raise ValueError(
+            f"{file} describes other images than those found now: run the download stage again"
+        )
+    plan = plan_run(loaded.experiment, identity, bounds=bounds, where=str(loaded.path))
+    return plan, workshop

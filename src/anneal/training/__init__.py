@@ -1,0 +1,1 @@
+"""The training loop, evaluation and update rules: objects in, records out."""

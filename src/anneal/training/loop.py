@@ -1,0 +1,208 @@
+"""The training loop: updates, and nothing else, are its clock (engine).
+
+No files and no configuration here: objects come in, records go out through callbacks.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from anneal.training.evaluation import Measurement, autocast
+from anneal.training.scheduled_lr import ScheduledLR
+from anneal.training.seeding import random_state, restore_random_state
+
+Batches = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
+Record = dict[str, float | int]
+Status = Literal["finished", "diverged", "stopped"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learner:
+    """What makes one update.
+
+    Args:
+        model: images (B, C, H, W) -> logits (B, classes), in train mode. With a true attribute
+            ``closed_blocks_coast``, weights that took no part in an update have a gradient of zero
+            there: the rule's decay and momentum still move them. Otherwise they stay.
+        optimizer: holds the model's parameters; its rates are set by a schedule.
+        batches: number of the batch since the start of the run -> images (B, C, H, W), labels (B,).
+        precision: of the forward pass (autocast).
+        accumulation: batches whose mean gradient makes one update, >= 1.
+        label_smoothing: in [0, 1).
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    batches: Batches
+    precision: torch.dtype = torch.float32
+    accumulation: int = 1
+    label_smoothing: float = 0.0
+
+    def update(self, update: int) -> torch.Tensor:
+        """Make the update that follows ``update`` updates; return its mean loss, not yet read.
+
+        Returns:
+            scalar on the device, detached.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        total: torch.Tensor | None = None
+        for part in range(self.accumulation):
+            images, labels = self.batches(update * self.accumulation + part)
+            with autocast(images.device, self.precision):
+                logits_BC = self.model(images)
+                loss = functional.cross_entropy(
+                    logits_BC.float(), labels, label_smoothing=self.label_smoothing
+                )
+            if self.accumulation > 1:
+                loss = loss / self.accumulation
+            loss.backward()  # type: ignore[no-untyped-call]
+            total = loss.detach() if total is None else total + loss.detach()
+        if getattr(self.model, "closed_blocks_coast", False):
+            for weight in self.model.parameters():
+                if weight.grad is None and weight.requires_grad:
+                    weight.grad = torch.zeros_like(weight)
+        self.optimizer.step()
+        assert total is not None
+        return total
+
+
+def evenly_spread(count: int, total_steps: int) -> list[int]:
+    """Return at most ``count`` updates, evenly spread, the last one at ``total_steps``.
+
+    >>> evenly_spread(4, 10)
+    [2, 5, 8, 10]
+    """
+    return sorted({max(1, round(i * total_steps / count)) for i in range(1, count + 1)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended: its status and the updates made."""
+
+    status: Status
+    updates: int
+
+
+class Training:
+    """One run, from any update to its end, with everything needed to stop and go on.
+
+    ``record`` gets one dict for each logged update: ``update`` (updates made by then), ``lr`` and
+    ``momentum`` (those of the last update made), ``loss`` (mean over the updates since the record
+    before) and, where measured, ``test_*``. It holds no wall time, so that a run which was stopped
+    and resumed leaves the same bytes as one that was not.
+
+    Args:
+        learner: makes the updates.
+        scheduled: the schedule on ``learner.optimizer``.
+        total_steps: updates of the whole run.
+        log_at: updates after which a record is made; the loss is read from the device only then.
+        evaluate_at: updates after which ``evaluate`` is called, a subset of ``log_at``.
+        evaluate: measures the model on the test images.
+    """
+
+    def __init__(
+        self,
+        *,
+        learner: Learner,
+        scheduled: ScheduledLR,
+        total_steps: int,
+        log_at: Sequence[int],
+        evaluate_at: Sequence[int],
+        evaluate: Callable[[], Measurement],
+    ) -> None:
+        self.learner = learner
+        self.scheduled = scheduled
+        self.total_steps = total_steps
+        self._evaluate_at = set(evaluate_at)
+        self._log_at = set(log_at) | self._evaluate_at | {total_steps}
+        self._evaluate = evaluate
+        self._loss_sum: torch.Tensor | None = None
+        self._losses = 0
+
+    @property
+    def update(self) -> int:
+        """Updates made so far."""
+        return self.scheduled.update
+
+    def run(
+        self,
+        *,
+        record: Callable[[Record], None],
+        between: Callable[[int], bool] = lambda _update: True,
+    ) -> Outcome:
+        """Train to the end, or until the loss is no number, or until told to stop.
+
+        Args:
+            record: receives each record as it is made.
+            between: called after each update with the updates made; False stops the run there
+                (a checkpoint may be taken inside it: everything is consistent).
+        """
+        self.learner.model.train()
+        while self.update < self.total_steps:
+            loss = self.learner.update(self.update)
+            self.scheduled.step()
+            self._loss_sum = loss if self._loss_sum is None else self._loss_sum + loss
+            self._losses += 1
+            if self.update in self._log_at and not self._log(record):
+                return Outcome(status="diverged", updates=self.update)
+            if not between(self.update) and self.update < self.total_steps:
+                return Outcome(status="stopped", updates=self.update)
+        return Outcome(status="finished", updates=self.update)
+
+    def _log(self, record: Callable[[Record], None]) -> bool:
+        """Make one record; False when a loss, of training or test, is no finite number."""
+        assert self._loss_sum is not None
+        loss = self._loss_sum.item() / self._losses
+        self._loss_sum, self._losses = None, 0
+        made = self.update - 1
+        line: Record = {"update": self.update, "lr": self.scheduled.schedule(made)}
+        if self.scheduled.momentum is not None:
+            line["momentum"] = self.scheduled.momentum(made)
+        elif (momentum := constant_momentum(self.learner.optimizer)) is not None:
+            line["momentum"] = momentum
+        finite = math.isfinite(loss)
+        if finite:
+            line["loss"] = loss
+        if finite and self.update in self._evaluate_at:
+            measured = self._evaluate()
+            line["test_accuracy_pct"] = measured.accuracy_pct
+            if measured.top5_accuracy_pct is not None:
+                line["test_top5_accuracy_pct"] = measured.top5_accuracy_pct
+            finite = math.isfinite(measured.loss)  # the last update may have broken the weights
+            if finite:
+                line["test_loss"] = measured.loss
+        record(line)
+        return finite
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a resumed run needs, loadable with ``weights_only=True``."""
+        return {
+            "model": self.learner.model.state_dict(),
+            "optimizer": self.learner.optimizer.state_dict(),
+            "scheduled": self.scheduled.state_dict(),
+            "random": random_state(),
+            "loss_sum": self._loss_sum,
+            "losses": self._losses,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to the update at which :meth:`state_dict` was taken."""
+        self.learner.model.load_state_dict(state["model"])
+        self.learner.optimizer.load_state_dict(state["optimizer"])
+        self.scheduled.load_state_dict(state["scheduled"])
+        self._loss_sum = state["loss_sum"]
+        self._losses = state["losses"]
+        restore_random_state(state["random"])
+
+
+def constant_momentum(optimizer: torch.optim.Optimizer) -> float | None:
+    """Return the first group's momentum, or Adam's beta1, or None where a rule has neither."""
+    group = optimizer.param_groups[0]
+    if "momentum" in group:
+        return float(group["momentum"])
+    return float(group["betas"][0]) if "betas" in group else None

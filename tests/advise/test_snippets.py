@@ -1,0 +1,177 @@
+"""What is pasted is what was advised: each snippet is run and followed update by update."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from anneal.advise.snippets import anneal_snippet, as_function, torch_snippet
+from anneal.schedules import (
+    Schedule,
+    constant,
+    cosine,
+    cosine_restarts,
+    exp_range,
+    hann,
+    one_cycle,
+    one_cycle_momentum,
+    staged,
+    step_decay,
+    triangular,
+    triangular2,
+    warmup,
+)
+
+RTOL = 1e-9  # measured, torch 2.11: 7e-15 at most
+OPTIMIZERS = {
+    "sgd": lambda groups: torch.optim.SGD(groups, lr=0.05, momentum=0.9),
+    "adam": lambda groups: torch.optim.Adam(groups, lr=0.05),
+}
+BOUNDS = {"base_lr": 0.00118, "max_lr": 0.00812}
+
+
+def one_cycle_of(half: int, total: int, **others: float) -> Schedule:
+    values = BOUNDS | {"final_lr": 0.01 * 0.00118} | others
+    return one_cycle(**values, half_cycle_steps=half, total_steps=total)
+
+
+def momentum_of(half: int, total: int) -> Schedule:
+    return one_cycle_momentum(
+        max_momentum=0.95, min_momentum=0.85, half_cycle_steps=half, total_steps=total
+    )
+
+
+# Each with the updates over which it is followed: its run, or several cycles of one without an end.
+IN_TORCH: list[tuple[Schedule, Schedule | None, int]] = [
+    (constant(lr=0.00118), None, 50),
+    (step_decay(initial_lr=0.00118, milestones=[150, 225], factor=0.1), None, 300),
+    (step_decay(initial_lr=3.0, milestones=[1, 2, 3, 9], factor=0.2), None, 12),
+    (cosine(min_lr=0.0, max_lr=0.00812, total_steps=300), None, 300),
+    (cosine(min_lr=0.001, max_lr=0.1, total_steps=1), None, 1),
+    (cosine(min_lr=0.0, max_lr=0.1, total_steps=7_001), None, 7_001),
+    (cosine_restarts(min_lr=0.0, max_lr=0.00812, first_cycle_steps=42, growth=2), None, 300),
+    (cosine_restarts(min_lr=0.0001, max_lr=0.1, first_cycle_steps=10, growth=3), None, 1_300),
+    (triangular(**BOUNDS, half_cycle_steps=37), None, 300),
+    (triangular2(**BOUNDS, half_cycle_steps=37), None, 300),
+    (triangular2(**BOUNDS, half_cycle_steps=1), None, 9),
+    (exp_range(**BOUNDS, half_cycle_steps=37, gamma=0.99, decays="amplitude"), None, 300),
+    (one_cycle_of(135, 300), momentum_of(135, 300), 300),
+    (one_cycle_of(135, 300), None, 300),
+    (one_cycle_of(3_150, 7_001), momentum_of(3_150, 7_001), 7_001),
+    (one_cycle_of(1, 4), momentum_of(1, 4), 4),
+    (one_cycle_of(9, 20, base_lr=0.3, max_lr=0.3, final_lr=0.3), momentum_of(9, 20), 20),
+]
+ONLY_HERE: list[tuple[Schedule, Schedule | None, str]] = [
+    (one_cycle_of(9, 20, final_lr=0.0), None, "cannot become 0"),
+    (one_cycle_of(9, 20), momentum_of(8, 20), "moves the momentum with the rate"),
+    (one_cycle_of(9, 20), constant(lr=0.9), "moves the momentum with the rate"),
+    (cosine(min_lr=0.0, max_lr=0.1, total_steps=20), momentum_of(9, 20), "cycles no momentum"),
+    (
+        cosine_restarts(
+            min_lr=0.0, max_lr=0.1, first_cycle_steps=5, growth=1, max_lr_factor=0.5
+        ),
+        None,
+        "all go up to the same rate",
+    ),
+    (triangular(**BOUNDS, half_cycle_steps=5, divide_by_cycle=True), None, "none divides it"),
+    (exp_range(**BOUNDS, half_cycle_steps=5, gamma=0.9), None, "not both bounds"),
+    (hann(**BOUNDS, half_cycle_steps=5), None, "is written for hann here"),
+]  # fmt: skip
+
+
+def names(cases: list[tuple[Schedule, Any, Any]]) -> list[str]:
+    return [f"{case[0].name}-{number}" for number, case in enumerate(cases)]
+
+
+def described(schedule: Schedule | None) -> dict[str, Any] | None:
+    return None if schedule is None else schedule.describe()
+
+
+def momentum_in(group: dict[str, Any]) -> float:
+    return float(group["betas"][0] if "betas" in group else group["momentum"])
+
+
+def run_snippet(code: str, optimizer: str, num_updates: int) -> Iterator[list[dict[str, Any]]]:
+    """Run a snippet as it stands beside an optimizer; yield its groups before each update."""
+    weights = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    groups = [{"params": [weight]} for weight in weights]
+    space: dict[str, Any] = {"optimizer": OPTIMIZERS[optimizer](groups)}
+    exec(code, space)
+    step = (space.get("scheduled") or space["scheduler"]).step
+    for _ in range(num_updates):
+        yield space["optimizer"].param_groups
+        space["optimizer"].step()
+        step()
+
+
+def follows(
+    code: str, schedule: Schedule, momentum: Schedule | None, optimizer: str, num_updates: int
+) -> None:
+    before = None
+    for update, groups in enumerate(run_snippet(code, optimizer, num_updates)):
+        for group in groups:
+            assert group["lr"] == pytest.approx(schedule(update), rel=RTOL, abs=0), update
+            before = before or momentum_in(group)
+            expected = before if momentum is None else momentum(update)
+            assert momentum_in(group) == pytest.approx(expected, rel=RTOL, abs=0), update
+
+
+ANY_END = [(schedule, momentum, 40) for schedule, momentum, _ in ONLY_HERE]
+NESTED = [
+    (staged(stages=[(0, constant(lr=0.1)), (5, constant(lr=0.01))]), None, 9),
+    (warmup(first_lr=0.0001, warmup_steps=3, schedule=triangular2(**BOUNDS, half_cycle_steps=5)),
+     None, 20),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(
+    ("schedule", "momentum", "num_updates"),
+    [*IN_TORCH, *ANY_END, *NESTED],
+    ids=names([*IN_TORCH, *ANY_END, *NESTED]),
+)
+def test_our_snippet_gives_the_rate_of_each_update(
+    schedule: Schedule, momentum: Schedule | None, num_updates: int, optimizer: str
+) -> None:
+    code = anneal_snippet(schedule.describe(), described(momentum))
+    follows(code, schedule, momentum, optimizer, num_updates)
+    assert max(map(len, code.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(("schedule", "momentum", "num_updates"), IN_TORCH, ids=names(IN_TORCH))
+def test_torchs_own_scheduler_gives_the_rate_of_each_update(
+    schedule: Schedule, momentum: Schedule | None, num_updates: int, optimizer: str
+) -> None:
+    found = torch_snippet(schedule.describe(), described(momentum))
+    assert found.reason == ""
+    assert found.code is not None
+    follows(found.code, schedule, momentum, optimizer, num_updates)
+
+
+@pytest.mark.parametrize(("schedule", "momentum", "reason"), ONLY_HERE, ids=names(ONLY_HERE))
+def test_where_torch_cannot_follow_there_is_a_reason_and_no_snippet(
+    schedule: Schedule, momentum: Schedule | None, reason: str
+) -> None:
+    found = torch_snippet(schedule.describe(), described(momentum))
+    assert found.code is None
+    assert reason in found.reason
+
+
+def test_a_group_with_a_rate_of_its_own_keeps_its_ratio_with_ours() -> None:
+    weights = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    optimizer = torch.optim.SGD(
+        [{"params": weights[:1]}, {"params": weights[1:], "lr": 0.1}], lr=0.05
+    )
+    exec(anneal_snippet(constant(lr=0.2).describe()), {"optimizer": optimizer})
+    assert [group["lr"] for group in optimizer.param_groups] == [0.2, 0.4]
+
+
+def test_a_snippet_is_a_function_too() -> None:
+    code = as_function("make", anneal_snippet(constant(lr=0.2).describe()), returns="scheduled")
+    space: dict[str, Any] = {}
+    exec(code, space)
+    weight = torch.nn.Parameter(torch.zeros(1))
+    made = space["make"](torch.optim.SGD([weight], lr=0.05))
+    assert made.last_lr == [0.2]

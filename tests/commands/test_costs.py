@@ -1,0 +1,98 @@
+"""What a campaign costs, before it runs: against products multiplied out by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from anneal.commands import costs
+from anneal.commands.costs import campaign_costs, flop_per_image
+from anneal.config.compose import compose_campaign
+
+# ResNet-20 on 32 px: the stem, six layers of 16 channels on 32 px, then twice one that widens and
+# five that do not, and the classifier; multiplications with their additions
+STEM = 3 * 16 * 9 * 32 * 32
+LAYERS = STEM + 6 * 16 * 16 * 9 * 32 * 32
+LAYERS += 16 * 32 * 9 * 16 * 16 + 5 * 32 * 32 * 9 * 16 * 16
+LAYERS += 32 * 64 * 9 * 8 * 8 + 5 * 64 * 64 * 9 * 8 * 8 + 64 * 10
+TESTING = 2 * LAYERS
+TRAINING = 2 * (3 * LAYERS - STEM)  # forward, weights' and inputs' gradients; images need none
+
+
+@pytest.fixture(autouse=True)
+def _at_the_root(monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:
+    monkeypatch.chdir(repository)
+
+
+def test_a_row_costs_its_updates_times_the_operations_of_its_network() -> None:
+    config = compose_campaign("clr_resnet20_short")
+    rows = {cost.name: cost for cost in campaign_costs(config)}
+    assert len(rows) == 3
+    cost = rows["clr/cifar10_resnet20_clr"]
+    assert cost.runs == 3
+    assert cost.updates == 1282  # 1/50 of 64,124, rounded down
+    assert cost.images == 1282 * 128
+    assert cost.tested == 10 * 10_000
+    assert cost.flop == cost.images * TRAINING + cost.tested * TESTING
+
+
+def test_a_range_test_is_a_row_of_its_own() -> None:
+    config = compose_campaign("super_convergence_short")
+    *_, cost = campaign_costs(config)
+    assert cost.name == "range test cifar10_caffe_resnet20"
+    assert (cost.runs, cost.updates, cost.images) == (1, 400, 50_000)
+    assert cost.tested == 40 * 5_000  # points, each on a tenth of the training images
+
+
+def test_batches_in_several_passes_count_every_image() -> None:
+    config = compose_campaign("super_convergence_short")
+    cost, *_ = campaign_costs(config)
+    assert (cost.updates, cost.images) == (250, 250 * 125)
+
+
+def test_dropped_blocks_cost_nothing_and_nothing_is_drawn_from_the_callers_stream() -> None:
+    import torch
+
+    from anneal.config.compose import compose_run
+
+    size = costs.SIZES["cifar10"]
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    plain = compose_run(["experiment=clr/cifar10_resnet110_lr_0.1"]).model
+    train, test = flop_per_image(plain, size)
+    dropping = compose_run(["experiment=clr/cifar10_sd110_lr_0.1"]).model
+    less, same = flop_per_image(dropping, size)
+    assert same == test
+    assert 0.6 < less / train < 0.9  # three quarters of the blocks on average
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_the_command_says_it_in_a_table_and_the_hours_where_asked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    costs.main(["clr_resnet20_short", "0.5"])
+    first, titles, *rows = capsys.readouterr().out.splitlines()
+    assert first.startswith("campaign clr_resnet20_short: ")
+    assert titles.split() == ["row", "runs", "updates", "images", "tested", "TFLOP", "hours"]
+    assert len(rows) == 4
+    total = 9 * (1282 * 128 * TRAINING + 100_000 * TESTING) / 1e12
+    assert rows[-1].split()[-2:] == [f"{total:,.1f}", f"{total / 0.5 / 3600:.2f}"]
+    costs.main(["clr_resnet20_short"])
+    assert "hours" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["clr_resnet20_shrt"], "no option 'clr_resnet20_shrt'; did you mean"),
+        (["quick", "fast"], "TFLOP/s must be a positive number, got fast"),
+        (["quick", "-1"], "TFLOP/s must be a positive number, got -1"),
+        (["quick", "1", "2"], "needs at most a campaign and TFLOP/s, got quick 1 2"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        costs.main(arguments)
+    assert said in capsys.readouterr().err

@@ -1,0 +1,320 @@
+import dataclasses
+import html
+import itertools
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from tests.report.showcase import FINALS, HOSTILE, showcase
+
+from anneal.claims.files import load_links
+from anneal.claims.schema import parse_claims
+from anneal.claims.verdict import judge
+from anneal.claims.words import NOTHING, verdict_words
+from anneal.report.charts import make_charts
+from anneal.report.content import NOT_RUN, VERDICTS, by_paper, verdicts_given
+from anneal.report.page import PageSources, render_page
+from anneal.report.pictures import draw_claim
+from anneal.report.writing import load_content, render_texts, write_report
+from anneal.results.metrics import Evidence, Run
+
+__all__ = ["showcase"]  # the fixture
+MOST_BYTES = 3_000_000
+VOID = {"meta", "link", "br", "input", "img", "hr", "base"}
+
+
+class Page(HTMLParser):
+    """A page as a list of elements, with the text of scripts and styles apart."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.open, self.texts = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open:
+            self.texts.append((self.open[-1], data))
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def content(showcase):
+    return load_content(results=showcase / "results", paper=showcase / "paper")
+
+
+@pytest.fixture(scope="module")
+def text(showcase):
+    return (showcase / "paper/report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def page(text):
+    return Page(text)
+
+
+def claims_shown(page):
+    return [a for a in page.of("article") if a.get("class") == "claim"]
+
+
+def test_the_same_results_give_the_same_bytes(showcase, content, text):
+    sources = PageSources.read(showcase / "paper")
+    assert render_page(content, sources) == text
+    again = load_content(results=showcase / "results", paper=showcase / "paper")
+    assert render_page(again, sources) == text
+    assert make_charts.__wrapped__() == make_charts.__wrapped__()
+    assert write_report(content, paper=showcase / "paper", readme=showcase / "README.md") == []
+
+
+def test_every_tag_is_closed_and_every_id_is_there_once(page):
+    assert page.open == []
+    ids = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    inside = {a["href"][1:] for a in page.of("a") if a["href"].startswith("#")}
+    assert inside <= set(ids)
+
+
+def test_the_page_is_small_enough_and_holds_vega_once(text):
+    assert len(text.encode()) < MOST_BYTES
+    assert text.count("window.vegaEmbed") == 1
+
+
+def test_nothing_is_loaded_from_anywhere(page, text):
+    loading = {"src", "srcset", "poster", "background", "action", "formaction", "data"}
+    assert [e for e in page.elements if loading & e[1].keys()] == []
+    assert [a["href"] for a in page.of("link")] == ["data:,"]
+    assert not {"iframe", "object", "embed", "img", "base"} & {tag for tag, _ in page.elements}
+    styles = "".join(data for tag, data in page.texts if tag == "style")
+    assert not re.search(r"url\(|@import|@font-face", styles)
+    (policy,) = [a["content"] for a in page.of("meta") if "http-equiv" in a]
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe-eval" not in policy
+    assert "http" not in policy
+
+
+def test_links_to_elsewhere_are_links_and_those_into_the_project_lead_somewhere(page, showcase):
+    for address in [a["href"] for a in page.of("a")]:
+        if address.startswith("https://"):
+            assert address.startswith(("https://arxiv.org/abs/", "https://example.org/report"))
+        elif not address.startswith("#"):
+            assert (showcase / "paper" / address).exists(), address
+
+
+def test_every_verdict_is_on_the_page_and_the_overview_counts_them(page, content):
+    shown = [a["data-verdict"] for a in claims_shown(page)]
+    assert len(shown) == len(content.all_judgements())
+    assert set(shown) == set(VERDICTS)
+    counted = [
+        a
+        for a in page.of("button")
+        if a.get("class", "").startswith("count") and not a["data-paper"]
+    ]
+    assert {a["data-verdict"]: a["aria-label"].split()[0] for a in counted} == {
+        verdict: str(shown.count(verdict)) for verdict in VERDICTS
+    }
+
+
+def test_each_claim_shows_ours_in_the_statistic_of_the_paper(text, content):
+    spoken = [found for found in content.all_judgements() if found.like_paper]
+    words = {found.claim.id: found.like_paper.words for found in spoken}
+    assert sum(map(bool, words.values())) > 5
+    assert text.count("<dt>As the paper counts</dt>") == sum(map(bool, words.values()))
+    assert html.escape(words["clr/table1/cifar10/fixed"], quote=False).replace("'", "&#39;") in text
+
+
+def test_the_overview_has_papers_with_runs_first_and_no_empty_column(showcase, content):
+    not_run = [found for found in content.all_judgements() if verdict_words(found) == NOT_RUN]
+    spoken = [found for found in content.judgements["clr"] if found.verdict == "reproduced"]
+    fewer = dataclasses.replace(
+        content, judgements={"clr": tuple(spoken), "a": tuple(not_run), "b": tuple(not_run)}
+    )
+    assert verdicts_given(fewer) == ("reproduced", "not run")
+    unsorted = [*not_run, *spoken]
+    assert [found.claim.id.split("/")[0] for found in (unsorted[0], unsorted[-1])] == [
+        "sgdr",
+        "clr",
+    ]
+    assert list(by_paper(unsorted)) == ["clr", "sgdr"]
+    page = render_page(fewer, PageSources.read(showcase / "paper"))
+    overview = page[page.index('class="matrix"') : page.index("</table>")]
+    assert re.findall(r'<th scope="col">(.*?)</th>', overview) == [
+        "paper, table", "reproduced", "not run", "claims",
+    ]  # fmt: skip
+    assert re.findall(r'<th scope="rowgroup">(.*?)</th>', overview) == ["clr", "a", "b"]
+    widths = [row.count("<td>") for row in overview.split("<tr")[2:]]
+    assert set(widths) == {3}
+
+
+def test_a_claim_leads_to_configuration_commit_environment_and_curves(text):
+    start = text.index('id="claim-clr-table1-cifar10-fixed"')
+    claim = text[start : text.index("</article>", start)]
+    for words in (
+        "../results/clr_cifar10/configurations/0123456789ab.yaml",
+        "../results/clr_cifar10/curves/clr__cifar10_fixed.csv",
+        "abcdef0123456789", "float32", "2.11.0", "12.3", "cpu", "81.30", "<svg", "1506.01186v6",
+        "two standard deviations of the paper&#39;s single run",
+    ):  # fmt: skip
+        assert words in claim, words
+
+
+def test_hostile_text_is_escaped_wherever_it_stands(text, page):
+    assert HOSTILE not in text
+    assert text.count("<script") == text.count("</script>") == 4
+    assert page.of("img") == []
+    assert ("h5", HOSTILE) in [
+        (tag, data) for tag, data in page.texts if tag == "h5" and "broken" in data
+    ]
+    data = json.loads(_script(text, "data-figures"))
+    titles = [one["title"] for figure in data.values() for one in figure.get("experiments", ())]
+    assert HOSTILE in titles
+
+
+def _script(text, name):
+    start = text.index(f'id="{name}">') + len(f'id="{name}">')
+    return text[start : text.index("</script>", start)]
+
+
+def test_figures_hold_the_numbers_of_the_results(text):
+    figures = json.loads(_script(text, "data-figures"))
+    curves = figures["clr_cifar10: digits, caffe_cifar"]
+    assert curves["charts"] == ["accuracy", "best", "train_loss", "test_loss", "lr", "momentum"]
+    by_name = {one["name"]: one for one in curves["experiments"]}
+    for name, finals in FINALS.items():
+        runs = {run["seed"]: run for run in by_name[name]["runs"]}
+        assert runs.keys() == finals.keys()
+        for seed, final in finals.items():
+            assert runs[seed]["finished"] == (final is not None)
+            updates, values = runs[seed]["series"]["accuracy"]
+            assert len(updates) == len(values) > 10
+            assert values[-1] == (60.0 if final is None else final)
+    sweep = figures["short sweep digits"]
+    assert [one["rule"] for one in sweep["rules"]] == ["smith", "valley"]
+    assert set(sweep["columns"]["seed"]) == {0, 1, 2}
+    ensembles = figures["short ensembles"]
+    assert len(ensembles["rows"]) == 6
+    assert ensembles["rows"][0] == ["sgdr/wrn", 2, 1, "0+1", 94.2]
+
+
+def test_a_published_report_is_linked_and_only_to_the_web(showcase, text, tmp_path):
+    assert 'href="https://example.org/report"' in text
+    assert "(https://example.org/report), 2026-03-05" in (showcase / "paper/report.md").read_text()
+    links = tmp_path / "links.json"
+    assert load_links(links) == {}
+    links.write_text('{"quick": {"url": "javascript:alert(1)", "published": "2026-03-05"}}')
+    with pytest.raises(ValueError, match=r"links.json: campaign 'quick': url must be an address"):
+        load_links(links)
+
+
+def test_tables_are_headed_and_headings_are_in_order(page):
+    tables = len(page.of("table"))
+    assert tables == len(page.of("caption")) > 5
+    assert [a for a in page.of("th") if a.get("scope") not in ("col", "row", "rowgroup")] == []
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    assert {"main", "header", "nav", "footer"} <= {tag for tag, _ in page.elements}
+    assert [a["aria-live"] for a in page.of("p") if a.get("role") == "status"] == ["polite"]
+
+
+def test_readme_counts_all_claims_and_shows_those_that_runs_speak_to(showcase, content):
+    readme = showcase / "README.md"
+    readme.write_text("<!-- verdicts:begin -->\n<!-- verdicts:end -->\n")
+    try:
+        block = render_texts(content, paper=showcase / "paper", readme=readme)[readme]
+    finally:
+        readme.unlink()
+    assert "52 claims: 40 not run, 5 inconclusive, 4 reproduced" in block
+    assert f"| clr | 4 | 1 | 1 | 4 | {NOTHING} | {NOTHING} | 10 |" in block
+    assert "| 1 | 1 | 40 | 42 |" in block
+    assert "row 7 of the table" not in block
+    order = [row.split(" | ")[-1].rstrip(" |") for row in block.splitlines() if " % ± " in row]
+    assert order == sorted(order, key=lambda words: VERDICTS.index(words.split(",")[0]))
+
+
+def test_the_text_folds_what_was_not_run_by_table(showcase):
+    text = (showcase / "paper/report.md").read_text()
+    assert "#### sgdr, Table 2" in text
+    part = text.split("#### sgdr, Table 2")[1].split("####")[0]
+    assert part.strip().startswith("<details>\n<summary>8 claims not run</summary>")
+    assert part.count("no run yet of") == 8
+    assert "<details>" not in text.split("#### clr, Table 1")[1].split("### sgdr")[0]
+
+
+def value_claim(**changes):
+    entry = {
+        "id": "clr/one", "kind": "value", "text": "a", "metric": "test_accuracy_pct@final",
+        "source": {"paper": "1506.01186v6", "at": "Table 1", "confidence": "A"},
+        "statistic": "single run", "experiments": ["clr/a"], "value": 80.0, "tolerance": 1.0,
+        "tolerance_reason": "two standard deviations",
+    }  # fmt: skip
+    return parse_claims([entry | changes], where="clr.yaml")[0]
+
+
+def evidence(*finals):
+    runs = tuple(
+        Run(seed=seed, configuration_hash="0", status="finished", updates=9,
+            metrics={"test_accuracy_pct@final": final})
+        for seed, final in enumerate(finals)
+    )  # fmt: skip
+    return Evidence(experiment="clr/a", budget_fraction=1.0, runs=runs)
+
+
+def places(picture, pattern):
+    return [float(found) for found in re.findall(pattern, picture)]
+
+
+def test_a_picture_puts_less_to_the_left_and_keeps_all_inside():
+    values = [79.0, 79.5, 81.5]
+    found = judge(value_claim(), {"clr/a": evidence(*values)})
+    picture = str(draw_claim(found, values))
+    runs = places(picture, r'class="run" cx="([0-9.]+)"')
+    (paper,) = places(picture, r'class="paper" d="M([0-9.]+)')
+    assert runs == sorted(runs)
+    assert runs[1] < paper < runs[2]
+    band, width = (places(picture, r'class="band" x="[0-9.]+" y="2" width="([0-9.]+)"')[0],
+                   places(picture, r'class="band" x="([0-9.]+)"')[0])  # fmt: skip
+    assert paper == pytest.approx(width + band / 2, abs=0.2)
+    assert runs[0] == pytest.approx(width, abs=0.2)  # 79 is where the tolerance ends
+    assert "Paper: 80 % ± 1. Ours: 80.00 ± 3.29" in picture
+
+
+def test_an_interval_that_would_flatten_the_rest_leaves_the_picture_with_arrows():
+    narrow = judge(value_claim(), {"clr/a": evidence(79.9, 80.0, 80.1)})
+    assert "arrow" not in draw_claim(narrow, [79.9, 80.0, 80.1])
+    wide = judge(value_claim(), {"clr/a": evidence(79.0, 81.0)})
+    picture = str(draw_claim(wide, [79.0, 81.0]))
+    assert picture.count('class="arrow"') == 2
+    assert all(0 <= x <= 260 for x in places(picture, r"[MH]([0-9.]+)"))
+
+
+def test_the_joint_interval_lies_behind_the_plain_one_and_is_wider():
+    values = [79.0, 79.5, 81.5]
+    alone = str(draw_claim(judge(value_claim(), {"clr/a": evidence(*values)}), values))
+    assert 'class="joint"' not in alone
+    together = judge(value_claim(tolerance=9.0), {"clr/a": evidence(*values)}, num_together=5)
+    picture = str(draw_claim(together, values))
+    assert picture.index('class="joint"') < picture.index('class="interval"')
+    ends = {
+        of: places(picture, rf'class="{of}" d="M([0-9.]+)')
+        + places(picture, rf'class="{of}" d="M[0-9.]+ 16H([0-9.]+)')
+        for of in ("joint", "interval")
+    }
+    assert ends["joint"][0] < ends["interval"][0] < ends["interval"][1] < ends["joint"][1]
+
+
+def test_a_template_that_asks_for_what_is_not_there_is_named(showcase, content):
+    sources = PageSources.read(showcase / "paper")
+    broken = PageSources(template="\n{{ nothing }}", style=sources.style, script=sources.script)
+    with pytest.raises(ValueError, match=r"report.html.j2.*'nothing' is undefined"):
+        render_page(content, broken)

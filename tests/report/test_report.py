@@ -1,0 +1,241 @@
+import contextlib
+import re
+import shutil
+import xml.etree.ElementTree as ET
+from types import SimpleNamespace
+
+import pytest
+
+from anneal.claims.files import load_claims
+from anneal.claims.words import VERDICTS_BEGIN, VERDICTS_END
+from anneal.commands.stages import collect, report
+from anneal.report.content import group_rows
+
+ROWS = ["digits/fixed", "digits/decay", "digits/one_cycle"]
+
+
+@pytest.fixture(scope="module")
+def reported_once(tmp_path_factory, make_world):
+    root = tmp_path_factory.mktemp("reported")
+    with contextlib.chdir(root):
+        fill(make_world(root))
+    return root
+
+
+@pytest.fixture
+def reported(reported_once, make_world, tmp_path, monkeypatch):
+    shutil.copytree(reported_once, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    world = make_world(tmp_path)
+    world.campaign = "clr_cifar10"
+    return world
+
+
+def fill(world):
+    world.campaign, world.budget_fraction = "quick", 0.01
+    world.describe_campaign(ROWS, [0, 1, 2])
+    world.evaluate("digits/fixed", {0: 94.0, 1: 95.0, 2: 94.5})
+    world.evaluate("digits/decay", {0: 96.0, 1: None, 2: 97.0}, title="de|cay *odd*")
+    world.evaluate(
+        "digits/one_cycle",
+        {0: 97.0},
+        updates=250,
+        momentum=lambda update: 0.95 - 0.1 * min(update, 250 - update) / 125,
+        range_test={"name": "digits", "rule": "smith", "base_lr": 0.001, "max_lr": 0.006},
+    )
+    world.test_range("digits")
+    collect.main(["quick"])
+    world.campaign, world.budget_fraction = "clr_cifar10", 1.0
+    world.describe_campaign(["clr/cifar10_triangular2", "clr/cifar10_fixed"], [0, 1, 2])
+    world.evaluate("clr/cifar10_triangular2", {0: 81.3, 1: 81.4, 2: 81.5})
+    collect.main(["clr_cifar10"])
+    (world.root / "README.md").write_text(f"# a\n\n{VERDICTS_BEGIN}\n{VERDICTS_END}\n\nend\n")
+    report.main([])
+
+
+def page(world):
+    return (world.root / "paper/report.md").read_text()
+
+
+def test_reporting_again_changes_no_byte(reported):
+    before = reported.files("paper", ".")
+    report.main([])
+    assert reported.files("paper", ".") == before
+    shutil.rmtree(reported.root / "paper/figures")
+    (reported.root / "paper/report.md").unlink()
+    report.main([])
+    assert reported.files("paper", ".") == before
+
+
+def test_the_committed_results_alone_are_enough(reported):
+    before = reported.files("paper")
+    for folder in ("evaluations", "range_tests", "experiments"):
+        shutil.rmtree(reported.root / folder)
+    shutil.rmtree(reported.root / "paper/figures")
+    report.main([])
+    assert reported.files("paper") == before
+
+
+def test_every_number_of_a_row_is_there(reported):
+    line = next(line for line in page(reported).splitlines() if "`digits/fixed`" in line)
+    assert "94.50 ± 1.24 [93.26, 95.74]" in line
+    assert "700 of 70,000" in line
+    assert "3 finished" in line
+    assert "Where they ran: cpu, float32, commit abcdef0123." in page(reported)
+    assert "97.00 (one run)" in page(reported)
+    assert "run 2026-03-04" in page(reported)
+
+
+def test_a_diverged_run_is_shown_with_its_seed_and_update(reported):
+    line = next(line for line in page(reported).splitlines() if "`digits/decay`" in line)
+    assert "2 finished, **1 diverged** (seed 1 at update 233)" in line
+    assert r"de\|cay \*odd\*" in line
+
+
+def test_a_scaled_down_campaign_on_other_data_is_called_no_reproduction(reported):
+    section = page(reported).split("## The quick campaign")[1]
+    assert "scaled-down: 1/100 of the paper's updates" in section
+    assert "**No reproduction:**" in section
+    full = page(reported).split("## The clr\\_cifar10 campaign")[1].split("\n## ")[0]
+    assert "No reproduction" not in full
+
+
+def test_verdicts_are_in_the_report_and_in_the_readme(reported):
+    readme = (reported.root / "README.md").read_text()
+    assert readme.startswith("# a\n\n")
+    assert readme.endswith("\n\nend\n")
+    row = next(line for line in readme.splitlines() if "triangular2 reaches 81.4 %" in line)
+    assert "81.40 ± 0.25" in row
+    assert row.endswith("| 3 | reproduced |")
+    total = len(load_claims(reported.root / "paper/claims"))
+    words = f"{total} claims: {total - 2} not run, 1 reproduced, 1 inconclusive."
+    assert words in readme  # inconclusive: no run was evaluated after 17,000 updates
+    assert "no run yet of clr/cifar10\\_fixed" in page(reported)
+
+
+def test_the_report_judges_the_claims_of_a_table_together(reported):
+    assert "judged together the interval is" not in page(reported)  # one claim alone has three runs
+    reported.evaluate("clr/cifar10_fixed", {0: 81.3, 1: 81.4, 2: 81.5})
+    collect.main(["clr_cifar10"])
+    report.main([])
+    row = next(line for line in page(reported).splitlines() if "triangular2 reaches 81.4" in line)
+    assert r"with 2 claims of Table 1 judged together the interval is \[81.04, 81.76\]" in row
+    assert r"81.40 ± 0.25 \[81.15, 81.65\] %<br>one more run would fall in \[80.90," in row
+
+
+def test_every_link_leads_somewhere(reported):
+    text = page(reported)
+    targets = re.findall(r"\]\(([^)#]+)\)", text)
+    assert len(targets) > 10
+    for target in targets:
+        assert (reported.root / "paper" / target).exists(), target
+    anchors = set(re.findall(r"\]\(#([^)]+)\)", text))
+    headings = {h.lower() for h in re.findall(r"^#+ (\S+)$", text, flags=re.MULTILINE)}
+    assert anchors <= headings
+
+
+def test_figures_are_svg_on_white_without_date_or_path(reported):
+    figures = sorted((reported.root / "paper/figures").glob("*.svg"))
+    assert [f.name for f in figures] == [
+        "clr_cifar10-digits-caffe_cifar-accuracy.svg",
+        "clr_cifar10-digits-caffe_cifar-rate.svg",
+        "quick-digits-caffe_cifar-accuracy.svg",
+        "quick-digits-caffe_cifar-rate.svg",
+        "quick-range_test-digits.svg",
+    ]
+    for figure in figures:
+        text = figure.read_text()
+        ET.fromstring(text)  # well-formed
+        assert "fill: #ffffff" in text
+        assert "dc:date" not in text
+        assert str(reported.root) not in text
+        assert "<text" not in text  # text is paths: no font has to be there
+
+
+def test_a_figure_that_nothing_shows_any_more_is_removed(reported):
+    stale = reported.root / "paper/figures/old-accuracy.svg"
+    stale.write_text("<svg/>")
+    report.main([])
+    assert not stale.exists()
+
+
+def test_a_new_measurement_changes_report_figure_and_readme(reported):
+    before = reported.files("paper/figures") | {"README": page(reported).encode()}
+    reported.evaluate("clr/cifar10_triangular2", {0: 70.3, 1: 70.4, 2: 70.5})
+    collect.main(["clr_cifar10"])
+    report.main([])
+    after = reported.files("paper/figures") | {"README": page(reported).encode()}
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"README", "paper/figures/clr_cifar10-digits-caffe_cifar-accuracy.svg"}
+    assert "not reproduced" in (reported.root / "README.md").read_text()
+
+
+def test_an_abstaining_range_test_is_drawn_without_bounds(world):
+    world.describe_campaign(["digits/fixed"], [0])
+    world.evaluate("digits/fixed", {0: 94.0})
+    world.test_range("digits", max_lr=None)
+    collect.main(["quick"])
+    report.main([])
+    assert "| **smith** | \N{EN DASH} | \N{EN DASH} | it does not rise |" in page(world)
+    assert "no experiment here trained between its bounds" in page(world)
+
+
+def test_a_range_test_is_said_rule_by_rule_with_what_trained_by_it(reported):
+    section = page(reported).split("### Range test digits")[1].split("\n## ")[0]
+    assert "| **smith** | 0.001 | 0.006 |" in section
+    assert "| valley | 0.0008 | 0.004 |" in section
+    assert "`digits/one_cycle` trained between its bounds" in section
+
+
+def test_a_range_test_that_lacks_a_key_is_named(reported, capsys):
+    path = reported.root / "results/quick/range_tests/digits.json"
+    path.write_text(path.read_text().replace('"sweep"', '"swep"'))
+    with pytest.raises(SystemExit):
+        report.main([])
+    assert "range test digits of campaign quick: missing key sweep" in capsys.readouterr().err
+
+
+def test_a_report_without_any_result_says_that_nothing_was_run(world):
+    report.main([])
+    total = len(load_claims(world.root / "paper/claims"))
+    assert f"{total} claims: {total} not run." in page(world)
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "message"),
+    [
+        ("paper/claims/clr.yaml", "tolerance: 0.6", "tolerence: 0.6", "clr.yaml: claim "
+         "'clr/table1/cifar10/fixed': unknown key 'tolerence'; did you mean 'tolerance' or"),
+        ("paper/claims/clr.yaml", "- id: clr/table1/cifar10/decay", "- id: [", "clr.yaml, line"),
+        ("paper/deviations.yaml", "what: the rate", "waht: the rate", "paper/deviations.yaml: "
+         "deviation 'clr-exp-starting-rate': unknown key 'waht'; did you mean 'what'?"),
+        ("paper/report.md.j2", "content.deviations", "content.deviatons", "report.md.j2"),
+    ],
+)  # fmt: skip
+def test_a_broken_file_is_one_clear_line_and_changes_nothing(
+    reported, capsys, path, old, new, message
+):
+    file = reported.root / path
+    file.write_text(file.read_text().replace(old, new, 1))
+    (reported.root / "paper/report.md").write_text("as it was")
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        report.main([])
+    assert end.value.code == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert message in said
+    assert page(reported) == "as it was"
+
+
+def test_rows_stand_together_by_what_was_trained_and_apart_by_optimizer_where_there_are_several():
+    def row(dataset, optimizer):
+        about = {"dataset": dataset, "model": "net", "optimizer": optimizer}
+        return SimpleNamespace(experiment=SimpleNamespace(about=about))
+
+    rows = [row("a", "sgd"), row("b", "sgd"), row("a", "adam"), row("a", "sgd")]
+    assert group_rows(rows) == {
+        "a, net, sgd": (rows[0], rows[3]),
+        "a, net, adam": (rows[2],),
+        "b, net": (rows[1],),
+    }

@@ -1,0 +1,209 @@
+"""The run directory: nothing lost, nothing overwritten, nothing mixed up."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from anneal.runs import directory as artifacts
+from anneal.runs.directory import (
+    CHECKPOINT,
+    HISTORY,
+    PREVIOUS,
+    RESULT,
+    RunDirectory,
+    is_held,
+    read_lines,
+)
+
+PLAN = {"configuration_hash": "aaaaaaaaaaaa", "total_steps": 10}
+
+
+@pytest.fixture
+def directory(tmp_path):
+    opened = RunDirectory(tmp_path / "seed-0", configuration_hash="aaaaaaaaaaaa", code="c1")
+    opened.open(PLAN, replaced=tmp_path / "replaced")
+    return opened
+
+
+def checkpoint(directory, update):
+    directory.append(HISTORY, {"update": update})
+    directory.save_checkpoint({"weights": torch.full((3,), float(update))}, update=update)
+
+
+def test_a_run_goes_on_from_its_checkpoint_with_its_history_cut_to_it(directory):
+    checkpoint(directory, 1)
+    checkpoint(directory, 2)
+    directory.append(HISTORY, {"update": 3})
+    (directory.path / HISTORY).open("a").write('{"upd')  # a crash in the middle of a line
+    found = directory.go_on()
+    assert found["update"] == 2
+    assert found["state"]["weights"].tolist() == [2.0, 2.0, 2.0]
+    assert read_lines(directory.path / HISTORY) == [{"update": 1}, {"update": 2}]
+
+
+def test_a_run_without_a_checkpoint_starts_anew_with_an_empty_history(directory):
+    directory.append(HISTORY, {"update": 1})
+    assert directory.go_on() is None
+    assert read_lines(directory.path / HISTORY) == []
+
+
+def test_the_checkpoint_before_is_kept(directory):
+    checkpoint(directory, 1)
+    checkpoint(directory, 2)
+    before = torch.load(directory.path / PREVIOUS, weights_only=True)
+    assert before["update"] == 1
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_and_no_partial_file(directory, monkeypatch):
+    checkpoint(directory, 1)
+
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint(directory, 2)
+    monkeypatch.undo()
+    assert directory.go_on()["update"] == 1
+    assert not [f for f in directory.path.iterdir() if "tmp" in f.name]
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(directory):
+    checkpoint(directory, 1)
+    other = RunDirectory(directory.path, configuration_hash="bbbbbbbbbbbb")
+    with pytest.raises(ValueError, match=r"checkpoint.pt is of configuration aaaaaaaaaaaa, not bb"):
+        other.go_on()
+    assert directory.go_on()["update"] == 1
+
+
+def test_a_checkpoint_that_cannot_be_read_is_refused_and_stays(directory):
+    checkpoint(directory, 1)
+    file = directory.path / CHECKPOINT
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"checkpoint.pt cannot be read .* checkpoint.previous.pt"):
+        directory.go_on()
+    assert file.stat().st_size == 200
+
+
+def test_a_checkpoint_whose_history_is_gone_is_refused(directory):
+    checkpoint(directory, 1)
+    (directory.path / HISTORY).unlink()
+    with pytest.raises(ValueError, match=r"history.jsonl has 0 bytes"):
+        directory.go_on()
+
+
+def test_a_run_of_another_configuration_is_set_aside_and_not_lost(directory, tmp_path):
+    checkpoint(directory, 7)
+    new = RunDirectory(directory.path, configuration_hash="bbbbbbbbbbbb", code="c1")
+    assert new.result() is None
+    new.open({"configuration_hash": "bbbbbbbbbbbb"}, replaced=tmp_path / "replaced")
+    assert new.go_on() is None
+    aside = tmp_path / "replaced" / "seed-0-aaaaaaaaaaaa"
+    assert torch.load(aside / CHECKPOINT, weights_only=True)["update"] == 7
+    directory.open(PLAN, replaced=tmp_path / "replaced")  # and back again, twice
+    new.open({"configuration_hash": "bbbbbbbbbbbb"}, replaced=tmp_path / "replaced")
+    assert (tmp_path / "replaced" / "seed-0-aaaaaaaaaaaa-2").is_dir()
+
+
+def test_an_ended_run_is_known_by_its_result(directory):
+    assert directory.result() is None
+    directory.finish({"status": "finished", "updates": 10})
+    assert directory.result()["status"] == "finished"
+
+
+def test_a_run_that_ended_under_other_code_is_run_again(directory, tmp_path):
+    directory.finish({"status": "finished", "updates": 10})
+    changed = RunDirectory(directory.path, configuration_hash="aaaaaaaaaaaa", code="c2")
+    assert changed.result() is None
+    changed.open(PLAN, replaced=tmp_path / "replaced")
+    assert not (changed.path / RESULT).exists()
+    assert (tmp_path / "replaced" / "seed-0-aaaaaaaaaaaa" / RESULT).is_file()
+
+
+def test_reading_a_checkpoint_that_is_gone_deletes_nothing(directory):
+    checkpoint(directory, 1)
+    (directory.path / CHECKPOINT).unlink()
+    assert directory.read_checkpoint() is None
+    assert read_lines(directory.path / HISTORY) == [{"update": 1}]
+
+
+def test_a_run_resumed_under_other_code_is_certified_for_none(directory, tmp_path):
+    directory.add_environment({})
+    checkpoint(directory, 4)
+    changed = RunDirectory(directory.path, configuration_hash="aaaaaaaaaaaa", code="c2")
+    changed.open(PLAN, replaced=tmp_path / "replaced")
+    changed.add_environment({})
+    changed.finish({"status": "finished", "updates": 10})
+    assert changed.result() is None
+    reader = RunDirectory(directory.path, configuration_hash="aaaaaaaaaaaa")
+    assert reader.result()["status"] == "finished"
+
+
+def test_an_interrupted_run_goes_on_under_other_code(directory, tmp_path):
+    checkpoint(directory, 4)
+    changed = RunDirectory(directory.path, configuration_hash="aaaaaaaaaaaa", code="c2")
+    changed.open(PLAN, replaced=tmp_path / "replaced")
+    assert changed.go_on()["update"] == 4
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from filelock import FileLock
+from anneal.runs.directory import lock_of
+with FileLock(lock_of(Path(sys.argv[1]))):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_directory_in_use_by_another_process_is_refused(directory):
+    command = [sys.executable, "-c", HOLD, str(directory.path)]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "held\n"
+        assert is_held(directory.path)
+        refused = pytest.raises(ValueError, match="seed-0 is in use by another process")
+        with refused, directory.held():
+            pass
+    finally:
+        other.communicate("")
+    assert not is_held(directory.path)
+    with directory.held():
+        assert directory.path.is_dir()
+
+
+def test_a_start_adds_its_environment_and_completes_it(directory):
+    directory.add_environment({"started": "a"})
+    directory.add_environment({"started": "b"})
+    directory.end_environment(ended="c", to_update=3)
+    assert directory.environment() == [
+        {"code": "c1", "started": "a"},
+        {"code": "c1", "started": "b", "ended": "c", "to_update": 3},
+    ]
+
+
+def test_a_number_that_is_none_never_gets_into_the_history(directory):
+    with pytest.raises(ValueError, match="Out of range float"):
+        directory.append(HISTORY, {"loss": float("nan")})
+    assert artifacts.read_lines(directory.path / HISTORY) == []
+
+
+def test_a_full_disk_names_the_history_that_could_not_be_written(directory, monkeypatch):
+    class Full:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as closing the file does
+
+        def write(self, _text):
+            return 0
+
+    monkeypatch.setattr(type(directory.path), "open", lambda _path, _mode: Full())
+    with pytest.raises(OSError, match=r"No space left on device: .*history.jsonl"):
+        directory.append(HISTORY, {"update": 1})
