@@ -36,7 +36,8 @@ class Schedule:
         curve: Updates already made, an integer of at least 0, to the value for the next update.
     """
 
-    __slots__ = ("_arguments", "_build", "_curve")
+    # The instance dict is for torch's LambdaLR, which saves and loads it as the function's state.
+    __slots__ = ("__dict__", "_arguments", "_build", "_curve")
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class Schedule:
         self._build = build
         self._arguments = dict(arguments)
         self._curve = curve
+        self.__dict__.update(self.describe())
 
     def __call__(self, update: int) -> float:
         """Return the value for the next update when ``update`` updates have been made.
@@ -76,6 +78,24 @@ class Schedule:
         arguments = {key: _to_plain(value) for key, value in self._arguments.items()}
         return {"name": self.name, "arguments": arguments}
 
+    def as_lambda(self, *, base_lr: float) -> "LambdaFactor":
+        """Return the schedule as torch's ``LambdaLR`` takes one: a factor of the optimizer's rate.
+
+        ``LambdaLR`` multiplies the rate that the optimizer was made with, so a schedule of absolute
+        rates is divided by it here. For ``SGD(..., lr=0.1)`` this is
+        ``LambdaLR(optimizer, schedule.as_lambda(base_lr=0.1))``. The factor saves and loads inside
+        the state of ``LambdaLR``.
+
+        >>> from anneal.schedules import triangular
+        >>> factor = triangular(base_lr=1.0, max_lr=5.0, half_cycle_steps=2).as_lambda(base_lr=2.0)
+        >>> [factor(update) for update in range(3)]
+        [0.5, 1.5, 2.5]
+
+        Raises:
+            ValueError: ``base_lr`` is not positive.
+        """
+        return LambdaFactor(self, check_positive("base_lr", base_lr))
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Schedule):
             return NotImplemented
@@ -90,6 +110,26 @@ class Schedule:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self._build, self._arguments)
+
+
+class LambdaFactor:
+    """A schedule over a fixed rate; what :meth:`Schedule.as_lambda` returns.
+
+    Its instance dict holds its description, which is all that ``LambdaLR`` saves of it.
+    """
+
+    __slots__ = ("__dict__", "_base_lr", "_schedule")
+
+    def __init__(self, schedule: Schedule, base_lr: float) -> None:
+        self._schedule, self._base_lr = schedule, base_lr
+        self.__dict__.update(schedule=schedule.describe(), base_lr=base_lr)
+
+    def __call__(self, update: int) -> float:
+        """Return the schedule's value for ``update`` updates made, over the fixed rate."""
+        return self._schedule(update) / self._base_lr
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LambdaFactor, (self._schedule, self._base_lr)
 
 
 def _rebuild(build: Callable[..., Schedule], arguments: dict[str, Any]) -> Schedule:
