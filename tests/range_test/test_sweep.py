@@ -11,7 +11,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from anneal.range_test import smith
+from anneal.range_test import smith, suggest
 from anneal.range_test.sweep import run_range_test, sweep_rates
 from anneal.schedules import constant, exponential_ramp, linear_ramp
 from anneal.training.evaluation import Measurement, measure
@@ -403,3 +403,150 @@ def test_smith_reads_a_range_test_on_handwritten_digits():
     found = smith(curve)
     assert found.found, found.reason
     assert 0 < found.base_lr < found.max_lr < 1.5
+
+
+# Any task
+
+
+def numbers(seed=0, count=200):
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(count, FEATURES, generator=generator)
+    return inputs, inputs[:, :1] * 2 + 1
+
+
+SWEEP = {"first_lr": 0.0, "last_lr": 0.4, "total_steps": 20, "points": 10}
+
+
+@pytest.mark.parametrize(
+    ("net", "labels"),
+    [
+        (nn.Conv2d(1, 4, 1), lambda x: (x[:, 0] > 0).long()),  # segmentation: (B, C, H, W)
+        (nn.Flatten(), lambda x: torch.rand(len(x), 36)),  # soft labels
+        (nn.Sequential(nn.Flatten(), nn.Linear(36, 1)), lambda x: x[:, 0, 0, 0]),  # regression
+        (nn.Sequential(nn.Flatten(), nn.Linear(36, 1)), lambda x: (x[:, 0, 0, 0] > 0).long()),
+    ],
+)
+def test_task_without_an_accuracy_is_refused_unless_it_is_evaluated(net, labels):
+    net.extra = nn.Parameter(torch.zeros(1))  # nn.Flatten alone has no parameters
+    inputs = torch.randn(8, 1, 6, 6)
+    batch = (inputs, labels(inputs))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match=r"^accuracy needs logits \(B, classes\) .*`evaluate`"):
+        sweep_rates(net, optimizer, [batch], [batch], **SWEEP)
+
+
+def test_regression_is_swept_with_its_own_loss_and_read_from_it():
+    inputs, targets = numbers()
+    seed_everything(0)
+    net = nn.Linear(FEATURES, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    curve = sweep_rates(
+        net,
+        optimizer,
+        list(zip(inputs[:160].split(20), targets[:160].split(20), strict=True)),
+        loss_function=nn.functional.mse_loss,
+        evaluate=lambda: nn.functional.mse_loss(net(inputs[160:]), targets[160:]).item(),
+        **SWEEP,
+    )
+    assert {point.accuracy_pct for point in curve.points} == {None}
+    assert curve.points[-1].held_out_loss < curve.points[0].held_out_loss
+    assert "no accuracy" in smith(curve).reason
+    assert suggest(curve).keys() == {"smith", "minimum", "steepest", "valley"}
+
+
+def test_step_of_ones_own_may_take_any_batch_and_any_optimizer():
+    inputs, targets = numbers()
+    net = nn.Linear(FEATURES, 1)
+    optimizer = torch.optim.LBFGS(net.parameters(), lr=0.1, max_iter=2)
+    applied = []
+
+    def step(batch):
+        def closure():
+            optimizer.zero_grad()
+            loss = nn.functional.mse_loss(net(batch["inputs"]), batch["targets"])
+            loss.backward()
+            return loss
+
+        applied.append(optimizer.param_groups[0]["lr"])
+        return optimizer.step(closure)
+
+    curve = sweep_rates(
+        net,
+        optimizer,
+        [{"inputs": inputs, "targets": targets}],
+        step=step,
+        evaluate=lambda: nn.functional.mse_loss(net(inputs), targets).item(),
+        **SWEEP,
+    )
+    assert [point.lr for point in curve.points[1:]] == [
+        applied[point.update - 1] for point in curve.points[1:]
+    ]
+
+
+@pytest.mark.parametrize("given", [{}, {"held_out": [numbers()], "evaluate": lambda: 1.0}])
+def test_one_of_held_out_and_evaluate_must_be_given(given):
+    net = nn.Linear(FEATURES, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match=r"^one of held_out and evaluate must be given, got "):
+        sweep_rates(net, optimizer, [numbers()], **given, **SWEEP)
+
+
+def test_batch_that_is_no_pair_is_refused_with_the_way_out():
+    net = nn.Linear(FEATURES, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match=r"pair of inputs and labels, got dict; .*`step`"):
+        sweep_rates(net, optimizer, [{"x": 1}], evaluate=lambda: 1.0, **SWEEP)
+
+
+@pytest.mark.parametrize("returned", [None, 3.0, torch.zeros(2)])
+def test_step_that_returns_no_loss_is_refused(returned):
+    net = nn.Linear(FEATURES, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match=r"^step must return its loss as a tensor of one number"):
+        sweep_rates(net, optimizer, [0], step=lambda _: returned, evaluate=lambda: 1.0, **SWEEP)
+
+
+def test_frozen_batch_norm_stays_frozen():
+    net = small_net()
+    net.train()
+    net[1].eval()
+    seen = set()
+    net[1].register_forward_hook(lambda module, *_: seen.add((net.training, module.training)))
+    statistics = net[1].running_mean.clone()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    sweep_rates(net, optimizer, [images(0)], [images(1)], **SWEEP)
+    assert seen == {(True, False), (False, False)}
+    assert (net.training, net[1].training) == (True, False)
+    assert torch.equal(net[1].running_mean, statistics)
+
+
+@pytest.mark.parametrize("scheduler", [
+    lambda o: torch.optim.lr_scheduler.LinearLR(o, start_factor=1 / 3),
+    lambda o: torch.optim.lr_scheduler.OneCycleLR(o, max_lr=1.0, total_steps=100),
+])  # fmt: skip
+def test_attached_scheduler_does_not_bend_the_axis(scheduler):
+    net = small_net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    scheduler(optimizer)
+    applied = []
+    optimizer.register_step_pre_hook(lambda o, *_: applied.append(o.param_groups[0]["lr"]))
+    curve = sweep_rates(net, optimizer, [images(0)], [images(1)], **SWEEP)
+    assert [point.lr for point in curve.points[1:]] == [
+        applied[point.update - 1] for point in curve.points[1:]
+    ]
+
+
+def test_random_streams_of_the_loaders_are_put_back():
+    data = torch.utils.data.TensorDataset(*images(0, 60))
+    streams = [torch.Generator().manual_seed(1), torch.Generator().manual_seed(2)]
+    loader = torch.utils.data.DataLoader(data, batch_size=20, shuffle=True, generator=streams[0])
+    sampler = torch.utils.data.RandomSampler(data, generator=streams[1])
+    held_out_loader = torch.utils.data.DataLoader(data, batch_size=20, sampler=sampler)
+    before = [stream.get_state() for stream in streams]
+    net = small_net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    sweep_rates(net, optimizer, loader, held_out_loader, **SWEEP)
+    assert all(
+        torch.equal(stream.get_state(), state)
+        for stream, state in zip(streams, before, strict=True)
+    )

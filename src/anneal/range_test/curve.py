@@ -16,14 +16,14 @@ class RangeTestPoint:
     Args:
         update: updates made; 0 is the untouched model.
         lr: rate of the last of them; 0.0 at update 0, where none was made.
-        accuracy_pct: on the held-out training images, 0..100.
-        held_out_loss: on the same images, nats; None where it is not known.
+        accuracy_pct: on the held-out training images, 0..100; None where the task has none.
+        held_out_loss: on the same images, nats (of another task, its loss); None where unknown.
         train_loss: mean over the updates since the point before, nats; None at update 0.
     """
 
     update: int
     lr: float
-    accuracy_pct: float
+    accuracy_pct: float | None
     held_out_loss: float | None = None
     train_loss: float | None = None
 

@@ -45,8 +45,9 @@ def smith(curve: RangeTestCurve) -> Suggestion:
     one: over updates, in both cases. A curve that rises from its first point on has no first
     corner; base_lr is then the first measured rate at which the fit has risen by a tenth.
 
-    It abstains when there are fewer than 8 points, when the curve is flat or no clearer than noise,
-    and when it still rises at its end: max_lr then lies beyond the sweep.
+    It abstains when the task has no accuracy, when there are fewer than 8 points, when the curve is
+    flat or no clearer than noise, and when it still rises at its end: max_lr then lies beyond the
+    sweep.
 
     >>> from anneal.range_test import curve_from_columns
     >>> accuracies = [10, 10, 40, 70, 72, 73, 72, 71, 60, 40]
@@ -55,6 +56,8 @@ def smith(curve: RangeTestCurve) -> Suggestion:
     (1.0, 3.0)
     """
     points = [p for p in curve.points if curve.sweep == "linear" or p.lr > 0]
+    if any(point.accuracy_pct is None for point in points):
+        return abstain("smith", "the task has no accuracy: read the loss (minimum, valley)")
     if len(points) < FEWEST_POINTS:
         return abstain("smith", too_short(curve, len(points)))
     lrs = np.array([p.lr for p in points], dtype=np.float64)

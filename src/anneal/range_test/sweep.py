@@ -7,7 +7,6 @@ rate grow while the net trains, watch the accuracy, and read the bounds off the 
 In your own project, :func:`sweep_rates` takes what a training script has anyway.
 """
 
-import copy
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,13 +17,14 @@ from torch import nn
 from torch.nn import functional
 
 from anneal.range_test import RangeTestCurve, RangeTestPoint, Sweep
+from anneal.range_test.restore import remember, training_modes
 from anneal.schedules import exponential_ramp, linear_ramp
 from anneal.training.evaluation import Measurement, measure
 from anneal.training.loop import evenly_spread
 from anneal.training.scheduled_lr import ScheduledLR
-from anneal.training.seeding import random_state, restore_random_state
 
 Batch = tuple[torch.Tensor, torch.Tensor]
+Evaluate = Callable[[], Measurement | float]  # a plain number is a held-out loss, without accuracy
 LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -49,7 +49,7 @@ def run_range_test(
     schedule: Callable[[int], float],
     total_steps: int,
     points: int,
-    evaluate: Callable[[], Measurement],
+    evaluate: Evaluate,
     on_point: Callable[[RangeTestPoint], None] = lambda _point: None,
 ) -> RangeTestCurve:
     """Train once through a ramp of rates and return what was measured on the way.
@@ -73,7 +73,8 @@ def run_range_test(
             ``exponential_ramp``.
         total_steps: updates of the sweep, >= ``points``.
         points: measurements after update 0, >= 5.
-        evaluate: measures ``learner.model`` on training images that ``learner`` does not see.
+        evaluate: measures ``learner.model`` on training data that ``learner`` does not see: a
+            ``Measurement``, or for a task without an accuracy the loss alone.
         on_point: receives each point as it is measured (for a progress display).
 
     Returns:
@@ -94,7 +95,8 @@ def run_range_test(
     if not rates or not all(a < b for a, b in itertools.pairwise([0.0, *rates])):
         ends = f"{schedule(0)} to {schedule(total_steps - 1)}"
         raise ValueError(f"schedule must rise over the {total_steps} updates, got {ends}")
-    put_back = _remember(learner.model, learner.optimizer)
+    generators = getattr(learner, "generators", ())
+    put_back = remember(learner.model, learner.optimizer, generators)
     try:
         measured, num_images, diverged_at = _sweep(learner, schedule, at, evaluate, on_point)
     finally:
@@ -112,17 +114,19 @@ def _sweep(
     learner: Updates,
     schedule: Callable[[int], float],
     at: Sequence[int],
-    evaluate: Callable[[], Measurement],
+    evaluate: Evaluate,
     on_point: Callable[[RangeTestPoint], None],
-) -> tuple[list[RangeTestPoint], int, int | None]:
+) -> tuple[list[RangeTestPoint], int | None, int | None]:
     """Make the updates; return the points, the held-out images and the update that diverged."""
     scheduled = ScheduledLR(learner.optimizer, schedule)
+    set_modes = training_modes(learner.model)
     start, measured, update = evaluate(), [], 0
-    if math.isfinite(start.loss):
+    num_images = start.num_images if isinstance(start, Measurement) else None
+    if math.isfinite(_loss_of(start)):
         measured.append(_point(0, 0.0, start, None))
         on_point(measured[0])
     for until in at:
-        learner.model.train()  # again after each measurement: a caller's may leave eval mode behind
+        set_modes()  # again after each measurement: a caller's may leave eval mode behind
         losses = []
         while update < until:
             losses.append(learner.update(update))
@@ -131,24 +135,28 @@ def _sweep(
         numbers = torch.stack(losses).double().tolist() if losses else []
         wrong = [i for i, number in enumerate(numbers) if not math.isfinite(number)]
         if wrong:
-            return measured, start.num_images, update - len(numbers) + wrong[0]
+            return measured, num_images, update - len(numbers) + wrong[0]
         measurement = evaluate()
-        if not math.isfinite(measurement.loss):  # the last update broke the weights
-            return measured, start.num_images, update
+        if not math.isfinite(_loss_of(measurement)):  # the last update broke the weights
+            return measured, num_images, update
         mean_loss = math.fsum(numbers) / len(numbers)
         measured.append(_point(update, schedule(update - 1), measurement, mean_loss))
         on_point(measured[-1])
-    return measured, start.num_images, None
+    return measured, num_images, None
+
+
+def _loss_of(measured: Measurement | float) -> float:
+    return measured.loss if isinstance(measured, Measurement) else float(measured)
 
 
 def _point(
-    update: int, lr: float, measurement: Measurement, train_loss: float | None
+    update: int, lr: float, measured: Measurement | float, train_loss: float | None
 ) -> RangeTestPoint:
     return RangeTestPoint(
         update=update,
         lr=lr,
-        accuracy_pct=measurement.accuracy_pct,
-        held_out_loss=measurement.loss,
+        accuracy_pct=measured.accuracy_pct if isinstance(measured, Measurement) else None,
+        held_out_loss=_loss_of(measured),
         train_loss=train_loss,
     )
 
@@ -160,63 +168,11 @@ def _kind_of_sweep(schedule: Callable[[int], float], total_steps: int) -> Sweep:
     return "linear" if to_linear <= abs(middle - math.sqrt(first * last)) else "exponential"
 
 
-def _remember(model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[], None]:
-    """Return a function that puts model, optimizer and random streams back to how they are now.
-
-    Tensors are put back into the same objects, so that whatever else holds them (an exponential
-    average, a captured graph) keeps holding the right ones.
-    """
-    random = random_state()
-    modes = [(module, module.training) for module in model.modules()]
-    tensors = [*model.parameters(), *model.buffers()]
-    tensors += [p for group in optimizer.param_groups for p in group["params"]]
-    values = [(tensor, tensor.detach().clone()) for tensor in tensors]
-    gradients = [(t, _keep(t.grad)) for t in tensors if isinstance(t, nn.Parameter)]
-    state = {parameter: _keep(value) for parameter, value in optimizer.state.items()}
-    groups = [
-        (group, {key: _keep(value) for key, value in group.items() if key != "params"})
-        for group in optimizer.param_groups
-    ]
-
-    @torch.no_grad()
-    def put_back() -> None:
-        for tensor, value in values:
-            tensor.copy_(value)
-        for tensor, gradient in gradients:
-            tensor.grad = gradient()
-        for module, mode in modes:
-            module.training = mode
-        optimizer.state.clear()
-        optimizer.state.update({parameter: kept() for parameter, kept in state.items()})
-        for group, options in groups:
-            for key in group.keys() - options.keys() - {"params"}:
-                del group[key]
-            group.update({key: kept() for key, kept in options.items()})
-        restore_random_state(random)
-
-    return put_back
-
-
-def _keep(value: Any) -> Callable[[], Any]:
-    """Return a function that gives ``value`` as it is now."""
-    if isinstance(value, torch.Tensor):
-        copied = value.detach().clone()
-        return lambda: value.copy_(copied)
-    if isinstance(value, dict):
-        kept = {key: _keep(item) for key, item in value.items()}
-        return lambda: {key: item() for key, item in kept.items()}
-    if isinstance(value, list):
-        items = [_keep(item) for item in value]
-        return lambda: [item() for item in items]
-    untouched = copy.deepcopy(value)
-    return lambda: untouched
-
-
 def sweep_rates(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batches: Iterable[Batch],
-    held_out: Iterable[Batch],
+    batches: Iterable[Any],
+    held_out: Iterable[Batch] | None = None,
     *,
     first_lr: float,
     last_lr: float,
@@ -224,10 +180,13 @@ def sweep_rates(
     points: int = 20,
     sweep: Sweep = "linear",
     loss_function: LossFunction = functional.cross_entropy,
+    step: Callable[[Any], torch.Tensor] | None = None,
+    evaluate: Evaluate | None = None,
 ) -> RangeTestCurve:
     """Run a range test with what a training script has: a model, an optimizer and two loaders.
 
-    The model and the optimizer come back as they were; see :func:`run_range_test`.
+    The model, the optimizer and the generators of the loaders come back as they were; see
+    :func:`run_range_test`. A layer frozen with ``.eval()`` stays frozen.
 
     >>> import torch
     >>> from anneal.range_test import smith
@@ -249,72 +208,136 @@ def sweep_rates(
     0.1
     >>> suggestion = smith(curve)  # base_lr, max_lr or neither, and the reason in words
 
+    A task that is no classification, batches that are no pairs, mixed precision, accumulation or
+    an optimizer with a closure: give ``step`` and ``evaluate``.
+
+    >>> def step(batch):
+    ...     optimizer.zero_grad()
+    ...     loss = (model(batch["x"]) ** 2).mean()
+    ...     loss.backward()
+    ...     optimizer.step()
+    ...     return loss
+    >>> def evaluate():
+    ...     return (model(x[300:]) ** 2).mean().item()
+    >>> curve = sweep_rates(model, optimizer, [{"x": x[:300]}], first_lr=0.0, last_lr=0.4,
+    ...                     total_steps=50, step=step, evaluate=evaluate)
+    >>> curve.points[-1].held_out_loss < curve.points[0].held_out_loss
+    True
+
     Args:
-        model: inputs (B, ...) -> logits (B, classes).
+        model: inputs (B, ...) -> logits (B, classes); with ``step`` and ``evaluate``, any.
         optimizer: holds the model's parameters.
-        batches: inputs (B, ...) and labels (B,) to train on; started again when it ends.
-        held_out: the same, of training data that ``batches`` does not have. Never test data: what
-            is chosen on it is no longer tested by it.
+        batches: inputs (B, ...) and labels (B,) to train on, or whatever ``step`` takes; started
+            again when it ends.
+        held_out: inputs and labels of training data that ``batches`` does not have. Never test
+            data: what is chosen on it is no longer tested by it. None with ``evaluate``.
         first_lr: rate of the first update; >= 0 for a linear sweep, > 0 for an exponential one.
         last_lr: rate of the last update, > ``first_lr``.
         total_steps: updates of the sweep; CLR used 8 epochs on CIFAR-10.
         points: measurements, evenly spread over the updates.
         sweep: "linear" as CLR (Smith's rule reads it best), or "exponential".
         loss_function: of logits and labels, to train with; the held-out loss is cross entropy.
+        step: batch -> loss, a scalar; makes one whole update: forward and backward pass and
+            ``optimizer.step()``, once. None: a plain step with ``loss_function``.
+        evaluate: () -> held-out loss as a float, or a ``Measurement`` with an accuracy. None:
+            accuracy and cross entropy on ``held_out``. Without an accuracy Smith's rule abstains,
+            and the rules of the loss read the curve.
 
     Raises:
-        ValueError: an argument is out of range, or ``batches`` gives none when it is started again
-            (an iterator that is used up, where a list or a loader is needed).
+        ValueError: an argument is out of range, the task has no accuracy and there is no
+            ``evaluate``, or ``batches`` gives none when it is started again (an iterator that is
+            used up, where a list or a loader is needed).
     """
     if sweep not in ("linear", "exponential"):
         raise ValueError(f"sweep must be linear or exponential, got {sweep!r}")
+    if (held_out is None) == (evaluate is None):
+        given = "neither" if held_out is None else "both"
+        raise ValueError(f"one of held_out and evaluate must be given, got {given}")
     ramp = linear_ramp if sweep == "linear" else exponential_ramp
     schedule = ramp(first_lr=first_lr, last_lr=last_lr, total_steps=total_steps)
-    learner = _LoopLearner(model, optimizer, batches, loss_function)
+    data = () if held_out is None else held_out
+
+    def measure_held_out() -> Measurement:
+        return measure(model, (_to_device_of(model, batch) for batch in data))
+
     return run_range_test(
-        learner,
+        _LoopLearner(
+            model,
+            optimizer,
+            batches,
+            step=step or _plain_step(model, optimizer, loss_function),
+            generators=[*_generators_of(batches), *_generators_of(data)],
+        ),
         schedule=schedule,
         total_steps=total_steps,
         points=points,
-        evaluate=lambda: measure(model, (_to_device_of(model, batch) for batch in held_out)),
+        evaluate=evaluate or measure_held_out,
     )
 
 
 class _LoopLearner:
-    """One plain training step for each update, on the next batch of an iterable."""
+    """One training step for each update, on the next batch of an iterable."""
 
     def __init__(
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
-        batches: Iterable[Batch],
-        loss_function: LossFunction,
+        batches: Iterable[Any],
+        *,
+        step: Callable[[Any], torch.Tensor],
+        generators: Sequence[torch.Generator],
     ) -> None:
         self.model = model
         self.optimizer = optimizer
+        self.generators = generators
         self._batches = batches
-        self._loss_function = loss_function
-        self._left: Iterator[Batch] | None = None
+        self._step = step
+        self._left: Iterator[Any] | None = None
 
     def update(self, update: int) -> torch.Tensor:
-        inputs, labels = _to_device_of(self.model, self._next_batch(update))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = self._loss_function(self.model(inputs), labels)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's own, untyped
-        self.optimizer.step()
-        return loss.detach()
+        loss = self._step(self._next_batch(update))
+        if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+            raise ValueError(f"step must return its loss as a tensor of one number, got {loss!r}")
+        return loss.detach().reshape(())
 
-    def _next_batch(self, update: int) -> Batch:
-        batch = None if self._left is None else next(self._left, None)
-        if batch is None:
+    def _next_batch(self, update: int) -> Any:
+        nothing = object()
+        batch = nothing if self._left is None else next(self._left, nothing)
+        if batch is nothing:
             self._left = iter(self._batches)
-            batch = next(self._left, None)
-        if batch is None:
+            batch = next(self._left, nothing)
+        if batch is nothing:
             raise ValueError(
                 f"batches must give batches each time it is started, got none after {update} "
                 "updates (a list or a loader does, an iterator does not)"
             )
         return batch
+
+
+def _plain_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, loss_function: LossFunction
+) -> Callable[[Any], torch.Tensor]:
+    def step(batch: Any) -> torch.Tensor:
+        if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
+            raise ValueError(
+                "a batch must be a pair of inputs and labels, got "
+                f"{type(batch).__name__}; for other batches give sweep_rates a `step` of your own"
+            )
+        inputs, labels = _to_device_of(model, (batch[0], batch[1]))
+        optimizer.zero_grad(set_to_none=True)
+        loss = loss_function(model(inputs), labels)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's own, untyped
+        optimizer.step()
+        return loss
+
+    return step
+
+
+def _generators_of(batches: object) -> list[torch.Generator]:
+    """Return the random streams of a ``DataLoader``: its own and its sampler's."""
+    holders = (batches, getattr(batches, "sampler", None))
+    found = [getattr(holder, "generator", None) for holder in holders]
+    return [generator for generator in found if isinstance(generator, torch.Generator)]
 
 
 def _to_device_of(model: nn.Module, batch: Batch) -> Batch:

@@ -110,7 +110,7 @@ def sweep_data(test: RangeTestRecord) -> dict[str, Any]:
     losses = [point.train_loss for point in points if point.train_loss is not None]
     early = [p.train_loss for curve in curves for p in curve.points[: len(curve.points) // 2 + 1]
              if p.train_loss is not None]  # fmt: skip
-    accuracies = [point.accuracy_pct for point in points]
+    accuracies = [point.accuracy_pct for point in points if point.accuracy_pct is not None]
     frames = {}
     if accuracies:
         frames[f"sweep_accuracy_{scale}"] = _with_room(*accuracies)

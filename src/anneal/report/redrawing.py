@@ -88,7 +88,8 @@ def draw_sweep(curves: Sequence[RangeTestCurve], paper: ReadOff | None, heading:
         by_rate: dict[float, list[float]] = {}
         for curve in curves:
             for point in curve.points:
-                by_rate.setdefault(point.lr, []).append(point.accuracy_pct)
+                if point.accuracy_pct is not None:
+                    by_rate.setdefault(point.lr, []).append(point.accuracy_pct)
         shared = sorted(rate for rate, found in by_rate.items() if len(found) == len(curves))
         low = [min(by_rate[rate]) for rate in shared]
         high = [max(by_rate[rate]) for rate in shared]

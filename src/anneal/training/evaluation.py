@@ -1,6 +1,7 @@
 """Measuring a model on images it does not learn from (engine)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +30,18 @@ class Measurement:
 TOP5_NEEDS_CLASSES = 11  # with ten, chance alone is 50 %
 
 
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model into eval mode, and each of its modules back into its own mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
 @torch.no_grad()
 def measure(
     model: nn.Module,
@@ -36,7 +49,7 @@ def measure(
     *,
     precision: torch.dtype = torch.float32,
 ) -> Measurement:
-    """Measure a model over all batches, in eval mode; the model's mode is put back after.
+    """Measure a classifier over all batches in eval mode; each module's mode is put back after.
 
     Args:
         model: images (B, C, H, W) -> logits (B, classes).
@@ -44,16 +57,15 @@ def measure(
         precision: of the forward pass (autocast); sums are kept in float64.
 
     Raises:
-        ValueError: there is not a single image.
+        ValueError: there is not a single image, or logits and labels are not of these shapes.
     """
-    was_training = model.training
-    model.eval()
     sums: torch.Tensor | None = None  # right, right in five, loss, images: read once, at the end
     classes = 0
-    try:
+    with eval_mode(model):
         for images, labels in batches:
             with autocast(images.device, precision):
                 logits_BC = model(images)
+            check_classifies(logits_BC, labels)
             logits_BC = logits_BC.float()
             classes = logits_BC.shape[1]
             five = logits_BC.topk(min(5, classes), dim=1).indices == labels[:, None]
@@ -63,8 +75,6 @@ def measure(
             batch = torch.stack([right.sum().to(kind), five.any(1).sum().to(kind), loss.to(kind)])
             batch = torch.cat([batch, batch.new_tensor([len(labels)])])
             sums = batch if sums is None else sums + batch
-    finally:
-        model.train(was_training)
     if sums is None:
         raise ValueError("there must be at least one image to measure on")
     right_sum, five_sum, loss_sum, count = sums.tolist()
@@ -83,7 +93,7 @@ def predict(
     *,
     precision: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    """Return a model's softmax outputs over all batches, in eval mode; its mode is put back after.
+    """Return a model's softmax outputs over all batches, in eval mode; its modes are put back.
 
     Args:
         model: images (B, C, H, W) -> logits (B, classes).
@@ -96,19 +106,43 @@ def predict(
     Raises:
         ValueError: there is not a single image.
     """
-    was_training = model.training
-    model.eval()
     outputs = []
-    try:
+    with eval_mode(model):
         for images, _ in batches:
             with autocast(images.device, precision):
                 logits_BC = model(images)
             outputs.append(logits_BC.float().softmax(dim=1).cpu())
-    finally:
-        model.train(was_training)
     if not outputs:
         raise ValueError("there must be at least one image to predict for")
     return torch.cat(outputs)
+
+
+def check_classifies(logits: object, labels: object) -> None:
+    """Refuse outputs and labels that have no accuracy: only one class for each input has one.
+
+    Raises:
+        ValueError: logits are no floats (B, classes >= 2), or labels no integers (B,).
+    """
+
+    def shown(value: object) -> str:
+        if isinstance(value, torch.Tensor):
+            return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+        return type(value).__name__
+
+    if not (
+        isinstance(logits, torch.Tensor)
+        and isinstance(labels, torch.Tensor)
+        and logits.is_floating_point()
+        and logits.ndim == 2
+        and logits.shape[1] >= 2
+        and labels.shape == logits.shape[:1]
+        and labels.dtype in (torch.int64, torch.int32, torch.uint8, torch.int16, torch.int8)
+    ):
+        raise ValueError(
+            "accuracy needs logits (B, classes) of two classes or more and integer labels (B,), "
+            f"got outputs {shown(logits)} and labels {shown(labels)}; for another task give "
+            "sweep_rates an `evaluate` of your own"
+        )
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
