@@ -406,3 +406,34 @@ def read(path: Path) -> tuple[list[int], tuple[Any, ...], dict[str, Any]]:
         elif record.HasField("summary"):
             summary |= {key(i): json.loads(i.value_json) for i in record.summary.update}
     return steps, run, summary
+
+
+@pytest.mark.parametrize(("verb", "mode"), [("disabled", "off"), ("offline", "offline")])
+def test_switch_of_wandb_is_obeyed_and_a_variable_comes_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, mode: str
+) -> None:
+    """W&B's own command writes its settings into the folder where it runs."""
+    monkeypatch.chdir(tmp_path)
+    here = {"HOME": str(tmp_path), "WANDB_CONFIG_DIR": str(tmp_path / "config")}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")} | here
+    subprocess.run(
+        [sys.executable, "-m", "wandb", verb], env=environment, check=True, capture_output=True
+    )
+    with_key = here | {"WANDB_API_KEY": "k"}
+    assert resolve_mode("auto", with_key) == mode
+    assert resolve_mode("auto", with_key | {"WANDB_MODE": "online"}) == "online"
+    assert resolve_mode("online", with_key) == "online"
+
+
+def test_settings_of_the_folder_come_before_those_of_the_person(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = {"HOME": str(tmp_path), "WANDB_API_KEY": "k"}
+    for folder, mode in ((".config/wandb", "disabled"), ("wandb", "offline")):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "settings").write_text(f"[default]\nmode = {mode}\n")
+    assert resolve_mode("auto", here) == "offline"
+    (tmp_path / "wandb/settings").write_text("no settings at all")
+    assert resolve_mode("auto", here) == "off"
+    assert resolve_mode("auto", here | {"WANDB_CONFIG_DIR": "/nowhere"}) == "online"

@@ -6,6 +6,7 @@ changes, and one notice at its end says what happened. W&B's import (seconds) is
 the runs of a process and delays none of them.
 """
 
+import configparser
 import contextlib
 import json
 import logging
@@ -137,7 +138,8 @@ def open_tracker(
 def resolve_mode(mode: str, environment: Mapping[str, str]) -> str:
     """Return ``off``, ``offline`` or ``online``.
 
-    ``auto`` follows WANDB_MODE where that is set; otherwise it is online with a key in
+    ``auto`` follows WANDB_MODE where that is set, then what ``wandb disabled``, ``wandb offline``
+    and ``wandb online`` wrote into W&B's settings files. Otherwise it is online with a key in
     WANDB_API_KEY or a login that W&B keeps in the netrc file, and offline without.
 
     >>> resolve_mode("auto", {"WANDB_API_KEY": "x"}), resolve_mode("off", {"WANDB_API_KEY": "x"})
@@ -145,7 +147,7 @@ def resolve_mode(mode: str, environment: Mapping[str, str]) -> str:
     """
     if mode != "auto":
         return mode
-    asked = environment.get("WANDB_MODE", "")
+    asked = environment.get("WANDB_MODE") or read_settings(environment).get("mode", "")
     if asked in ("offline", "dryrun"):
         return "offline"
     if asked == "disabled":
@@ -155,11 +157,32 @@ def resolve_mode(mode: str, environment: Mapping[str, str]) -> str:
     return "offline"
 
 
+def read_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Read W&B's settings files: the person's, then the folder's, which comes first.
+
+    The same places as the client's own (wandb 0.31.0, sdk/wandb_settings.py), without its import.
+    """
+    home = Path(environment.get("HOME", "~")).expanduser()
+    ours = environment.get("WANDB_CONFIG_DIR")
+    root = Path(environment.get("WANDB_DIR", "."))
+    folder = root / (".wandb" if (root / ".wandb").exists() else "wandb")
+    parser = configparser.ConfigParser(interpolation=None)
+    for path in (
+        (Path(ours) if ours else home / ".config/wandb") / "settings",
+        folder / "settings",
+    ):
+        with contextlib.suppress(OSError, configparser.Error, UnicodeDecodeError):
+            parser.read_string(path.read_text())
+    return dict(parser["default"]) if parser.has_section("default") else {}
+
+
 def has_key(environment: Mapping[str, str]) -> bool:
     """Tell whether there is a key for W&B's server: in WANDB_API_KEY or in the netrc file."""
     if environment.get("WANDB_API_KEY"):
         return True
-    server = urlsplit(environment.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    settings = read_settings(environment)
+    address = environment.get("WANDB_BASE_URL") or settings.get("base_url", "https://api.wandb.ai")
+    server = urlsplit(address).hostname or ""
     home = Path(environment.get("HOME", "~")).expanduser()
     named = environment.get("NETRC")
     for path in [Path(named)] if named else [home / ".netrc", home / "_netrc"]:
