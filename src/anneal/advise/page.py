@@ -7,16 +7,10 @@ from typing import Any
 
 from anneal.advise.candidates import CANDIDATES, Choice, Standing
 from anneal.advise.snippets import TorchSnippet, anneal_snippet, as_function, torch_snippet
-from anneal.claims.words import (
-    NOTHING,
-    escape_markdown,
-    fraction_words,
-    markdown_table,
-    number,
-    text_table,
-)
+from anneal.io.text import NOTHING, escape_markdown, markdown_table, number, text_table
 from anneal.range_test import Agreement
 from anneal.results.statistics import Interval
+from anneal.results.words import fraction_words
 
 RANGE_TEST_PICTURE, PICTURE = "range_test.svg", "advice.svg"
 HEADER = ("candidate", "held-out accuracy", "95 % interval", "behind the highest", "n", "verdict")

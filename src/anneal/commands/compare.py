@@ -15,13 +15,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from anneal.claims.words import NOTHING, fraction_words, mean_words
 from anneal.config.strict import did_you_mean
 from anneal.io.terminal import command, say
+from anneal.io.text import NOTHING
 from anneal.results.compare import Change, Comparison, Row, compare
 from anneal.results.compare_sources import Side, read_side, shortened
 from anneal.results.metrics import Evidence, find_metric
 from anneal.results.statistics import Interval
+from anneal.results.words import fraction_words, mean_words
 
 OPTIONS = ("--metric", "--json", "--help", "--traceback")
 METRIC = "test_accuracy_pct@final"

@@ -14,16 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anneal.claims.words import mean_words, text_table
 from anneal.config.schema import ExperimentConfig
 from anneal.config.strict import parse
 from anneal.io.files import read_yaml, write_json, write_whole
 from anneal.io.terminal import command, say
+from anneal.io.text import text_table
 from anneal.results.curves import Curve, Point
 from anneal.results.ensemble_grid import FINAL, ensemble_header, ensemble_rows, shared_snapshots
 from anneal.results.ensemble_store import ensembles_csv, snapshots_csv
 from anneal.results.metrics import Evidence, Run, find_metric
 from anneal.results.statistics import mean_interval
+from anneal.results.words import mean_words
 from anneal.runs.directory import HISTORY, PLAN, RunDirectory, read_lines
 from anneal.runs.layout import RUNS, seed_folder
 from anneal.schedules import cycle_ends, from_description

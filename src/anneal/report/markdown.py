@@ -5,21 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from anneal.claims.verdict import Judgement
-from anneal.claims.words import (
-    NOTHING,
-    Side,
-    budget_words,
-    escape_markdown,
-    fraction_words,
-    interval_words,
-    markdown_table,
-    mean_words,
-    number,
-    stage_words,
-    verdict_words,
-    verdicts_overview,
-    verdicts_table,
-)
+from anneal.claims.words import verdict_words, verdicts_overview, verdicts_table
+from anneal.io.text import NOTHING, Side, escape_markdown, markdown_table, number
 from anneal.range_test.figure import draw_range_test
 from anneal.range_test.record import RangeTestRecord
 from anneal.report.content import (
@@ -40,6 +27,13 @@ from anneal.results.campaign import MeasuredExperiment
 from anneal.results.ensemble_grid import ensemble_header, ensemble_rows, shared_snapshots
 from anneal.results.metrics import Run, find_metric
 from anneal.results.store import file_name
+from anneal.results.words import (
+    budget_words,
+    fraction_words,
+    interval_words,
+    mean_words,
+    stage_words,
+)
 from anneal.schedules import cycle_ends, from_description
 
 FIGURES = "figures"

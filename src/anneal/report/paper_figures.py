@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Annotated
 
 from anneal.claims.schema import ID_RULE, Claim, ValueClaim
-from anneal.claims.words import budget_words, number
 from anneal.config.strict import POSITIVE, Rule, parse
 from anneal.io.files import read_yaml
+from anneal.io.text import number
 from anneal.report.content import Content, Redrawn, Row, Section
 from anneal.report.figures import Drawn
 from anneal.report.redrawing import (
@@ -32,6 +32,7 @@ from anneal.results.anytime import recommended_update
 from anneal.results.csv_files import read_columns
 from anneal.results.ensembles import ensemble_of
 from anneal.results.metrics import restate
+from anneal.results.words import budget_words
 from anneal.schedules import cycle_ends, from_description
 
 FIGURES_FILE = "figures.yaml"

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from anneal.claims.files import load_claims, load_deviations, load_links, load_titles
-from anneal.claims.words import renew_block
+from anneal.io.text import renew_block
 from anneal.report.content import Asides, Content, make_content
 from anneal.report.markdown import FIGURES, draw_figures, readme_table, render_markdown
 from anneal.report.page import PageSources, render_page
@@ -46,7 +46,9 @@ def render_texts(content: Content, *, paper: Path, readme: Path) -> dict[Path, s
     }
     if readme.is_file():
         body = readme_table(content)
-        texts[readme] = renew_block(readme.read_text(), body=body, where=readme.name)
+        texts[readme] = renew_block(
+            readme.read_text(), name="verdicts", body=body, where=readme.name
+        )
     return texts
 
 

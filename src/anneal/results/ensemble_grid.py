@@ -2,10 +2,11 @@
 
 from collections import Counter
 
-from anneal.claims.words import NOTHING, mean_words
+from anneal.io.text import NOTHING
 from anneal.results.ensembles import SnapshotSet, ensemble_metric, ensemble_of
 from anneal.results.metrics import Evidence, find_metric
 from anneal.results.statistics import Interval, mean_interval
+from anneal.results.words import mean_words
 
 FINAL = "test_accuracy_pct@final"  # lends an ensemble's accuracy its decimals
 
