@@ -39,8 +39,6 @@ UPWARD = {
     ("advise.question", "commands.one_run"),
     ("models.entrypoints", "config.strict"),
     ("range_test", "config.bounds"),
-    ("results.store", "claims.verdict"),
-    ("results.store", "claims.words"),
 }
 
 

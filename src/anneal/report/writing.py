@@ -4,12 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from anneal.claims.files import load_claims, load_deviations, load_links, load_titles
+from anneal.io.files import write_if_changed
 from anneal.io.text import renew_block
 from anneal.report.content import Asides, Content, make_content
 from anneal.report.markdown import FIGURES, draw_figures, readme_table, render_markdown
 from anneal.report.page import PageSources, render_page
 from anneal.report.paper_figures import load_paper_figures, redraw
-from anneal.results.store import load_all_results, write_if_changed
+from anneal.results.store import load_all_results
 
 
 def load_content(*, results: Path, paper: Path) -> Content:
