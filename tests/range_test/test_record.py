@@ -3,9 +3,9 @@ import json
 
 import pytest
 
+from anneal.io.csv_files import read_columns
 from anneal.range_test import RULES, RangeTestCurve, RangeTestPoint, agreement, suggest
 from anneal.range_test.record import read_range_test
-from anneal.results.csv_files import read_columns
 from anneal.runs.range_test import curves_csv
 
 

@@ -37,11 +37,11 @@ from anneal.advise.question import ANSWER, Question, ask, refuse_another
 from anneal.advise.trials import Trial, measure_pace, read_curve, run_directory, run_trial
 from anneal.commands.status import in_words
 from anneal.config.schema import RangeTestConfig
+from anneal.io.csv_files import read_columns
 from anneal.io.files import read_json, write_json, write_whole
 from anneal.io.terminal import command, say
 from anneal.io.text import number
 from anneal.range_test.record import RangeTestRecord, read_range_test
-from anneal.results.csv_files import read_columns
 from anneal.runs.code_digest import code_digest
 from anneal.runs.inputs import NoBoundsError
 from anneal.runs.layout import ADVICE, CURVE, MULTIRUN

@@ -14,6 +14,7 @@ from typing import Annotated
 
 from anneal.claims.schema import ID_RULE, Claim, ValueClaim
 from anneal.config.strict import POSITIVE, Rule, parse
+from anneal.io.csv_files import read_columns
 from anneal.io.files import read_yaml
 from anneal.io.text import number
 from anneal.report.content import Content, Redrawn, Row, Section
@@ -29,7 +30,6 @@ from anneal.report.redrawing import (
     median_errors,
 )
 from anneal.results.anytime import recommended_update
-from anneal.results.csv_files import read_columns
 from anneal.results.ensembles import ensemble_of
 from anneal.results.metrics import restate
 from anneal.results.words import budget_words

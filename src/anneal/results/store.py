@@ -25,10 +25,10 @@ from typing import Any, cast
 
 import yaml
 
+from anneal.io.csv_files import csv_text, number_or_none, read_rows, short
 from anneal.io.files import json_text, read_json, read_yaml, write_if_changed
 from anneal.results.campaign import CampaignResults, MeasuredExperiment, RunKey
-from anneal.results.csv_files import csv_text, read_curves, read_rows, short
-from anneal.results.curves import COLUMNS, Curve, band
+from anneal.results.curves import COLUMNS, Curve, Point, band
 from anneal.results.ensemble_store import (
     ENSEMBLES,
     ensembles_csv,
@@ -39,6 +39,7 @@ from anneal.results.ensemble_store import (
 from anneal.results.ensembles import SnapshotSet
 from anneal.results.metrics import METRICS, Evidence, Run, Status
 from anneal.results.statistics import mean_interval
+from anneal.runs.committed import RUNS_FILE, read_run_rows
 from anneal.runs.layout import CAMPAIGN_FILE
 
 ENVIRONMENT = ("device", "precision", "threads", "commit", "torch", "started", "seconds")
@@ -84,11 +85,10 @@ def load_all_results(root: Path) -> list[CampaignResults]:
 
 
 def _load_runs(folder: Path) -> dict[RunKey, Run]:
-    path = folder / "runs.csv"
     curves: dict[str, dict[tuple[str, int], Curve]] = {}
     snapshots: dict[str, dict[tuple[str, int], SnapshotSet]] = {}
     runs: dict[RunKey, Run] = {}
-    for line, row in enumerate(read_rows(path), start=2):
+    for line, row in enumerate(read_run_rows(folder), start=2):
         try:
             name, seed, configuration = row["experiment"], int(row["seed"]), row[_KEY[2]]
             if name not in curves:
@@ -106,8 +106,25 @@ def _load_runs(folder: Path) -> dict[RunKey, Run]:
                 snapshots=snapshots[name].get((configuration, seed)),
             )
         except (KeyError, ValueError) as error:
-            raise ValueError(f"{path}, line {line}: {error}") from None
+            raise ValueError(f"{folder / RUNS_FILE}, line {line}: {error}") from None
     return runs
+
+
+def read_curves(path: Path) -> dict[tuple[str, int], Curve]:
+    """Read curves by (configuration hash, seed); fresh ones carry no hash and get an empty one.
+
+    Numbers are cut to six digits on the way in, so that what was just measured and what comes back
+    from the committed file are equal.
+    """
+    points: dict[tuple[str, int], list[Point]] = {}
+    for line, row in enumerate(read_rows(path), start=2):
+        try:
+            key = (row.get("configuration_hash", ""), int(row["seed"]))
+            values = {column: number_or_none(row.get(column) or "") for column in COLUMNS}
+            points.setdefault(key, []).append(Point(update=int(row["update"]), **values))
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{path}, line {line}: {error}") from None
+    return {key: tuple(sorted(found, key=lambda p: p.update)) for key, found in points.items()}
 
 
 def save_results(folder: Path, results: CampaignResults) -> None:
@@ -119,7 +136,7 @@ def save_results(folder: Path, results: CampaignResults) -> None:
     files = {
         CAMPAIGN_FILE: _yaml(results.campaign),
         "experiments.yaml": _yaml(entries),
-        "runs.csv": _runs_csv(results.runs),
+        RUNS_FILE: _runs_csv(results.runs),
     }
     for configuration, content in results.configurations.items():
         files[f"configurations/{configuration}.yaml"] = _yaml(content)
