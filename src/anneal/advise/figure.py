@@ -9,10 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from anneal.advise.candidates import CANDIDATES, Choice, Standing
-from anneal.io.svg import svg_text
+from anneal.io.svg import COLOURS, STYLE, svg_text
 from anneal.range_test import Agreement, RangeTestCurve
 from anneal.range_test.figure import ACCURACY, draw_bounds, draw_column
-from anneal.report.figures import COLOURS, STYLE
 
 Points = Sequence[tuple[int, float]]
 LATE_PART = 0.5  # of a run, after which no curve lies below the frame: the end is what differs

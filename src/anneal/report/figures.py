@@ -1,56 +1,20 @@
-"""Figures of a campaign as SVG text: accuracy and rate against the update (edge).
-
-The ground is white, since a figure is read on light and on dark pages alike. Colours are Okabe and
-Ito's without their yellow, and Tol's wine: they stay apart for colour-blind readers. Beyond eight
-curves the dashes change.
-"""
+"""Figures of a campaign as SVG text: accuracy and rate against the update (edge)."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from anneal.io.svg import REPRODUCIBLE, svg_text
+from anneal.io.svg import COLOURS, DASHES, FAINT, STYLE, svg_text
 from anneal.results.curves import Curve, band, series
 from anneal.results.metrics import Evidence
 from anneal.results.statistics import mean_interval
 
-COLOURS = (
-    "#000000",
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#882255",
-)
-DASHES = ("-", "--", ":", "-.")
-FAINT = "#8a8a8a"
 SKIPPED_PART = 0.3  # of the longest run, which may start below the frame of the accuracy figure
-STYLE: dict[Any, Any] = REPRODUCIBLE | {
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "axes.edgecolor": "#444444",
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.7,
-    "xtick.color": "#444444",
-    "ytick.color": "#444444",
-    "legend.frameon": False,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from anneal.claims.observed import compared_values
 from anneal.claims.schema import CONFIDENCES
 from anneal.claims.verdict import Judgement
 from anneal.claims.words import ours_words, paper_words, verdict_words
+from anneal.io.svg import COLOURS
 from anneal.io.text import NOTHING, number
 from anneal.report.charts import make_charts
 from anneal.report.content import (
@@ -32,7 +33,6 @@ from anneal.report.content import (
     verdicts_given,
 )
 from anneal.report.figure_data import curves_data, ensembles_data, sweep_data
-from anneal.report.figures import COLOURS
 from anneal.report.markdown import (
     figure_names,
     range_test_figure_name,

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from anneal.io.svg import svg_text
+from anneal.io.svg import COLOURS, FAINT, STYLE, svg_text
 from anneal.range_test import RangeTestCurve
-from anneal.report.figures import COLOURS, FAINT, STYLE, Drawn, draw_band, updates_axis
+from anneal.report.figures import Drawn, draw_band, updates_axis
 from anneal.results.curves import series
 from anneal.results.ensemble_grid import ensemble_grid_of
 from anneal.results.metrics import Evidence
