@@ -143,9 +143,9 @@ def test_all_that_is_left_is_an_answer_for_people_and_one_for_programs(there: Pa
     assert answer["images"] == {"trained_on": 1149, "held_out": 288}
     assert answer["updates"] == {"range_test": 240, "trial": 60, "full": 120}
     assert "600 updates" in page  # 240 + 6 trials of 60
-    standings = answer["choice"]["standings"]
-    assert [s["name"] for s in standings] == ["constant", "one_cycle"]
-    for standing in standings:
+    results = answer["choice"]["results"]
+    assert [s["name"] for s in results] == ["constant", "one_cycle"]
+    for standing in results:
         values = list(standing["accuracies_pct"].values())
         assert standing["accuracy"]["mean"] == pytest.approx(sum(values) / 3)
         assert f"{standing['accuracy']['mean']:.2f} %" in page
@@ -162,7 +162,7 @@ def test_a_trial_learns_from_some_training_images_and_is_measured_on_the_others(
 ) -> None:
     answer = json.loads((there / "advice.json").read_text())
     for name, candidate in answer["candidates"].items():
-        standing = next(s for s in answer["choice"]["standings"] if s["name"] == name)
+        standing = next(s for s in answer["choice"]["results"] if s["name"] == name)
         for seed in ("0", "1", "2"):
             folder = Path("multirun") / candidate["configuration_hash"] / f"seed-{seed}"
             lines = read_lines(folder / "history.jsonl")
@@ -246,7 +246,7 @@ def test_one_seed_more_trains_that_seed_alone(
     assert "measured over 20 updates" in said
     assert len(updates) == 2 + 20 + 2 * 60  # to know the pace, then one trial of each candidate
     answer = json.loads(Path("advice/more/advice.json").read_text())
-    assert list(answer["choice"]["standings"][0]["accuracies_pct"]) == ["0", "1", "2", "5"]
+    assert list(answer["choice"]["results"][0]["accuracies_pct"]) == ["0", "1", "2", "5"]
 
 
 @pytest.mark.slow
@@ -459,6 +459,6 @@ def test_the_command_of_the_readme_with_a_smaller_budget(
     assert error == ""
     assert "cost: 654 updates (range test: 1 seed x 150; 7 candidates x 3 seeds x 24)" in said
     answer = json.loads((tmp_path / NAME / "advice.json").read_text())
-    names = [s["name"] for s in answer["choice"]["standings"]]
+    names = [s["name"] for s in answer["choice"]["results"]]
     assert names == sorted(names, key=list(CANDIDATES).index)
     assert len(names) == 7

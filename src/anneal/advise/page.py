@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from anneal.advise.candidates import CANDIDATES, Choice, Standing
+from anneal.advise.candidates import CANDIDATES, CandidateResult, Choice
 from anneal.advise.snippets import TorchSnippet, anneal_snippet, as_function, torch_snippet
 from anneal.io.text import NOTHING, escape_markdown, markdown_table, number, text_table
 from anneal.range_test import Agreement
@@ -86,7 +86,7 @@ class Advice:
     @property
     def num_seeds(self) -> int:
         """Seeds that each candidate was tried with."""
-        return len(self.choice.standings[0].accuracies_pct)
+        return len(self.choice.results[0].accuracies_pct)
 
     @property
     def about(self) -> str:
@@ -117,27 +117,27 @@ class Advice:
 
 def table_lines(choice: Choice) -> list[str]:
     """Return the candidates' table for a terminal."""
-    return text_table(HEADER, [_row(standing, choice) for standing in choice.standings])
+    return text_table(HEADER, [_row(result, choice) for result in choice.results])
 
 
-def _row(standing: Standing, choice: Choice) -> tuple[str, ...]:
+def _row(result: CandidateResult, choice: Choice) -> tuple[str, ...]:
     return (
-        standing.name,
-        f"{standing.accuracy.mean:.2f} %" if standing.accuracy else NOTHING,
-        _interval(standing.accuracy),
-        f"{standing.behind.mean:.2f} ({_interval(standing.behind)})" if standing.behind else "",
-        str(len(standing.accuracies_pct) - standing.num_diverged),
-        _verdict(standing, choice),
+        result.name,
+        f"{result.accuracy.mean:.2f} %" if result.accuracy else NOTHING,
+        _interval(result.accuracy),
+        f"{result.behind.mean:.2f} ({_interval(result.behind)})" if result.behind else "",
+        str(len(result.accuracies_pct) - result.num_diverged),
+        _verdict(result, choice),
     )
 
 
-def _verdict(standing: Standing, choice: Choice) -> str:
-    if standing.num_diverged:
-        return f"{standing.num_diverged} diverged"
-    words = ["highest"] if standing.name == choice.best else []
-    if standing.name == choice.recommended:
+def _verdict(result: CandidateResult, choice: Choice) -> str:
+    if result.num_diverged:
+        return f"{result.num_diverged} diverged"
+    words = ["highest"] if result.name == choice.best else []
+    if result.name == choice.recommended:
         words.append("recommended")
-    if not standing.tied:
+    if not result.tied:
         words.append("worse")
     return ", ".join(words) or "not told apart"
 
@@ -169,7 +169,7 @@ def page(advice: Advice) -> str:
             [
                 [escape_markdown(cell) for cell in _row(s, advice.choice)]
                 + [CANDIDATES[s.name].words]
-                for s in advice.choice.standings
+                for s in advice.choice.results
             ],
             sides=["left", "right", "right", "right", "right", "left", "left"],
         ),
@@ -230,7 +230,7 @@ def _limits(advice: Advice) -> list[str]:
 
 
 def _cost(advice: Advice) -> str:
-    trials = len(advice.choice.standings) * advice.num_seeds
+    trials = len(advice.choice.results) * advice.num_seeds
     total = advice.sweep_updates + trials * advice.trial_updates
     return (
         f"Cost: {number(total)} updates: the range test {number(advice.sweep_updates)}, "

@@ -21,7 +21,7 @@ from anneal.report.content import (
     verdicts_given,
 )
 from anneal.report.ensemble_figure import draw_ensembles
-from anneal.report.figures import Drawn, draw_accuracy, draw_rates
+from anneal.report.figures import PlottedExperiment, draw_accuracy, draw_rates
 from anneal.report.templates import fill_in, make_environment
 from anneal.results.campaign import MeasuredExperiment
 from anneal.results.ensemble_grid import ensemble_header, ensemble_rows, shared_snapshots
@@ -89,16 +89,16 @@ def draw_figures(content: Content) -> dict[str, str]:
     figures: dict[str, str] = {one.file: one.svg for one in content.figures if one.svg}
     for section in content.sections:
         for about, rows in section.groups.items():
-            drawn = [
-                Drawn(title=row.experiment.title, evidence=row.evidence, look=row.look)
+            plotted = [
+                PlottedExperiment(title=row.experiment.title, evidence=row.evidence, look=row.look)
                 for row in rows
                 if row.evidence.runs
             ]
-            if drawn:
+            if plotted:
                 label = _figure_label(section, about)
                 accuracy, rates = figure_names(section, about)
-                figures[accuracy] = draw_accuracy(drawn, title=label)
-                figures[rates] = draw_rates(drawn, title=label)
+                figures[accuracy] = draw_accuracy(plotted, title=label)
+                figures[rates] = draw_rates(plotted, title=label)
         for row in ensemble_rows_of(section):
             ends = cycle_ends(from_description(row.experiment.schedule), row.experiment.total_steps)
             figures[ensemble_figure_name(section, row)] = draw_ensembles(
