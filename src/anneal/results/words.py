@@ -25,7 +25,7 @@ def interval_words(interval: Interval | None, *, decimals: int, unit: str = "") 
     if interval.low is None or interval.high is None:
         return f"{mean}{behind} (one run)"
     ends = f"[{interval.low:.{decimals}f}, {interval.high:.{decimals}f}]"
-    if interval.method.endswith("logarithms"):
+    if interval.is_ratio:
         return f"{mean} {ends}{behind}"
     return f"{mean} ± {interval.half_width:.{decimals}f} {ends}{behind}"
 

@@ -18,6 +18,7 @@ from anneal.io.files import write_json, write_whole
 from anneal.io.terminal import say
 from anneal.range_test import Agreement, RangeTestCurve, RangeTestPoint, agreement, suggest
 from anneal.range_test.figure import draw_range_test
+from anneal.range_test.record import describe_reading
 from anneal.range_test.sweep import run_range_test
 from anneal.runs.code_digest import code_digest
 from anneal.runs.layout import CURVE, SUGGESTION
@@ -155,11 +156,11 @@ def sweep_seeds(
         "max_lr": chosen.max_lr,
         "reason": chosen.reason,
         "suggestions": [
-            {"seed": seed, **dataclasses.asdict(suggestion)}
+            {"seed": seed, **describe_reading(suggestion)}
             for seed, curve in zip(config.seeds, curves, strict=True)
             for suggestion in suggest(curve).values()
         ],
-        "agreement": {rule: dataclasses.asdict(reading) for rule, reading in readings.items()},
+        "agreement": {rule: describe_reading(reading) for rule, reading in readings.items()},
         "dataset": experiment.dataset.name,
         "model": experiment.model.architecture,
         "optimizer": experiment.optimizer.name,
