@@ -1,6 +1,6 @@
 import pytest
 
-from anneal.io.text import escape_markdown, markdown_table, renew_block
+from anneal.io.text import duration_words, escape_markdown, markdown_table, renew_block, text_table
 
 BEGIN, END = "<!-- verdicts:begin -->", "<!-- verdicts:end -->"
 
@@ -13,6 +13,17 @@ def test_no_text_breaks_a_table(text):
     assert len(lines) == 3
     cells = [i for i, c in enumerate(lines[2]) if c == "|" and lines[2][i - 1] != "\\"]
     assert len(cells) == 3
+
+
+def test_the_last_column_of_a_text_table_is_folded_to_the_width():
+    row = ["fixed", "one two three four five six seven"]
+    lines = text_table(["row", "what changed"], [row], width=31)
+    assert lines[2:] == ["fixed  one two three four five", "       six seven"]
+
+
+def test_numbers_of_a_text_table_are_aligned_right():
+    lines = text_table(["row", "runs"], [["a", "7"]], sides=["left", "right"])
+    assert lines == ["row  runs", "---  ----", "a       7"]
 
 
 def test_a_row_of_another_length_is_refused():
@@ -35,3 +46,12 @@ def test_only_what_stands_between_the_marks_is_renewed():
 def test_marks_that_do_not_pair_are_refused(text):
     with pytest.raises(ValueError, match=r"README\.md: must hold .* once each"):
         renew_block(text, name="verdicts", body="x", where="README.md")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (3540, "59 min"), (3600, "1 h 0 min"),
+     (5400, "1 h 30 min"), (90_000, "25 h 0 min")],
+)  # fmt: skip
+def test_a_length_of_time_in_words(seconds: float, words: str) -> None:
+    assert duration_words(seconds) == words

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from anneal.advise.candidates import CANDIDATES, CandidateResult, Choice
@@ -118,6 +119,19 @@ class Advice:
 def table_lines(choice: Choice) -> list[str]:
     """Return the candidates' table for a terminal."""
     return text_table(HEADER, [_row(result, choice) for result in choice.results])
+
+
+def terminal_lines(advice: Advice, *, page: Path) -> list[str]:
+    """Return what the terminal shows of an advice: table, verdict, lines to paste, its page."""
+    lines = ["", *table_lines(advice.choice), "", advice.verdict]
+    for first in advice.lines[:1]:
+        lines += ["", f"To paste, for a run of {advice.length_words}:", "", first.ours, ""]
+        if first.torch.code is not None:
+            lines += ["or with torch alone:", "", first.torch.code]
+        else:
+            lines.append(f"With torch alone there is none: {first.torch.reason}.")
+    more = "".join(f", with {other.name} to paste too" for other in advice.lines[1:])
+    return [*lines, "", f"{page}{more}"]
 
 
 def _row(result: CandidateResult, choice: Choice) -> tuple[str, ...]:

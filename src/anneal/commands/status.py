@@ -11,6 +11,7 @@ from anneal.config.compose import compose_campaign, compose_experiment, load_cam
 from anneal.config.schema import CampaignConfig, ExperimentConfig
 from anneal.io.files import read_json, read_yaml
 from anneal.io.terminal import command, say
+from anneal.io.text import duration_words
 from anneal.runs.committed import read_run_rows
 from anneal.runs.directory import ENVIRONMENT, PLAN, RESULT, TIMING, is_held, read_lines
 from anneal.runs.inputs import NoBoundsError, load_bounds
@@ -156,18 +157,6 @@ def seconds_left(runs: Sequence[RunStatus]) -> float | None:
     )
 
 
-def in_words(seconds: float) -> str:
-    """Write a length of time as a person says it.
-
-    >>> in_words(4000)
-    '1 h 7 min'
-    """
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
 @command(free=True)
 def main(arguments: list[str]) -> None:
     """Say of a campaign what is done, running and left, and how long the rest will take."""
@@ -190,7 +179,7 @@ def main(arguments: list[str]) -> None:
     line = f"{len(runs) - len(left)} of {len(runs)} runs ended"
     if left:
         seconds = seconds_left(runs)
-        line += ", about " + in_words(seconds) + " left" if seconds else ", no pace measured yet"
+        line += f", about {duration_words(seconds)} left" if seconds else ", no pace measured yet"
     say(line)
 
 

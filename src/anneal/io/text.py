@@ -1,12 +1,15 @@
 """Plain text: tables for pages and terminals, numbers, marked blocks (PURE)."""
 
 import re
+import textwrap
 from collections.abc import Sequence
 from typing import Literal
 
 Side = Literal["left", "right"]
 
 NOTHING = "\N{EN DASH}"  # a cell without content
+_GAP = "  "  # between the columns of a terminal's table
+_FEWEST_LETTERS = 24  # in a column that is folded
 _RULES: dict[Side, str] = {"left": ":---", "right": "---:"}
 
 
@@ -35,19 +38,42 @@ def markdown_table(
     return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
 
 
-def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def text_table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    sides: Sequence[Side] | None = None,
+    width: int | None = None,
+) -> list[str]:
     r"""Return the lines of a table for a terminal: a rule below the header, columns aligned.
 
     >>> print("\n".join(text_table(["n", "mean"], [["12", "3"]])))
     n   mean
     --  ----
     12  3
+
+    Args:
+        header: of the columns.
+        rows: cells of one line each.
+        sides: on which side the cells of each column are aligned; left without it.
+        width: of the terminal; the last column is folded to what the others leave of it.
     """
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    rule = ["-" * width for width in widths]
+    if width is not None:
+        rest = width - sum(widths[:-1]) - len(_GAP) * (len(widths) - 1)
+        widths[-1] = min(widths[-1], max(rest, len(header[-1]), _FEWEST_LETTERS))
+    lines: list[Sequence[str]] = [header, ["-" * width for width in widths]]
+    for row in rows:
+        folded = textwrap.wrap(row[-1], widths[-1]) or [""]
+        lines.append([*row[:-1], folded[0]])
+        lines += [[""] * (len(row) - 1) + [more] for more in folded[1:]]
+    ways = {"left": str.ljust, "right": str.rjust}
+    align = [ways[side] for side in sides or ["left"] * len(header)]
     return [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in (header, rule, *rows)
+        _GAP.join(
+            place(cell, width) for place, cell, width in zip(align, line, widths, strict=True)
+        ).rstrip()
+        for line in lines
     ]
 
 
@@ -75,6 +101,27 @@ def number(value: float) -> str:
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:.5g}"
+
+
+def duration_words(seconds: float) -> str:
+    """Write a length of time as a person says it.
+
+    >>> duration_words(4000)
+    '1 h 7 min'
+    """
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def shorten(words: str, length: int) -> str:
+    """Return words that are no longer than ``length``.
+
+    >>> shorten("a long line", 9)
+    'a long...'
+    """
+    return words if len(words) <= length else f"{words[: length - 3]}..."
 
 
 def renew_block(text: str, *, name: str, body: str, where: str) -> str:
