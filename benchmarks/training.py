@@ -44,8 +44,8 @@ from scipy.stats import quantile_test
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from anneal.claims.words import markdown_table
 from anneal.io.files import read_json, write_json, write_whole
+from anneal.io.text import markdown_table
 from anneal.runs.environment import describe_environment
 from anneal.runs.hardware import num_cores
 

@@ -13,12 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
+from anneal.advise.bounds import what_next
 from anneal.advise.candidates import CANDIDATES
 from anneal.advise.question import ask
 from anneal.commands import advise
-from anneal.commands.advise import what_next
 from anneal.config.compose import compose_run
 from anneal.range_test import RangeTestCurve, agreement, curve_from_columns, smith
+from anneal.range_test.record import RangeTestRecord
 from anneal.runs import setup as loading
 from anneal.runs.directory import read_lines
 from anneal.runs.setup import Workshop
@@ -143,9 +144,9 @@ def test_all_that_is_left_is_an_answer_for_people_and_one_for_programs(there: Pa
     assert answer["images"] == {"trained_on": 1149, "held_out": 288}
     assert answer["updates"] == {"range_test": 240, "trial": 60, "full": 120}
     assert "600 updates" in page  # 240 + 6 trials of 60
-    standings = answer["choice"]["standings"]
-    assert [s["name"] for s in standings] == ["constant", "one_cycle"]
-    for standing in standings:
+    results = answer["choice"]["results"]
+    assert [s["name"] for s in results] == ["constant", "one_cycle"]
+    for standing in results:
         values = list(standing["accuracies_pct"].values())
         assert standing["accuracy"]["mean"] == pytest.approx(sum(values) / 3)
         assert f"{standing['accuracy']['mean']:.2f} %" in page
@@ -162,7 +163,7 @@ def test_a_trial_learns_from_some_training_images_and_is_measured_on_the_others(
 ) -> None:
     answer = json.loads((there / "advice.json").read_text())
     for name, candidate in answer["candidates"].items():
-        standing = next(s for s in answer["choice"]["standings"] if s["name"] == name)
+        standing = next(s for s in answer["choice"]["results"] if s["name"] == name)
         for seed in ("0", "1", "2"):
             folder = Path("multirun") / candidate["configuration_hash"] / f"seed-{seed}"
             lines = read_lines(folder / "history.jsonl")
@@ -246,7 +247,7 @@ def test_one_seed_more_trains_that_seed_alone(
     assert "measured over 20 updates" in said
     assert len(updates) == 2 + 20 + 2 * 60  # to know the pace, then one trial of each candidate
     answer = json.loads(Path("advice/more/advice.json").read_text())
-    assert list(answer["choice"]["standings"][0]["accuracies_pct"]) == ["0", "1", "2", "5"]
+    assert list(answer["choice"]["results"][0]["accuracies_pct"]) == ["0", "1", "2", "5"]
 
 
 @pytest.mark.slow
@@ -285,12 +286,18 @@ def test_without_bounds_it_says_why_and_what_to_do_next_and_trains_no_candidate(
     assert [path.name for path in Path("multirun").iterdir()] == ["range_tests"]
 
 
-def found_by(curve: RangeTestCurve, num_seeds: int = 1) -> dict[str, Any]:
-    """Return what a range test leaves of these curves, as far as it is asked for."""
+def next_after(curve: RangeTestCurve, config: Any, num_seeds: int = 1) -> str:
+    """Return what is advised after a range test with the same curve for each seed."""
     said = agreement([smith(curve)] * num_seeds)
     assert not said.found
-    diverged = {str(seed): curve.diverged_lr for seed in range(num_seeds)}
-    return {"reason": said.reason, "diverged_lr": diverged, "total_steps": 300}
+    record = RangeTestRecord(
+        rule="smith",
+        readings={"smith": said},
+        curves=dict.fromkeys(range(num_seeds), curve),
+        dataset="digits",
+        model="caffe_cifar",
+    )
+    return what_next(record, config, total_steps=300)
 
 
 @pytest.fixture
@@ -307,7 +314,7 @@ def test_a_curve_that_still_rises_is_answered_with_higher_rates(wide: Any, num_s
         accuracies_pct=[10, 10, 10, 10, 10, 10, 20, 30, 40, 50, 60, 70],
         sweep="exponential",
     )
-    assert what_next(found_by(curve, num_seeds), wide) == "range_test.last_lr=10"
+    assert next_after(curve, wide, num_seeds) == "range_test.last_lr=10"
 
 
 def test_a_sweep_that_breaks_at_once_is_answered_with_lower_rates(wide: Any) -> None:
@@ -316,7 +323,7 @@ def test_a_sweep_that_breaks_at_once_is_answered_with_lower_rates(wide: Any) -> 
         points=few.points, sweep="exponential", diverged_at=40, diverged_lr=0.0005
     )
     expected = "range_test.first_lr=5e-07 range_test.last_lr=0.0005"
-    assert what_next(found_by(curve), wide) == expected
+    assert next_after(curve, wide) == expected
 
 
 def test_a_rise_between_two_points_is_answered_with_more_of_them(wide: Any) -> None:
@@ -324,7 +331,7 @@ def test_a_rise_between_two_points_is_answered_with_more_of_them(wide: Any) -> N
         lrs=[0.001 * i for i in range(21)], accuracies_pct=[10] + [90] * 14 + [50] * 6
     )
     expected = "range_test.points=60 range_test.length='600 steps'"
-    assert what_next(found_by(curve), wide) == expected
+    assert next_after(curve, wide) == expected
 
 
 def test_a_flat_curve_is_answered_with_a_longer_sweep(wide: Any) -> None:
@@ -332,7 +339,7 @@ def test_a_flat_curve_is_answered_with_a_longer_sweep(wide: Any) -> None:
         lrs=[10.0**power for power in range(-10, 0)], accuracies_pct=[10, 11] * 5,
         sweep="exponential",
     )  # fmt: skip
-    assert what_next(found_by(curve), wide).startswith(
+    assert next_after(curve, wide).startswith(
         "a longer sweep, range_test.length='600 steps', or other rates than 1e-05 to 1"
     )
 
@@ -436,7 +443,7 @@ def test_the_command_of_the_readme_with_a_smaller_budget(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     commands = re.findall(
-        r"^python -m anneal\.advise (.*dataset=digits.*)$",
+        r"^anneal advise (.*dataset=digits.*)$",
         (repository / "README.md").read_text(),
         re.MULTILINE,
     )
@@ -459,6 +466,6 @@ def test_the_command_of_the_readme_with_a_smaller_budget(
     assert error == ""
     assert "cost: 654 updates (range test: 1 seed x 150; 7 candidates x 3 seeds x 24)" in said
     answer = json.loads((tmp_path / NAME / "advice.json").read_text())
-    names = [s["name"] for s in answer["choice"]["standings"]]
+    names = [s["name"] for s in answer["choice"]["results"]]
     assert names == sorted(names, key=list(CANDIDATES).index)
     assert len(names) == 7

@@ -21,8 +21,8 @@ def seen(**accuracies: list[float | None]) -> dict[str, dict[int, float | None]]
     return {name: dict(enumerate(values)) for name, values in accuracies.items()}
 
 
-def standing(choice: Choice, name: str) -> Any:
-    return next(s for s in choice.standings if s.name == name)
+def result_of(choice: Choice, name: str) -> Any:
+    return next(s for s in choice.results if s.name == name)
 
 
 # --- the choice -----------------------------------------------------------------------------------
@@ -36,13 +36,13 @@ def test_one_that_is_better_with_every_seed_is_recommended() -> None:
         chance_pct=CHANCE,
     )
     assert (choice.recommended, choice.best) == ("cosine", "cosine")
-    behind = standing(choice, "constant").behind
+    behind = result_of(choice, "constant").behind
     assert behind.mean == pytest.approx(5.0)
     assert (behind.low, behind.high) == (
         pytest.approx(4.752, abs=1e-3),
         pytest.approx(5.248, abs=1e-3),
     )
-    assert not standing(choice, "constant").tied
+    assert not result_of(choice, "constant").tied
     assert choice.reason == "cosine (96.00 %) is the best, and each other is worse with 3 seeds"
 
 
@@ -59,8 +59,8 @@ def test_of_several_that_cannot_be_told_apart_it_is_the_simplest_and_this_is_sai
     )
     assert choice.best == "one_cycle"
     assert choice.recommended == "step_decay"
-    assert [s.name for s in choice.standings] == ["constant", "step_decay", "cosine", "one_cycle"]
-    assert [s.tied for s in choice.standings] == [False, True, True, True]
+    assert [s.name for s in choice.results] == ["constant", "step_decay", "cosine", "one_cycle"]
+    assert [s.tied for s in choice.results] == [False, True, True, True]
     assert choice.reason.startswith(
         "one_cycle (95.83 %) is the highest, but 3 seeds cannot tell it from step_decay (95.67 %) "
         "and cosine (95.73 %); step_decay is the simplest of these within 0.5 points of the highest"
@@ -76,7 +76,7 @@ def test_one_that_few_seeds_cannot_tell_from_the_highest_is_not_recommended_from
         resolution_pct=ONE_IMAGE,
         chance_pct=CHANCE,
     )
-    assert standing(choice, "constant").tied
+    assert result_of(choice, "constant").tied
     assert (choice.recommended, choice.best) == ("cosine", "cosine")
     assert choice.reason == (
         "cosine (96.03 %) is the highest, but 3 seeds cannot tell it from constant (85.67 %); "
@@ -140,7 +140,7 @@ def test_one_that_diverged_is_never_recommended() -> None:
         chance_pct=CHANCE,
     )
     assert (choice.recommended, choice.best) == ("constant", "constant")
-    assert standing(choice, "one_cycle").num_diverged == 1
+    assert result_of(choice, "one_cycle").num_diverged == 1
     assert "one_cycle diverged with 1 of 3 seeds" in choice.reason
 
 

@@ -71,7 +71,7 @@ def test_the_command_says_it_in_a_table_and_the_hours_where_asked(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     costs.main(["clr_resnet20_short", "0.5"])
-    first, titles, *rows = capsys.readouterr().out.splitlines()
+    first, titles, _rule, *rows = capsys.readouterr().out.splitlines()
     assert first.startswith("campaign clr_resnet20_short: ")
     assert titles.split() == ["row", "runs", "updates", "images", "tested", "TFLOP", "hours"]
     assert len(rows) == 4

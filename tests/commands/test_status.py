@@ -7,7 +7,7 @@ import pytest
 from filelock import FileLock
 
 from anneal.commands import status
-from anneal.commands.status import RunStatus, campaign_status, in_words, seconds_left
+from anneal.commands.status import RunStatus, campaign_status, seconds_left
 from anneal.config.compose import PARAMS, compose_plain, load_campaign
 from anneal.config.schema import CampaignConfig
 from anneal.io.files import write_json, write_yaml
@@ -165,15 +165,6 @@ def test_what_has_ended_takes_no_time(state: str) -> None:
 
 def test_before_the_first_measurement_nobody_knows() -> None:
     assert seconds_left([a_run("a", "left")]) is None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (3540, "59 min"), (3600, "1 h 0 min"),
-     (5400, "1 h 30 min"), (90_000, "25 h 0 min")],
-)  # fmt: skip
-def test_a_length_of_time_in_words(seconds: float, words: str) -> None:
-    assert in_words(seconds) == words
 
 
 def test_the_command_says_it_all_in_one_line_each(

@@ -39,10 +39,6 @@ UPWARD = {
     ("advise.question", "commands.one_run"),
     ("models.entrypoints", "config.strict"),
     ("range_test", "config.bounds"),
-    ("results.ensemble_grid", "claims.words"),
-    ("results.multirun", "claims.words"),
-    ("results.store", "claims.verdict"),
-    ("results.store", "claims.words"),
 }
 
 

@@ -29,7 +29,7 @@ def move(root: Path, experiment: str) -> None:
         else run
         for key, run in results.runs.items()
     }
-    save_results(root / RESULTS, dataclasses.replace(results, runs=runs), [])
+    save_results(root / RESULTS, dataclasses.replace(results, runs=runs))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
         copy = shutil.copytree if source.is_dir() else shutil.copy
         (root / ".dvc").mkdir(exist_ok=True)
         copy(source, root / ".dvc" / name)
-    save_results(root / RESULTS, results, [])
+    save_results(root / RESULTS, results)
     (root / ".venv").mkdir()
     (root / ".venv/.installed").touch()  # as after the set-up
     project = Project(root)

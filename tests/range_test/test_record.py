@@ -1,11 +1,10 @@
-import dataclasses
 import json
 
 import pytest
 
+from anneal.io.csv_files import read_columns
 from anneal.range_test import RULES, RangeTestCurve, RangeTestPoint, agreement, suggest
-from anneal.range_test.record import read_range_test
-from anneal.results.csv_files import read_columns
+from anneal.range_test.record import describe_reading, read_range_test
 from anneal.runs.range_test import curves_csv
 
 
@@ -33,7 +32,7 @@ def plain(tmp_path):
     path.write_text(curves_csv(CURVES))
     said = {
         "rule": "smith",
-        "agreement": {rule: dataclasses.asdict(found) for rule, found in READINGS.items()},
+        "agreement": {rule: describe_reading(found) for rule, found in READINGS.items()},
         "dataset": "digits",
         "model": "caffe_cifar",
         "sweep": "linear",

@@ -11,7 +11,8 @@ from tests.report.showcase import FINALS, HOSTILE, showcase
 from anneal.claims.files import load_links
 from anneal.claims.schema import parse_claims
 from anneal.claims.verdict import judge
-from anneal.claims.words import NOTHING, verdict_words
+from anneal.claims.words import verdict_words
+from anneal.io.text import NOTHING
 from anneal.report.charts import make_charts
 from anneal.report.content import NOT_RUN, VERDICTS, by_paper, verdicts_given
 from anneal.report.page import PageSources, render_page

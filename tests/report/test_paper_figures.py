@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from anneal.claims.schema import parse_claims
-from anneal.claims.words import escape_markdown
 from anneal.commands.stages import collect, report
 from anneal.io.files import read_yaml, write_yaml
+from anneal.io.text import escape_markdown
 from anneal.report import paper_figures
 from anneal.report.paper_figures import Mark, load_paper_figures, marks_of, read_digitised
 

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from anneal.claims.files import load_claims
-from anneal.claims.words import VERDICTS_BEGIN, VERDICTS_END
 from anneal.commands.stages import collect, report
 from anneal.report.content import group_rows
 
+MARKED = "# a\n\n<!-- verdicts:begin -->\n<!-- verdicts:end -->\n\nend\n"
 ROWS = ["digits/fixed", "digits/decay", "digits/one_cycle"]
 
 
@@ -49,7 +49,7 @@ def fill(world):
     world.describe_campaign(["clr/cifar10_triangular2", "clr/cifar10_fixed"], [0, 1, 2])
     world.evaluate("clr/cifar10_triangular2", {0: 81.3, 1: 81.4, 2: 81.5})
     collect.main(["clr_cifar10"])
-    (world.root / "README.md").write_text(f"# a\n\n{VERDICTS_BEGIN}\n{VERDICTS_END}\n\nend\n")
+    (world.root / "README.md").write_text(MARKED)
     report.main([])
 
 

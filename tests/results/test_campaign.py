@@ -278,7 +278,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_partial_one(collected, mo
         raise OSError(28, "No space left on device", "results/quick/runs.csv")
 
     collected.evaluate("digits/fixed", {5: 50.0})
-    monkeypatch.setattr("anneal.results.store.write_whole", refuse)
+    monkeypatch.setattr("anneal.io.files.write_whole", refuse)
     with pytest.raises(SystemExit):
         collect.main(["quick"])
     assert "No space left" in capsys.readouterr().err

@@ -140,7 +140,7 @@ def fill_run(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class CandidateResult:
     """How one candidate did.
 
     Args:
@@ -172,13 +172,13 @@ class Choice:
             lie within ``NEAR_PCT`` of it; None when each candidate diverged at least once, or
             nothing was learnt.
         best: the one with the highest mean.
-        standings: of all candidates, from the simplest.
+        results: of all candidates, from the simplest.
         reason: in words.
     """
 
     recommended: str | None
     best: str | None
-    standings: tuple[Standing, ...]
+    results: tuple[CandidateResult, ...]
     reason: str
 
     def describe(self) -> dict[str, Any]:
@@ -230,13 +230,13 @@ def choose(
             whole[name] = of_name
     means = {name: mean_interval(list(of.values())) for name, of in whole.items()}
     best = max(means, key=lambda name: means[name].mean, default=None)
-    standings = []
+    results = []
     for name in names:
         behind = None
         if best is not None and name in whole and name != best:
             behind = paired_interval([whole[best][s] - whole[name][s] for s in whole[best]])
-        standings.append(
-            Standing(
+        results.append(
+            CandidateResult(
                 name=name,
                 accuracies_pct=dict(accuracies_pct[name]),
                 accuracy=means.get(name),
@@ -244,19 +244,19 @@ def choose(
                 tied=name == best or (behind is not None and not _is_worse(behind, resolution_pct)),
             )
         )
-    tied = [s for s in standings if s.tied]
+    tied = [s for s in results if s.tied]
     recommended = next((s for s in tied if s.behind is None or s.behind.mean <= NEAR_PCT), None)
     nothing = best is not None and not _is_above(means[best], chance_pct)
     return Choice(
         recommended=recommended.name if recommended and not nothing else None,
         best=best,
-        standings=tuple(standings),
+        results=tuple(results),
         reason=(
             f"{best}, the highest, is not above the {chance_pct:.2f} % of always answering with "
             "the most frequent class for certain: too little was learnt to choose by, give "
             "training.length (or budget_fraction) more"
             if nothing
-            else _reason(tied, standings, best, recommended)
+            else _reason(tied, results, best, recommended)
         ),
     )
 
@@ -270,20 +270,20 @@ def _is_worse(behind: Interval, resolution_pct: float) -> bool:
 
 
 def _reason(
-    tied: Sequence[Standing],
-    standings: Sequence[Standing],
+    tied: Sequence[CandidateResult],
+    results: Sequence[CandidateResult],
     best: str | None,
-    recommended: Standing | None,
+    recommended: CandidateResult | None,
 ) -> str:
     note = "".join(
         f"; {s.name} diverged with {s.num_diverged} of {len(s.accuracies_pct)} seeds"
-        for s in standings
+        for s in results
         if s.num_diverged
     )
     if best is None or recommended is None:
         return f"no candidate trained to its end with every seed{note}"
-    num_seeds = len(standings[0].accuracies_pct)
-    if len(standings) == 1:
+    num_seeds = len(results[0].accuracies_pct)
+    if len(results) == 1:
         return f"{best} is the only candidate{note}"
     highest = next(s for s in tied if s.name == best)
     if len(tied) == 1:
@@ -304,6 +304,6 @@ def _reason(
     return words + note
 
 
-def _named(standing: Standing) -> str:
-    assert standing.accuracy is not None
-    return f"{standing.name} ({standing.accuracy.mean:.2f} %)"
+def _named(result: CandidateResult) -> str:
+    assert result.accuracy is not None
+    return f"{result.name} ({result.accuracy.mean:.2f} %)"

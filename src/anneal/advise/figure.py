@@ -8,11 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from anneal.advise.candidates import CANDIDATES, Choice, Standing
-from anneal.io.svg import svg_text
+from anneal.advise.candidates import CANDIDATES, CandidateResult, Choice
+from anneal.io.svg import COLOURS, STYLE, svg_text
 from anneal.range_test import Agreement, RangeTestCurve
 from anneal.range_test.figure import ACCURACY, draw_bounds, draw_column
-from anneal.report.figures import COLOURS, STYLE
 
 Points = Sequence[tuple[int, float]]
 LATE_PART = 0.5  # of a run, after which no curve lies below the frame: the end is what differs
@@ -101,23 +100,23 @@ def _draw_runs(axes: Axes, trials: Mapping[str, Mapping[int, Points]]) -> None:
 
 def _draw_ends(axes: Axes, choice: Choice) -> None:
     framed: list[float] = []
-    for row, standing in enumerate(choice.standings):
-        colour = colour_of(standing.name)
-        values = [value for value in standing.accuracies_pct.values() if value is not None]
+    for row, result in enumerate(choice.results):
+        colour = colour_of(result.name)
+        values = [value for value in result.accuracies_pct.values() if value is not None]
         framed += values
-        if standing.accuracy is not None:
-            mean, low, high = _ends(standing)
+        if result.accuracy is not None:
+            mean, low, high = _ends(result)
             axes.plot([low, high], [row, row], color=colour, alpha=0.35, linewidth=5,
                       solid_capstyle="butt")  # fmt: skip
             axes.plot(mean, row, marker="|", markersize=13, color=colour, mew=2)
             framed += [low, high]
         else:
-            words = f"{standing.num_diverged} of {len(standing.accuracies_pct)} diverged"
+            words = f"{result.num_diverged} of {len(result.accuracies_pct)} diverged"
             axes.annotate(words, (0.02, row), xycoords=("axes fraction", "data"), va="center",
                           color=colour, fontsize=8)  # fmt: skip
         axes.plot(values, [row] * len(values), linestyle="none", marker="o", markersize=4.5,
                   markerfacecolor="white", markeredgecolor=colour)  # fmt: skip
-    names = [s.name for s in choice.standings]
+    names = [s.name for s in choice.results]
     advised = f"{choice.recommended}\n(recommended)"
     shown = [advised if name == choice.recommended else name for name in names]
     axes.set_yticks(range(len(names)), shown)
@@ -135,9 +134,9 @@ def _draw_ends(axes: Axes, choice: Choice) -> None:
         axes.set_xlim(max(0.0, min(framed)) - room, min(100.0, max(framed)) + room)
 
 
-def _ends(standing: Standing) -> tuple[float, float, float]:
+def _ends(result: CandidateResult) -> tuple[float, float, float]:
     """Return mean and interval of a candidate that three or more seeds trained to the end."""
-    assert standing.accuracy is not None
-    assert standing.accuracy.low is not None
-    assert standing.accuracy.high is not None
-    return standing.accuracy.mean, standing.accuracy.low, standing.accuracy.high
+    assert result.accuracy is not None
+    assert result.accuracy.low is not None
+    assert result.accuracy.high is not None
+    return result.accuracy.mean, result.accuracy.low, result.accuracy.high

@@ -3,20 +3,15 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from anneal.advise.candidates import CANDIDATES, Choice, Standing
+from anneal.advise.candidates import CANDIDATES, CandidateResult, Choice
 from anneal.advise.snippets import TorchSnippet, anneal_snippet, as_function, torch_snippet
-from anneal.claims.words import (
-    NOTHING,
-    escape_markdown,
-    fraction_words,
-    markdown_table,
-    number,
-    text_table,
-)
+from anneal.io.text import NOTHING, escape_markdown, markdown_table, number, text_table
 from anneal.range_test import Agreement
 from anneal.results.statistics import Interval
+from anneal.results.words import fraction_words
 
 RANGE_TEST_PICTURE, PICTURE = "range_test.svg", "advice.svg"
 HEADER = ("candidate", "held-out accuracy", "95 % interval", "behind the highest", "n", "verdict")
@@ -92,7 +87,7 @@ class Advice:
     @property
     def num_seeds(self) -> int:
         """Seeds that each candidate was tried with."""
-        return len(self.choice.standings[0].accuracies_pct)
+        return len(self.choice.results[0].accuracies_pct)
 
     @property
     def about(self) -> str:
@@ -123,27 +118,40 @@ class Advice:
 
 def table_lines(choice: Choice) -> list[str]:
     """Return the candidates' table for a terminal."""
-    return text_table(HEADER, [_row(standing, choice) for standing in choice.standings])
+    return text_table(HEADER, [_row(result, choice) for result in choice.results])
 
 
-def _row(standing: Standing, choice: Choice) -> tuple[str, ...]:
+def terminal_lines(advice: Advice, *, page: Path) -> list[str]:
+    """Return what the terminal shows of an advice: table, verdict, lines to paste, its page."""
+    lines = ["", *table_lines(advice.choice), "", advice.verdict]
+    for first in advice.lines[:1]:
+        lines += ["", f"To paste, for a run of {advice.length_words}:", "", first.ours, ""]
+        if first.torch.code is not None:
+            lines += ["or with torch alone:", "", first.torch.code]
+        else:
+            lines.append(f"With torch alone there is none: {first.torch.reason}.")
+    more = "".join(f", with {other.name} to paste too" for other in advice.lines[1:])
+    return [*lines, "", f"{page}{more}"]
+
+
+def _row(result: CandidateResult, choice: Choice) -> tuple[str, ...]:
     return (
-        standing.name,
-        f"{standing.accuracy.mean:.2f} %" if standing.accuracy else NOTHING,
-        _interval(standing.accuracy),
-        f"{standing.behind.mean:.2f} ({_interval(standing.behind)})" if standing.behind else "",
-        str(len(standing.accuracies_pct) - standing.num_diverged),
-        _verdict(standing, choice),
+        result.name,
+        f"{result.accuracy.mean:.2f} %" if result.accuracy else NOTHING,
+        _interval(result.accuracy),
+        f"{result.behind.mean:.2f} ({_interval(result.behind)})" if result.behind else "",
+        str(len(result.accuracies_pct) - result.num_diverged),
+        _verdict(result, choice),
     )
 
 
-def _verdict(standing: Standing, choice: Choice) -> str:
-    if standing.num_diverged:
-        return f"{standing.num_diverged} diverged"
-    words = ["highest"] if standing.name == choice.best else []
-    if standing.name == choice.recommended:
+def _verdict(result: CandidateResult, choice: Choice) -> str:
+    if result.num_diverged:
+        return f"{result.num_diverged} diverged"
+    words = ["highest"] if result.name == choice.best else []
+    if result.name == choice.recommended:
         words.append("recommended")
-    if not standing.tied:
+    if not result.tied:
         words.append("worse")
     return ", ".join(words) or "not told apart"
 
@@ -175,7 +183,7 @@ def page(advice: Advice) -> str:
             [
                 [escape_markdown(cell) for cell in _row(s, advice.choice)]
                 + [CANDIDATES[s.name].words]
-                for s in advice.choice.standings
+                for s in advice.choice.results
             ],
             sides=["left", "right", "right", "right", "right", "left", "left"],
         ),
@@ -236,7 +244,7 @@ def _limits(advice: Advice) -> list[str]:
 
 
 def _cost(advice: Advice) -> str:
-    trials = len(advice.choice.standings) * advice.num_seeds
+    trials = len(advice.choice.results) * advice.num_seeds
     total = advice.sweep_updates + trials * advice.trial_updates
     return (
         f"Cost: {number(total)} updates: the range test {number(advice.sweep_updates)}, "

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anneal.advise.candidates import CANDIDATES, at_bounds, fill_run
+from anneal.config.optimizer import check_optimizer
 from anneal.config.schema import ExperimentConfig, SchedulerConfig
 from anneal.config.strict import configuration_hash
 from anneal.runs.code_digest import code_digest
@@ -60,7 +61,8 @@ def plan_trial(
         max_lr: upper bound, > base_lr.
 
     Raises:
-        ValueError: the run is too short for the schedule; names the candidate's file.
+        ValueError: the run is too short for the schedule; names the candidate's file, and says what
+            to do.
     """
     section = at_bounds(name, shape, base_lr=base_lr, max_lr=max_lr, optimizer=experiment.optimizer)
     own = dataclasses.replace(
@@ -70,8 +72,8 @@ def plan_trial(
         scheduler=section,
         bounds="given",
     )
-    where = f"conf/scheduler/{shape.name}.yaml"
-    plan = plan_run(own, identity, bounds=None, where=where)
+    check_optimizer(own.optimizer)  # here, since a longer run would not help it
+    plan = _plan(own, identity, shape)
     if (cycles := CANDIDATES[name].cycles) is not None:
         section = fill_run(
             section,
@@ -80,7 +82,7 @@ def plan_trial(
             budget_fraction=own.budget_fraction,
         )
         own = dataclasses.replace(own, scheduler=section)
-        plan = plan_run(own, identity, bounds=None, where=where)
+        plan = _plan(own, identity, shape)
     held_out = {
         "fraction": experiment.range_test.held_out_fraction,
         "split_seed": SPLIT_SEED,
@@ -89,6 +91,17 @@ def plan_trial(
     digest = configuration_hash({"run": plan.configuration_hash, "held_out": held_out})
     fields["configuration_hash"] = digest
     return Trial(**fields, candidate=name, held_out=held_out)
+
+
+def _plan(
+    experiment: ExperimentConfig, identity: Mapping[str, Any], shape: SchedulerConfig
+) -> Plan:
+    try:
+        where = f"conf/scheduler/{shape.name}.yaml"
+        return plan_run(experiment, identity, bounds=None, where=where)
+    except ValueError as error:
+        words = "give training.length (or budget_fraction) more, or leave it out of"
+        raise ValueError(f"{error}; {words} advise.candidates") from None
 
 
 def run_directory(trial: Trial, workshop: Workshop, *, seed: int) -> RunDirectory:

@@ -20,6 +20,7 @@ from anneal.config.durations import Clock, to_steps
 from anneal.config.schema import CampaignConfig, ExperimentConfig, ModelConfig
 from anneal.datasets.sources import CIFAR10, CIFAR100, DIGITS
 from anneal.io.terminal import command, say
+from anneal.io.text import Side, text_table
 from anneal.models.build import build_model
 from anneal.runs.plan import check_plan, steps_per_epoch_of
 from anneal.training.loop import evenly_spread
@@ -173,7 +174,7 @@ def _counted(
 def table(costs: list[Cost], *, tera_flop_per_s: float | None) -> list[str]:
     """Return the costs as lines, one for each row and one for all, the hours where asked for."""
     titles = ["row", "runs", "updates", "images", "tested", "TFLOP", "hours"]
-    rows = [titles]
+    rows = []
     for c in costs:
         tera = c.flop / TERA
         cells = [c.name, str(c.runs), f"{c.updates:,}", f"{c.images:,}", f"{c.tested:,}"]
@@ -195,12 +196,10 @@ def table(costs: list[Cost], *, tera_flop_per_s: float | None) -> list[str]:
             hours,
         ]
     )
-    if not tera_flop_per_s:
-        rows = [row[:-1] for row in rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    ]
+    shown = len(titles) if tera_flop_per_s else len(titles) - 1
+    sides: list[Side] = ["right"] * shown
+    sides[0] = "left"
+    return text_table(titles[:shown], [row[:shown] for row in rows], sides=sides)
 
 
 @command(free=True)

@@ -7,39 +7,18 @@ writes ``ensemble.json``, ``ensemble.csv``, ``diversity.csv`` and ``ensemble.svg
 an ``imagefolder`` lie.
 """
 
-import dataclasses
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from anneal.claims.words import mean_words, text_table
-from anneal.config.schema import ExperimentConfig
-from anneal.config.strict import parse
-from anneal.io.files import read_yaml, write_json, write_whole
+from anneal.io.files import write_whole
 from anneal.io.terminal import command, say
-from anneal.results.curves import Curve, Point
-from anneal.results.ensemble_grid import FINAL, ensemble_header, ensemble_rows, shared_snapshots
-from anneal.results.ensemble_store import ensembles_csv, snapshots_csv
-from anneal.results.metrics import Evidence, Run, find_metric
-from anneal.results.statistics import mean_interval
-from anneal.runs.directory import HISTORY, PLAN, RunDirectory, read_lines
-from anneal.runs.layout import RUNS, seed_folder
+from anneal.report.ensemble_figure import draw_ensembles
+from anneal.results.ensemble_grid import ensemble_words
+from anneal.results.ensemble_runs import find_runs, measure_runs, save_ensemble
+from anneal.runs.layout import RUNS
 from anneal.schedules import cycle_ends, from_description
 
 FOLDER = "ensemble"
 OPTIONS = ("to", "folder")
-
-
-@dataclass(frozen=True, kw_only=True)
-class KeptRun:
-    """A run directory, the plan it was trained by, and which of its snapshots are there."""
-
-    seed: int
-    directory: RunDirectory
-    plan: dict[str, Any]
-    updates: tuple[int, ...]
 
 
 @command(free=True)
@@ -54,193 +33,13 @@ def main(arguments: list[str]) -> None:
     if RUNS.resolve() in folder.resolve().parents:
         raise ValueError(f"{folder} is what DVC keeps of a campaign: say to=<folder>")
     evidence = measure_runs(runs, folder=folder, images=options.get("folder"))
-    write_ensemble(evidence, plan=runs[0].plan, folder=folder)
-    say("\n".join(ensemble_words(evidence)))
-    say(f"{folder}: ensemble.json, ensemble.csv, diversity.csv, ensemble.svg")
-
-
-def find_runs(places: Sequence[Path]) -> list[KeptRun]:
-    """Return the finished runs with snapshots in these places, by seed.
-
-    Raises:
-        ValueError: a place is no run and holds none, runs are of two configurations or of one seed
-            twice, or none of them has finished or kept a snapshot; names it and what to do.
-    """
-    found: dict[int, KeptRun] = {}
-    for path in [run for place in places for run in _run_folders(place)]:
-        plan = read_yaml(path / PLAN)
-        directory = RunDirectory(path, configuration_hash=plan["configuration_hash"])
-        result = directory.result()
-        if result is None or result["status"] != "finished":
-            say(f"{path}: left out, it has {'not ended' if result is None else result['status']}")
-            continue
-        seed = int(path.name.removeprefix("seed-"))
-        if seed in found:
-            raise ValueError(f"{path}: seed {seed} is given twice")
-        there = directory.snapshots()
-        updates = tuple(update for update in plan.get("snapshots", ()) if update in there)
-        if not updates:
-            raise ValueError(_without_snapshots(path, plan))
-        found[seed] = KeptRun(seed=seed, directory=directory, plan=plan, updates=updates)
-    if not found:
-        raise ValueError(f"{' '.join(map(str, places))}: no run here has finished")
-    digests = {run.directory.configuration_hash: run.directory.path for run in found.values()}
-    if len(digests) > 1:
-        raise ValueError(
-            "runs must be of one configuration, got "
-            + " and ".join(f"{digest} ({path})" for digest, path in digests.items())
-        )
-    return [found[seed] for seed in sorted(found)]
-
-
-def _run_folders(place: Path) -> list[Path]:
-    below = [place] if (place / PLAN).is_file() else sorted(place.glob(f"seed-*/{PLAN}"))
-    folders = [path if path == place else path.parent for path in below]
-    folders = [folder for folder in folders if re.fullmatch(r"seed-[0-9]+", folder.name)]
-    if not folders:
-        raise ValueError(f"{place}: neither a run directory seed-<n> nor a folder of them")
-    return folders
-
-
-def _without_snapshots(path: Path, plan: dict[str, Any]) -> str:
-    """Say why a run kept no snapshot, and which key keeps them."""
-    said = plan["configuration"]["training"].get("snapshots", "none")
-    key = "training.snapshots"
-    if said == "none":
-        return (
-            f"{path}: no snapshots; move it away and train it again with {key}=cycle_ends "
-            f"(or '{key}=last 3', '{key}=every 0.2 run')"
-        )
-    if asked := plan.get("snapshots"):
-        return (
-            f"{path}: none of its {len(asked)} snapshots is there ({key}: {said}); move it away "
-            "and train it again with them"
-        )
-    return (
-        f"{path}: no snapshots, though {key}: {said}; none fell into its {plan['total_steps']} "
-        f"updates of {plan['schedule']['name']} ('{key}=every 0.2 run' keeps some of any schedule)"
-    )
-
-
-def measure_runs(runs: Sequence[KeptRun], *, folder: Path, images: str | None) -> Evidence:
-    """Return the runs with the accuracy of their snapshots, and of the ensembles of them.
-
-    Args:
-        runs: of one configuration.
-        folder: takes the outputs, so that no network runs twice.
-        images: folder of the images where the data set is one.
-
-    Raises:
-        ValueError: a configuration or a snapshot cannot be read, or the images are others.
-    """
-    from anneal.results.ensembles import (  # torch: --help need not wait
-        compare_snapshots,
-        ensemble_metrics,
-    )
-    from anneal.results.snapshot_outputs import labels_of_test_images, snapshot_outputs
-    from anneal.runs.setup import open_experiment
-
-    first = runs[0]
-    where = str(first.directory.path / PLAN)
-    experiment = parse(
-        ExperimentConfig, first.plan["configuration"], where=where, key="configuration"
-    )
-    if images is not None:
-        dataset = dataclasses.replace(experiment.dataset, folder=images)
-        experiment = dataclasses.replace(experiment, dataset=dataset)
-    workshop = open_experiment(experiment)
-    for run in runs:
-        if run.directory.environment()[-1]["data"] != workshop.data.identity:
-            raise ValueError(f"{run.directory.path} was trained on other images than those here")
-    labels = labels_of_test_images(workshop)
-    outputs = {
-        run.seed: snapshot_outputs(
-            run.directory,
-            workshop,
-            updates=run.updates,
-            folder=seed_folder(folder, run.seed),
-        )
-        for run in runs
-    }
-    metrics = ensemble_metrics({seed: list(o.values()) for seed, o in outputs.items()}, labels)
-    return Evidence(
-        experiment=experiment.name,
-        budget_fraction=experiment.budget_fraction,
-        runs=tuple(
-            Run(
-                seed=run.seed,
-                configuration_hash=run.directory.configuration_hash,
-                status="finished",
-                updates=int(run.plan["total_steps"]),
-                metrics=metrics[run.seed,],
-                curve=_curve(run.directory.path),
-                snapshots=compare_snapshots(outputs[run.seed], labels),
-            )
-            for run in runs
-        ),
-        ensembles={group: of_group for group, of_group in metrics.items() if len(group) > 1},
-    )
-
-
-def _curve(path: Path) -> Curve:
-    return tuple(
-        Point(update=line["update"], test_accuracy_pct=line["test_accuracy_pct"])
-        for line in read_lines(path / HISTORY)
-        if "test_accuracy_pct" in line
-    )
-
-
-def ensemble_words(evidence: Evidence) -> list[str]:
-    """Return the lines that a person at the terminal reads: each snapshot, then the grid."""
-    snapshots = shared_snapshots(evidence)
-    updates = snapshots[0].updates
-    alone = [
-        [f"{update:,}", mean_words(mean_interval(values), metric=find_metric(FINAL))]
-        for update, values in zip(
-            updates, zip(*(s.accuracy_pct for s in snapshots), strict=True), strict=True
-        )
-    ]
-    return [
-        "test accuracy in %, mean over runs or groups \N{PLUS-MINUS SIGN} 95 % interval",
-        "",
-        *text_table(["snapshot after update", "alone"], alone),
-        "",
-        "N runs, the last M snapshots of each, outputs averaged:",
-        *text_table(ensemble_header(evidence), ensemble_rows(evidence)),
-    ]
-
-
-def write_ensemble(evidence: Evidence, *, plan: dict[str, Any], folder: Path) -> None:
-    """Write what was measured as JSON, tables and a picture."""
-    from anneal.report.ensemble_figure import draw_ensembles
-
-    digest = evidence.runs[0].configuration_hash
-    snapshots = {(digest, run.seed): run.snapshots for run in evidence.runs if run.snapshots}
-    write_json(
-        folder / "ensemble.json",
-        {
-            "experiment": evidence.experiment,
-            "configuration_hash": digest,
-            "runs": [
-                {"seed": run.seed, "snapshots": run.snapshots and dataclasses.asdict(run.snapshots)}
-                for run in evidence.runs
-            ],
-            "ensembles": [
-                {"seeds": list(seeds), "metrics": dict(metrics)}
-                for seeds, metrics in [
-                    *(((run.seed,), run.metrics) for run in evidence.runs),
-                    *sorted(evidence.ensembles.items()),
-                ]
-            ],
-        },
-    )
-    runs = {(evidence.experiment, run.seed, digest): run for run in evidence.runs}
-    groups = {(evidence.experiment, s, digest): m for s, m in evidence.ensembles.items()}
-    write_whole(folder / "ensemble.csv", ensembles_csv(runs, groups))
-    write_whole(folder / "diversity.csv", snapshots_csv(snapshots))
+    save_ensemble(evidence, folder)
+    plan = runs[0].plan
     ends = cycle_ends(from_description(plan["schedule"]), plan["total_steps"])
     title = f"{plan['configuration']['title']}: snapshots"
     write_whole(folder / "ensemble.svg", draw_ensembles(evidence, ends=ends, title=title))
+    say("\n".join(ensemble_words(evidence)))
+    say(f"{folder}: ensemble.json, ensemble.csv, diversity.csv, ensemble.svg")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 ``anneal status [campaign]``; without a name, the campaign of params.yaml. Needs no torch.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from anneal.config.compose import compose_campaign, compose_experiment, load_cam
 from anneal.config.schema import CampaignConfig, ExperimentConfig
 from anneal.io.files import read_json, read_yaml
 from anneal.io.terminal import command, say
+from anneal.io.text import duration_words
+from anneal.runs.committed import read_run_rows
 from anneal.runs.directory import ENVIRONMENT, PLAN, RESULT, TIMING, is_held, read_lines
 from anneal.runs.inputs import NoBoundsError, load_bounds
 from anneal.runs.layout import RANGE_TESTS, RESULTS, RUNS, SUGGESTION, identity_file, seed_folder
@@ -88,18 +89,14 @@ def _committed(
     campaign: str, experiment: str, configuration_hash: str | None, total_steps: int
 ) -> set[int]:
     """Return the seeds in results/ of this configuration, or of this length where it is unknown."""
-    rows = RESULTS / campaign / "runs.csv"
-    if not rows.is_file():
-        return set()
 
     def is_this(row: dict[str, str]) -> bool:
         if configuration_hash is not None:
             return row["configuration_hash"] == configuration_hash
         return int(row["updates"]) == total_steps or row["status"] == "diverged"
 
-    with rows.open(newline="") as file:
-        found = [row for row in csv.DictReader(file) if row["experiment"] == experiment]
-    return {int(row["seed"]) for row in found if is_this(row)}
+    rows = [row for row in read_run_rows(RESULTS / campaign) if row["experiment"] == experiment]
+    return {int(row["seed"]) for row in rows if is_this(row)}
 
 
 def _run_status(
@@ -160,18 +157,6 @@ def seconds_left(runs: Sequence[RunStatus]) -> float | None:
     )
 
 
-def in_words(seconds: float) -> str:
-    """Write a length of time as a person says it.
-
-    >>> in_words(4000)
-    '1 h 7 min'
-    """
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
 @command(free=True)
 def main(arguments: list[str]) -> None:
     """Say of a campaign what is done, running and left, and how long the rest will take."""
@@ -194,7 +179,7 @@ def main(arguments: list[str]) -> None:
     line = f"{len(runs) - len(left)} of {len(runs)} runs ended"
     if left:
         seconds = seconds_left(runs)
-        line += ", about " + in_words(seconds) + " left" if seconds else ", no pace measured yet"
+        line += f", about {duration_words(seconds)} left" if seconds else ", no pace measured yet"
     say(line)
 
 

@@ -34,7 +34,12 @@ def write_yaml(path: Path, content: Any) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write one JSON file, indented."""
-    write_whole(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_whole(path, json_text(content))
+
+
+def json_text(content: Any) -> str:
+    """Return content as JSON, indented, with a line break at its end."""
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
@@ -59,6 +64,14 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """
     with synced(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def write_if_changed(path: Path, text: str) -> bool:
+    """Write a file whole, unless it already says exactly this; return whether it was written."""
+    if path.is_file() and path.read_bytes() == text.encode():
+        return False
+    write_whole(path, text)
+    return True
 
 
 class Watched:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from anneal.range_test.suggestion import Suggestion
+from anneal.range_test.suggestion import Remedy, Suggestion
 
 # Smith 1506.01186v6, section 3.3: the best rate is "usually within a factor of two" of the largest.
 DISAGREEMENT = 2.0
@@ -22,6 +22,7 @@ class Agreement:
             seeds gave one.
         base_spread, max_spread: largest over smallest among the pairs, >= 1; None without any.
         reason: one sentence with its numbers.
+        remedy: what would help where the rule abstains; None where it cannot say.
     """
 
     rule: str
@@ -32,6 +33,7 @@ class Agreement:
     base_spread: float | None
     max_spread: float | None
     reason: str
+    remedy: Remedy | None = None
 
     @property
     def found(self) -> bool:
@@ -62,12 +64,13 @@ def agreement(suggestions: Sequence[Suggestion]) -> Agreement:
     bases = sorted(s.base_lr for s in suggestions if s.base_lr is not None)
     maxima = sorted(s.max_lr for s in suggestions if s.max_lr is not None)
     n, found = len(suggestions), len(maxima)
-    base_lr = max_lr = None
+    base_lr = max_lr = remedy = None
     if 2 * found < n or not found:
-        why = next(s.reason for s in suggestions if not s.found)
-        reason = f"{found} of {n} seeds give a pair, fewer than half; the first says: {why}"
-        if n == 1:
-            reason = why
+        first = next(s for s in suggestions if not s.found)
+        remedy = first.remedy
+        reason = first.reason
+        if n > 1:
+            reason = f"{found} of {n} seeds give a pair, fewer than half; the first says: {reason}"
     else:
         base_lr, max_lr = _geometric_median(bases), _geometric_median(maxima)
         reason = f"{found} of {n} seeds give a pair; the medians are {base_lr:.3g} and {max_lr:.3g}"
@@ -76,6 +79,7 @@ def agreement(suggestions: Sequence[Suggestion]) -> Agreement:
         elif not base_lr < max_lr:
             reason = f"the seeds contradict each other: {reason}"
             base_lr = max_lr = None
+            remedy = Remedy.MORE_SEEDS
         elif found > 1:
             wide = max(bases[-1] / bases[0], maxima[-1] / maxima[0]) > DISAGREEMENT
             reason += (
@@ -91,6 +95,7 @@ def agreement(suggestions: Sequence[Suggestion]) -> Agreement:
         base_spread=bases[-1] / bases[0] if bases else None,
         max_spread=maxima[-1] / maxima[0] if maxima else None,
         reason=reason,
+        remedy=remedy,
     )
 
 

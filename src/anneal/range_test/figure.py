@@ -11,20 +11,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from anneal.io.svg import REPRODUCIBLE, svg_text
+from anneal.io.svg import FAINT, STYLE, svg_text
 from anneal.range_test import Agreement, RangeTestCurve, RangeTestPoint
 
-INK, GREY, PALE = "#222222", "#8a8a8a", "#e3e3e3"
+INK, PALE = "#222222", "#e3e3e3"
 ACCURACY, LOSS, BOUNDS = "#0b6e99", "#b3541e", "#2a7f4f"
-STYLE: dict[Any, Any] = REPRODUCIBLE | {
+SWEEP_STYLE: dict[Any, Any] = STYLE | {
     "font.size": 10,
-    "axes.edgecolor": GREY,
+    "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
+    "axes.axisbelow": "line",
+    "axes.grid": False,
     "text.color": INK,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
 }
@@ -63,7 +63,7 @@ def draw_range_test(
         raise ValueError(f"curves must be of one kind of sweep, got {sorted(kinds) or 'none'}")
     if rule not in readings:
         raise ValueError(f"rule must be one of {', '.join(sorted(readings))}, got {rule!r}")
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(SWEEP_STYLE):
         return svg_text(_compose(curves, readings, rule, title))
 
 
@@ -122,7 +122,7 @@ def _headline(reading: Agreement, num_curves: int) -> str:
 
 
 def _draw_key(figure: Figure, num_curves: int) -> None:
-    thin = Line2D([], [], color=GREY, linewidth=0.8, label="one seed")
+    thin = Line2D([], [], color=FAINT, linewidth=0.8, label="one seed")
     bold = Line2D([], [], color=INK, linewidth=2.4, label=f"mean of {num_curves}")
     figure.legend(
         handles=[thin, bold],
@@ -167,7 +167,7 @@ def _limit_loss(axes: Axes, curves: Sequence[RangeTestCurve]) -> None:
     everything = [v for losses in columns for v in losses]
     if not everything:
         axes.set_yticks([])
-        axes.text(0.5, 0.5, "not measured", color=GREY, ha="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, "not measured", color=FAINT, ha="center", transform=axes.transAxes)
         return
     low, limit = min(everything), MOST_LOSS * max(halves)
     if min(everything) >= 0:
@@ -227,7 +227,7 @@ def _draw_marks(axes: Axes, readings: Mapping[str, Agreement], rule: str) -> Non
     left, right = axes.get_xlim()
     for row, name in enumerate(names):
         chosen, reading = name == rule, readings[name]
-        color = BOUNDS if chosen else GREY
+        color = BOUNDS if chosen else FAINT
         if reading.base_lr is None or reading.max_lr is None:
             _write(axes, left, row, f"abstains ({_seeds(reading)})", color)
             continue
@@ -244,7 +244,7 @@ def _draw_marks(axes: Axes, readings: Mapping[str, Agreement], rule: str) -> Non
         _write(axes, low if before else high, row, text, color, before=before)
     axes.set_yticks(range(len(names)), names, fontsize=9)
     for label, name in zip(axes.get_yticklabels(), names, strict=True):
-        label.set_color(BOUNDS if name == rule else GREY)
+        label.set_color(BOUNDS if name == rule else FAINT)
         label.set_fontweight("bold" if name == rule else "normal")
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(left, right)

@@ -16,7 +16,13 @@ from anneal.range_test.noise import (
     noise_of,
     smooth,
 )
-from anneal.range_test.suggestion import FEWEST_POINTS, Suggestion, abstain, too_short
+from anneal.range_test.suggestion import (
+    FEWEST_POINTS,
+    Remedy,
+    Suggestion,
+    abstain,
+    abstain_too_short,
+)
 
 MINIMUM_DIVISOR = 10.0  # the loss is least at the edge of divergence; a decade below is custom
 MAX_OVER_BASE = 4.0  # Smith 1506.01186v6, section 3.3: "set base_lr to 1/3 or 1/4 of max_lr"
@@ -43,7 +49,8 @@ def minimum(curve: RangeTestCurve) -> Suggestion:
         return abstain(
             "minimum",
             f"the training loss does not rise again after {read.smoothed[read.least]:.3g} at "
-            f"{least:.3g}: its minimum lies beyond {read.lrs[-1]:.3g}, sweep further",
+            f"{least:.3g}: its minimum lies beyond {read.lrs[-1]:.3g}",
+            Remedy.HIGHER_RATES,
         )
     return _pair(
         "minimum",
@@ -77,7 +84,8 @@ def steepest(curve: RangeTestCurve) -> Suggestion:
         return abstain(
             "steepest",
             f"the training loss still falls at {read.lrs[-1]:.3g}, the last rate, as fast as "
-            f"anywhere: sweep further",
+            f"anywhere",
+            Remedy.HIGHER_RATES,
         )
     return _pair(
         "steepest",
@@ -105,7 +113,8 @@ def valley(curve: RangeTestCurve) -> Suggestion:
     if fall[-1] == len(read.lrs) - 1 and curve.diverged_at is None:
         return abstain(
             "valley",
-            f"the training loss still falls at {last:.3g}, the last rate: sweep further",
+            f"the training loss still falls at {last:.3g}, the last rate",
+            Remedy.HIGHER_RATES,
         )
     inside = math.exp(math.log(first) + VALLEY_PART * (math.log(last) - math.log(first)))
     return _pair(
@@ -131,7 +140,7 @@ def _read_losses(rule: str, curve: RangeTestCurve) -> _Losses | Suggestion:
     """Return what the three rules share, or the abstention that they share."""
     pairs = [(p.lr, p.train_loss) for p in curve.points if p.lr > 0 and p.train_loss is not None]
     if len(pairs) < FEWEST_POINTS:
-        return abstain(rule, too_short(curve, len(pairs)))
+        return abstain_too_short(rule, curve, len(pairs))
     lrs, losses = np.array(pairs, dtype=np.float64).T
     smoothed = smooth(losses)
     least = int(np.argmin(smoothed))

@@ -1,10 +1,12 @@
 """A finished range test as ``results/`` keeps it: its curves and what the rules say (PURE)."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from anneal.range_test import Agreement, RangeTestCurve, RangeTestPoint
+from anneal.range_test import Agreement, RangeTestCurve, RangeTestPoint, Suggestion
+from anneal.range_test.suggestion import Remedy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,7 @@ def read_range_test(plain: Mapping[str, Any], *, where: str) -> RangeTestRecord:
     try:
         return RangeTestRecord(
             rule=plain["rule"],
-            readings={rule: Agreement(**said) for rule, said in plain["agreement"].items()},
+            readings={rule: _read_agreement(said) for rule, said in plain["agreement"].items()},
             curves={int(seed): _curve(plain, seed) for seed in plain["diverged_at"]},
             dataset=plain["dataset"],
             model=plain["model"],
@@ -44,6 +46,19 @@ def read_range_test(plain: Mapping[str, Any], *, where: str) -> RangeTestRecord:
         raise ValueError(f"{where}: missing key {error.args[0]}") from None
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from None
+
+
+def describe_reading(found: Suggestion | Agreement) -> dict[str, Any]:
+    """Return what a rule says as plain data; the key ``remedy`` only where there is one."""
+    plain = dataclasses.asdict(found)
+    if found.remedy is None:
+        del plain["remedy"]
+    return plain
+
+
+def _read_agreement(said: Mapping[str, Any]) -> Agreement:
+    remedy = Remedy(said["remedy"]) if "remedy" in said else None
+    return Agreement(**{**said, "remedy": remedy})
 
 
 def _curve(plain: Mapping[str, Any], seed: str) -> RangeTestCurve:

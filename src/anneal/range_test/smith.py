@@ -16,7 +16,13 @@ from anneal.range_test.noise import (
     sampling_noise,
     smooth,
 )
-from anneal.range_test.suggestion import FEWEST_POINTS, Suggestion, abstain, too_short
+from anneal.range_test.suggestion import (
+    FEWEST_POINTS,
+    Remedy,
+    Suggestion,
+    abstain,
+    abstain_too_short,
+)
 
 START_SHARE = 0.1  # FALL_SHARE's tenth, at the foot of the rise (a "10-90 rise time" starts there)
 COLLAPSE_SHARE = 0.5  # below half of the rise the net has broken down: no part of "no longer rises"
@@ -59,7 +65,7 @@ def smith(curve: RangeTestCurve) -> Suggestion:
     if any(point.accuracy_pct is None for point in points):
         return abstain("smith", "the task has no accuracy: read the loss (minimum, valley)")
     if len(points) < FEWEST_POINTS:
-        return abstain("smith", too_short(curve, len(points)))
+        return abstain_too_short("smith", curve, len(points))
     lrs = np.array([p.lr for p in points], dtype=np.float64)
     accuracies = np.array([p.accuracy_pct for p in points], dtype=np.float64)
     noise = max(noise_of(accuracies), sampling_noise(accuracies, curve.num_images))
@@ -91,13 +97,15 @@ def smith(curve: RangeTestCurve) -> Suggestion:
             return abstain(
                 "smith",
                 f"{starts} and still rises at {lrs[-1]:.3g}, the last rate (the last third of the "
-                f"sweep added {added:.0%} of the rise): max_lr lies beyond, sweep further",
+                f"sweep added {added:.0%} of the rise): max_lr lies beyond",
+                Remedy.HIGHER_RATES,
             )
     if base >= lrs[corner]:
         return abstain(
             "smith",
             f"the whole rise, {fit.rise:.3g} points, lies between two measured rates "
-            f"({lrs[fit.start]:.3g} and {lrs[corner]:.3g}): measure more densely",
+            f"({lrs[fit.start]:.3g} and {lrs[corner]:.3g})",
+            Remedy.MORE_POINTS,
         )
     if ragged is not None and ragged < fit.end:
         then = "turns ragged"

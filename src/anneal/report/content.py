@@ -158,7 +158,7 @@ class Content:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asides:
+class ReportExtras:
     """What the report shows where it is there, and does without where it is not.
 
     Args:
@@ -174,15 +174,15 @@ def make_content(
     campaigns: Sequence[CampaignResults],
     claims: Sequence[Claim],
     deviations: Sequence[Deviation],
-    asides: Asides | None = None,
+    extras: ReportExtras | None = None,
 ) -> Content:
     """Put the report together.
 
     Campaigns that stand for rows of papers come first, the larger budget before the smaller.
     """
-    asides = asides or Asides()
+    extras = extras or ReportExtras()
     claimed = {name for claim in claims for name in claim.experiments}
-    sections = [_section(results, claimed, deviations, asides) for results in campaigns]
+    sections = [_section(results, claimed, deviations, extras) for results in campaigns]
     sections.sort(key=lambda s: (not s.is_reproduction, -s.budget_fraction, s.name))
     evidence = gather_evidence(campaigns)
     return Content(
@@ -190,7 +190,7 @@ def make_content(
         judgements=by_paper(judge_all(claims, evidence)),
         evidence=evidence,
         deviations=tuple(deviations),
-        titles=asides.titles,
+        titles=extras.titles,
     )
 
 
@@ -253,7 +253,10 @@ def group_rows(rows: Iterable[Row]) -> dict[str, tuple[Row, ...]]:
 
 
 def _section(
-    results: CampaignResults, claimed: set[str], deviations: Sequence[Deviation], asides: Asides
+    results: CampaignResults,
+    claimed: set[str],
+    deviations: Sequence[Deviation],
+    extras: ReportExtras,
 ) -> Section:
     evidence = results.evidence()
     rows = tuple(
@@ -286,7 +289,7 @@ def _section(
             for name, plain in results.range_tests.items()
         },
         ensembles=tuple(found for row in rows for found in _ensembles(row.evidence)),
-        link=asides.links.get(results.name),
+        link=extras.links.get(results.name),
     )
 
 

@@ -8,8 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from anneal.io.svg import svg_text
-from anneal.report.figures import COLOURS, DASHES, FAINT, STYLE
+from anneal.io.svg import COLOURS, DASHES, FAINT, STYLE, svg_text
 from anneal.results.anytime import recommended
 from anneal.results.curves import Curve, band
 from anneal.results.ensemble_grid import ensemble_grid_of, shared_snapshots

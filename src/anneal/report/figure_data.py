@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from anneal.io.svg import COLOURS, DASHES
 from anneal.range_test.figure import MOST_LOSS
 from anneal.range_test.record import RangeTestRecord
 from anneal.report.content import Row, Section
-from anneal.report.figures import COLOURS, DASHES, settled_frame
+from anneal.report.figures import settled_frame
 from anneal.results.curves import Curve, series
 
 PATTERNS = dict(zip(DASHES, ([1, 0], [6, 4], [2, 3], [8, 3, 2, 3]), strict=True))

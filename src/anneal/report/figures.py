@@ -1,60 +1,24 @@
-"""Figures of a campaign as SVG text: accuracy and rate against the update (edge).
-
-The ground is white, since a figure is read on light and on dark pages alike. Colours are Okabe and
-Ito's without their yellow, and Tol's wine: they stay apart for colour-blind readers. Beyond eight
-curves the dashes change.
-"""
+"""Figures of a campaign as SVG text: accuracy and rate against the update (edge)."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from anneal.io.svg import REPRODUCIBLE, svg_text
+from anneal.io.svg import COLOURS, DASHES, FAINT, STYLE, svg_text
 from anneal.results.curves import Curve, band, series
 from anneal.results.metrics import Evidence
 from anneal.results.statistics import mean_interval
 
-COLOURS = (
-    "#000000",
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#882255",
-)
-DASHES = ("-", "--", ":", "-.")
-FAINT = "#8a8a8a"
 SKIPPED_PART = 0.3  # of the longest run, which may start below the frame of the accuracy figure
-STYLE: dict[Any, Any] = REPRODUCIBLE | {
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "axes.edgecolor": "#444444",
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.7,
-    "xtick.color": "#444444",
-    "ytick.color": "#444444",
-    "legend.frameon": False,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
+class PlottedExperiment:
     """One experiment as a figure shows it.
 
     Args:
@@ -82,7 +46,7 @@ class Drawn:
         return [run.curve for run in self.evidence.runs if run.curve and run.finished == finished]
 
 
-def draw_accuracy(drawn: Sequence[Drawn], *, title: str) -> str:
+def draw_accuracy(plotted: Sequence[PlottedExperiment], *, title: str) -> str:
     """Draw test accuracy against the update, and the final accuracies beside it.
 
     Left: the mean over the seeds, and from the lowest to the highest as a band; a diverged run is a
@@ -90,20 +54,20 @@ def draw_accuracy(drawn: Sequence[Drawn], *, title: str) -> str:
     interval, which for two runs is so long that it may leave the frame.
     """
     with mpl.rc_context(STYLE):
-        figure = _figure(height=max(3.4, 1.3 + 0.36 * len(drawn)), title=title)
+        figure = _figure(height=max(3.4, 1.3 + 0.36 * len(plotted)), title=title)
         left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": [1.75, 1]})
-        for one in drawn:
+        for one in plotted:
             draw_band(left, one)
-        _frame_accuracy(left, drawn)
+        _frame_accuracy(left, plotted)
         left.set_xlabel("update")
         left.set_ylabel("test accuracy (%)")
         left.set_title("during training: mean, and from lowest to highest seed")
         updates_axis(left)
-        _draw_finals(right, drawn)
+        _draw_finals(right, plotted)
         return svg_text(figure)
 
 
-def draw_band(axes: Axes, one: Drawn) -> None:
+def draw_band(axes: Axes, one: PlottedExperiment) -> None:
     """Draw one experiment's accuracy: the mean over the seeds, and the range of them as a band."""
     finished = one.curves(finished=True)
     if finished:
@@ -119,8 +83,8 @@ def draw_band(axes: Axes, one: Drawn) -> None:
         axes.plot(updates[-1:], values[-1:], color=one.colour, marker="x", markersize=7)
 
 
-def _frame_accuracy(axes: Axes, drawn: Sequence[Drawn]) -> None:
-    curves = [curve for one in drawn for curve in _all(one)]
+def _frame_accuracy(axes: Axes, plotted: Sequence[PlottedExperiment]) -> None:
+    curves = [curve for one in plotted for curve in _all(one)]
     frame = settled_frame(curves, "test_accuracy_pct")
     if frame is None:
         return
@@ -159,13 +123,13 @@ def settled_frame(
     return low - room, high + room
 
 
-def _all(one: Drawn) -> list[Curve]:
+def _all(one: PlottedExperiment) -> list[Curve]:
     return one.curves(finished=True) + one.curves(finished=False)
 
 
-def _draw_finals(axes: Axes, drawn: Sequence[Drawn]) -> None:
+def _draw_finals(axes: Axes, plotted: Sequence[PlottedExperiment]) -> None:
     framed: list[float] = []
-    for row, one in enumerate(drawn):
+    for row, one in enumerate(plotted):
         values = list(one.evidence.values("test_accuracy_pct@final").values())
         framed += values
         if values:
@@ -203,11 +167,11 @@ def _draw_finals(axes: Axes, drawn: Sequence[Drawn]) -> None:
                 color=one.colour,
                 fontsize=7.5,
             )
-    axes.set_yticks(range(len(drawn)), [_wrap(one.title, 24) for one in drawn])
-    for label, one in zip(axes.get_yticklabels(), drawn, strict=True):
+    axes.set_yticks(range(len(plotted)), [_wrap(one.title, 24) for one in plotted])
+    for label, one in zip(axes.get_yticklabels(), plotted, strict=True):
         label.set_color(one.colour)
         label.set_fontweight("bold")
-    axes.set_ylim(len(drawn) - 0.5, -0.5)
+    axes.set_ylim(len(plotted) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
@@ -218,19 +182,19 @@ def _draw_finals(axes: Axes, drawn: Sequence[Drawn]) -> None:
         axes.set_xlim(min(framed) - room, min(100.0, max(framed)) + room)
 
 
-def draw_rates(drawn: Sequence[Drawn], *, title: str) -> str:
+def draw_rates(plotted: Sequence[PlottedExperiment], *, title: str) -> str:
     """Draw the rate of each experiment against the update, and its momentum where it varies.
 
     One small panel each, on a common update axis so that lengths can be compared, and on a common
     rate axis when the highest rates lie within a factor of four.
     """
-    columns = 3 if len(drawn) in (5, 6) else min(4, max(1, len(drawn)))
-    rows = math.ceil(len(drawn) / columns)
+    columns = 3 if len(plotted) in (5, 6) else min(4, max(1, len(plotted)))
+    rows = math.ceil(len(plotted) / columns)
     with mpl.rc_context(STYLE):
         figure = _figure(height=0.7 + 1.75 * rows, title=title)
         grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
         peaks = []
-        for position, one in enumerate(drawn):
+        for position, one in enumerate(plotted):
             axes = grid[position // columns][position % columns]
             _name_panel(axes, one, pad=6)
             peaks.append(_draw_rate(axes, one))
@@ -238,8 +202,8 @@ def draw_rates(drawn: Sequence[Drawn], *, title: str) -> str:
             for axes in grid.flat:
                 axes.set_ylim(0, 1.08 * max(peaks))
         for position, axes in enumerate(grid.flat):
-            axes.set_visible(position < len(drawn))
-            last_of_column = position + columns >= len(drawn)
+            axes.set_visible(position < len(plotted))
+            last_of_column = position + columns >= len(plotted)
             axes.tick_params(labelbottom=last_of_column)
             axes.set_xlabel("update" if last_of_column else "")
             if position % columns == 0:
@@ -249,12 +213,12 @@ def draw_rates(drawn: Sequence[Drawn], *, title: str) -> str:
         return svg_text(figure)
 
 
-def _name_panel(axes: Axes, one: Drawn, *, pad: float) -> None:
+def _name_panel(axes: Axes, one: PlottedExperiment, *, pad: float) -> None:
     words = _wrap(one.title, 21)
     axes.set_title(words, color=one.colour, fontsize=9, fontweight="bold", pad=pad)
 
 
-def _draw_rate(axes: Axes, one: Drawn) -> float:
+def _draw_rate(axes: Axes, one: PlottedExperiment) -> float:
     """Draw rate and momentum of one experiment; return the highest rate."""
     curves = _all(one)
     if not curves:

@@ -5,21 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from anneal.claims.verdict import Judgement
-from anneal.claims.words import (
-    NOTHING,
-    Side,
-    budget_words,
-    escape_markdown,
-    fraction_words,
-    interval_words,
-    markdown_table,
-    mean_words,
-    number,
-    stage_words,
-    verdict_words,
-    verdicts_overview,
-    verdicts_table,
-)
+from anneal.claims.words import verdict_words, verdicts_overview, verdicts_table
+from anneal.io.text import NOTHING, Side, escape_markdown, markdown_table, number
 from anneal.range_test.figure import draw_range_test
 from anneal.range_test.record import RangeTestRecord
 from anneal.report.content import (
@@ -34,12 +21,19 @@ from anneal.report.content import (
     verdicts_given,
 )
 from anneal.report.ensemble_figure import draw_ensembles
-from anneal.report.figures import Drawn, draw_accuracy, draw_rates
+from anneal.report.figures import PlottedExperiment, draw_accuracy, draw_rates
 from anneal.report.templates import fill_in, make_environment
 from anneal.results.campaign import MeasuredExperiment
 from anneal.results.ensemble_grid import ensemble_header, ensemble_rows, shared_snapshots
 from anneal.results.metrics import Run, find_metric
 from anneal.results.store import file_name
+from anneal.results.words import (
+    budget_words,
+    fraction_words,
+    interval_words,
+    mean_words,
+    stage_words,
+)
 from anneal.schedules import cycle_ends, from_description
 
 FIGURES = "figures"
@@ -95,16 +89,16 @@ def draw_figures(content: Content) -> dict[str, str]:
     figures: dict[str, str] = {one.file: one.svg for one in content.figures if one.svg}
     for section in content.sections:
         for about, rows in section.groups.items():
-            drawn = [
-                Drawn(title=row.experiment.title, evidence=row.evidence, look=row.look)
+            plotted = [
+                PlottedExperiment(title=row.experiment.title, evidence=row.evidence, look=row.look)
                 for row in rows
                 if row.evidence.runs
             ]
-            if drawn:
+            if plotted:
                 label = _figure_label(section, about)
                 accuracy, rates = figure_names(section, about)
-                figures[accuracy] = draw_accuracy(drawn, title=label)
-                figures[rates] = draw_rates(drawn, title=label)
+                figures[accuracy] = draw_accuracy(plotted, title=label)
+                figures[rates] = draw_rates(plotted, title=label)
         for row in ensemble_rows_of(section):
             ends = cycle_ends(from_description(row.experiment.schedule), row.experiment.total_steps)
             figures[ensemble_figure_name(section, row)] = draw_ensembles(

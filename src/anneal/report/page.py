@@ -19,18 +19,9 @@ from markupsafe import Markup
 from anneal.claims.observed import compared_values
 from anneal.claims.schema import CONFIDENCES
 from anneal.claims.verdict import Judgement
-from anneal.claims.words import (
-    NOTHING,
-    budget_words,
-    fraction_words,
-    interval_words,
-    mean_words,
-    number,
-    ours_words,
-    paper_words,
-    stage_words,
-    verdict_words,
-)
+from anneal.claims.words import ours_words, paper_words, verdict_words
+from anneal.io.svg import COLOURS
+from anneal.io.text import NOTHING, number
 from anneal.report.charts import make_charts
 from anneal.report.content import (
     NOT_RUN,
@@ -42,7 +33,6 @@ from anneal.report.content import (
     verdicts_given,
 )
 from anneal.report.figure_data import curves_data, ensembles_data, sweep_data
-from anneal.report.figures import COLOURS
 from anneal.report.markdown import (
     figure_names,
     range_test_figure_name,
@@ -54,6 +44,13 @@ from anneal.report.pictures import draw_claim
 from anneal.report.templates import fill_in, make_environment
 from anneal.results.metrics import Evidence, find_metric
 from anneal.results.store import ENVIRONMENT, file_name
+from anneal.results.words import (
+    budget_words,
+    fraction_words,
+    interval_words,
+    mean_words,
+    stage_words,
+)
 
 _ARXIV = re.compile(r"[0-9]{4}\.[0-9]{4,5}(v[0-9]+)?")
 

@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Annotated
 
 from anneal.claims.schema import ID_RULE, Claim, ValueClaim
-from anneal.claims.words import budget_words, number
 from anneal.config.strict import POSITIVE, Rule, parse
+from anneal.io.csv_files import read_columns
 from anneal.io.files import read_yaml
+from anneal.io.text import number
 from anneal.report.content import Content, Redrawn, Row, Section
-from anneal.report.figures import Drawn
+from anneal.report.figures import PlottedExperiment
 from anneal.report.redrawing import (
+    DigitisedCurve,
     Heading,
     Mark,
-    ReadOff,
     Size,
     draw_curves,
     draw_grid,
@@ -29,9 +30,9 @@ from anneal.report.redrawing import (
     median_errors,
 )
 from anneal.results.anytime import recommended_update
-from anneal.results.csv_files import read_columns
 from anneal.results.ensembles import ensemble_of
 from anneal.results.metrics import restate
+from anneal.results.words import budget_words
 from anneal.schedules import cycle_ends, from_description
 
 FIGURES_FILE = "figures.yaml"
@@ -198,16 +199,16 @@ def _budget_words(figure: PaperFigure, section: Section) -> str:
 def _curves(
     curves: Sequence[PaperCurve], rows: Mapping[str, Row], claims: Sequence[Claim], heading: Heading
 ) -> _Picture:
-    drawn, marks = [], []
+    plotted, marks = [], []
     for look, curve in enumerate(curves):
         if row := rows.get(curve.experiment):
-            drawn.append(Drawn(title=curve.label, evidence=row.evidence, look=look))
+            plotted.append(PlottedExperiment(title=curve.label, evidence=row.evidence, look=look))
             one = row.experiment
             ends = cycle_ends(from_description(one.schedule), one.total_steps)
             marks.append(marks_of(one.name, claims, total_steps=one.total_steps, ends=ends))
     band = "band goes from the lowest to the highest seed."
     return _Picture(
-        svg=draw_curves(drawn, marks, heading) if drawn else None,
+        svg=draw_curves(plotted, marks, heading) if plotted else None,
         note=f"A {band}" if heading.budget else f"Diamonds are the paper's numbers; a {band}",
         missing=tuple(c.experiment for c in curves if c.experiment not in rows),
     )
@@ -235,13 +236,15 @@ def _sweep(
     name = figure.range_test.name if figure.range_test else ""
     tests = [section.range_tests[name] for section in sections if name in section.range_tests]
     note = "A band goes from the lowest to the highest seed."
-    read_off = None
+    papers_curve = None
     if digitised:
         note = f"The paper's points: {digitised.source}, to within {digitised.error_pct:g} points."
         rates, accuracies = read_digitised(paper / digitised.data)
-        read_off = ReadOff(rates=rates, accuracies=accuracies, error_pct=digitised.error_pct)
+        papers_curve = DigitisedCurve(
+            rates=rates, accuracies=accuracies, error_pct=digitised.error_pct
+        )
     return _Picture(
-        svg=draw_sweep(list(tests[0].curves.values()), read_off, heading) if tests else None,
+        svg=draw_sweep(list(tests[0].curves.values()), papers_curve, heading) if tests else None,
         note=note,
         missing=() if tests else (f"range test {name}",),
     )

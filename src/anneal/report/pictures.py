@@ -11,7 +11,8 @@ from markupsafe import Markup
 
 from anneal.claims.schema import Claim, OrderClaim, SpeedClaim, ValueClaim
 from anneal.claims.verdict import Judgement
-from anneal.claims.words import number, ours_words, paper_words
+from anneal.claims.words import ours_words, paper_words
+from anneal.io.text import number
 from anneal.results.metrics import find_metric
 from anneal.results.statistics import Interval
 

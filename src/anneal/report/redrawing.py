@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from anneal.io.svg import svg_text
+from anneal.io.svg import COLOURS, FAINT, STYLE, svg_text
 from anneal.range_test import RangeTestCurve
-from anneal.report.figures import COLOURS, FAINT, STYLE, Drawn, draw_band, updates_axis
+from anneal.report.figures import PlottedExperiment, draw_band, updates_axis
 from anneal.results.curves import series
 from anneal.results.ensemble_grid import ensemble_grid_of
 from anneal.results.metrics import Evidence
@@ -38,7 +38,7 @@ class Heading:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadOff:
+class DigitisedCurve:
     """A paper's curve as it was read off its figure: accuracy (%) at each rate, within an error."""
 
     rates: Sequence[float]
@@ -46,18 +46,20 @@ class ReadOff:
     error_pct: float
 
 
-def draw_curves(drawn: Sequence[Drawn], marks: Sequence[Sequence[Mark]], heading: Heading) -> str:
+def draw_curves(
+    plotted: Sequence[PlottedExperiment], marks: Sequence[Sequence[Mark]], heading: Heading
+) -> str:
     """Draw test accuracy against the update: our curves, and the paper's numbers as diamonds.
 
     Args:
-        drawn: at least one.
+        plotted: at least one.
         marks: for each of them those that it has.
         heading: over it.
     """
     with mpl.rc_context(STYLE):
         canvas, axes = _canvas(heading)
         shown: list[tuple[int, float]] = []
-        for one, its in zip(drawn, marks, strict=True):
+        for one, its in zip(plotted, marks, strict=True):
             draw_band(axes, one)
             shown += _measured(one)
             label = f"{one.title} ({_seeds(len(one.evidence.runs))})"
@@ -81,7 +83,9 @@ def draw_curves(drawn: Sequence[Drawn], marks: Sequence[Sequence[Mark]], heading
         return svg_text(canvas)
 
 
-def draw_sweep(curves: Sequence[RangeTestCurve], paper: ReadOff | None, heading: Heading) -> str:
+def draw_sweep(
+    curves: Sequence[RangeTestCurve], paper: DigitisedCurve | None, heading: Heading
+) -> str:
     """Draw accuracy against the rate: our seeds with their mean, and the paper's curve if any."""
     with mpl.rc_context(STYLE):
         canvas, axes = _canvas(heading)
@@ -173,7 +177,7 @@ def _groups(num_runs: int, ours: Mapping[Size, tuple[float, int]]) -> str:
     return f"{num_runs}\n({ours.get((num_runs, 1), (0.0, 0))[1]})"
 
 
-def _measured(one: Drawn) -> Iterator[tuple[int, float]]:
+def _measured(one: PlottedExperiment) -> Iterator[tuple[int, float]]:
     for finished in (True, False):
         for curve in one.curves(finished=finished):
             yield from zip(*series(curve, "test_accuracy_pct"), strict=True)

@@ -7,7 +7,9 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-RATE_COLOUR, MOMENTUM_COLOUR = "#0072B2", "#D55E00"  # Okabe-Ito: told apart by everyone
+from anneal.io.svg import COLOURS, STYLE
+
+RATE_COLOUR, MOMENTUM_COLOUR = COLOURS[1], COLOURS[2]
 MOST_POINTS = 200_000  # every update of any run of the papers
 
 
@@ -36,7 +38,7 @@ def draw_schedule(
     stride = max(1, total_steps // MOST_POINTS)
     updates = [*range(0, total_steps - 1, stride), total_steps - 1]
     panels = 1 if momentum is None else 2
-    with mpl.rc_context({"svg.hashsalt": "anneal", "svg.fonttype": "path"}):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8, 2.2 + 1.6 * panels), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0]
@@ -47,8 +49,6 @@ def draw_schedule(
             values = [curve(update) for update in updates]
             axis.plot(updates, values, color=colour, linewidth=1.6)
             axis.set_ylabel(name)
-            axis.grid(alpha=0.25)
-            axis.spines[["top", "right"]].set_visible(False)
             axis.margins(x=0.01)
         axes[0].set_ylim(bottom=0)
         axes[0].set_title(title, loc="left")

@@ -21,7 +21,7 @@ import wandb_workspaces.reports.v2 as wr
 
 from anneal.claims.files import Link, load_claims, load_deviations, load_links
 from anneal.claims.verdict import Judgement
-from anneal.claims.words import budget_words, verdicts_overview
+from anneal.claims.words import verdicts_overview
 from anneal.config.strict import did_you_mean, to_plain
 from anneal.io.files import read_yaml, write_json
 from anneal.io.git import repository_address
@@ -38,6 +38,7 @@ from anneal.report.wandb_upload import (
 from anneal.report.wandb_view import NO_CLAIM, about_words, numbers_table, report_id, run_filters
 from anneal.results.campaign import CampaignResults
 from anneal.results.store import load_all_results
+from anneal.results.words import budget_words
 from anneal.runs.directory import PLAN
 from anneal.runs.layout import CAMPAIGN_FILE, RESULTS
 from anneal.runs.tracking import has_key

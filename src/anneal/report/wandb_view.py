@@ -1,15 +1,9 @@
 """What a campaign's report in Weights & Biases says, before it is made of blocks (edge)."""
 
-from anneal.claims.words import (
-    budget_words,
-    escape_markdown,
-    interval_words,
-    markdown_table,
-    number,
-    schedule_words,
-)
+from anneal.io.text import escape_markdown, markdown_table, number
 from anneal.report.content import Section
 from anneal.results.campaign import CampaignResults
+from anneal.results.words import budget_words, interval_words, schedule_words
 
 NO_CLAIM = "No claim of a paper is about these rows: they show how the schedules behave here."
 

@@ -4,12 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from anneal.claims.files import load_claims, load_deviations, load_links, load_titles
-from anneal.claims.words import renew_block
-from anneal.report.content import Asides, Content, make_content
+from anneal.io.files import write_if_changed
+from anneal.io.text import renew_block
+from anneal.report.content import Content, ReportExtras, make_content
 from anneal.report.markdown import FIGURES, draw_figures, readme_table, render_markdown
 from anneal.report.page import PageSources, render_page
 from anneal.report.paper_figures import load_paper_figures, redraw
-from anneal.results.store import load_all_results, write_if_changed
+from anneal.results.store import load_all_results
 
 
 def load_content(*, results: Path, paper: Path) -> Content:
@@ -22,7 +23,7 @@ def load_content(*, results: Path, paper: Path) -> Content:
         load_all_results(results),
         load_claims(paper / "claims"),
         load_deviations(paper / "deviations.yaml"),
-        Asides(
+        ReportExtras(
             titles=load_titles(paper / "references.bib"),
             links=load_links(paper / "links.json"),
         ),
@@ -46,7 +47,9 @@ def render_texts(content: Content, *, paper: Path, readme: Path) -> dict[Path, s
     }
     if readme.is_file():
         body = readme_table(content)
-        texts[readme] = renew_block(readme.read_text(), body=body, where=readme.name)
+        texts[readme] = renew_block(
+            readme.read_text(), name="verdicts", body=body, where=readme.name
+        )
     return texts
 
 

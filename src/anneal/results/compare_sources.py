@@ -16,6 +16,7 @@ from typing import Any
 
 from anneal.config.strict import did_you_mean
 from anneal.io.files import read_yaml
+from anneal.io.text import shorten
 from anneal.results.compare import Cell
 from anneal.results.evaluate import environment_of
 from anneal.results.metrics import Evidence, Run
@@ -83,7 +84,7 @@ def _read_commit(campaign: str, commit: str) -> Side:
             said = str(error).replace(f"{temporary}/", "")
             raise ValueError(f"commit {sha[:10]}: {said}") from None
     about = _git_line("log", "-1", "--format=%h of %cs, %s", sha)
-    return Side(words=f"{RESULTS / campaign} at commit {shortened(about, 80)}", cells=cells)
+    return Side(words=f"{RESULTS / campaign} at commit {shorten(about, 80)}", cells=cells)
 
 
 def _git(*arguments: str) -> bytes | None:
@@ -196,12 +197,3 @@ def _read_run(folder: Path, configuration_hash: str) -> Run | None:
         return read_run(result | ended, configuration_hash)
     except (KeyError, ValueError) as error:
         raise ValueError(f"{folder / RESULT}: {error}") from None
-
-
-def shortened(words: str, length: int) -> str:
-    """Return words that are no longer than ``length``.
-
-    >>> shortened("a long line", 9)
-    'a long...'
-    """
-    return words if len(words) <= length else f"{words[: length - 3]}..."

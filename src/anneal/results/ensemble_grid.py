@@ -2,10 +2,11 @@
 
 from collections import Counter
 
-from anneal.claims.words import NOTHING, mean_words
+from anneal.io.text import NOTHING, text_table
 from anneal.results.ensembles import SnapshotSet, ensemble_metric, ensemble_of
 from anneal.results.metrics import Evidence, find_metric
 from anneal.results.statistics import Interval, mean_interval
+from anneal.results.words import mean_words
 
 FINAL = "test_accuracy_pct@final"  # lends an ensemble's accuracy its decimals
 
@@ -43,6 +44,26 @@ def ensemble_rows(evidence: Evidence) -> list[list[str]]:
         + [mean_words(cell, metric=metric) for cell in cells]
         + [NOTHING] * (most - len(cells))
         for num_runs, cells in grid.items()
+    ]
+
+
+def ensemble_words(evidence: Evidence) -> list[str]:
+    """Return the lines that a person at the terminal reads: each snapshot, then the grid."""
+    snapshots = shared_snapshots(evidence)
+    updates = snapshots[0].updates
+    alone = [
+        [f"{update:,}", mean_words(mean_interval(values), metric=find_metric(FINAL))]
+        for update, values in zip(
+            updates, zip(*(s.accuracy_pct for s in snapshots), strict=True), strict=True
+        )
+    ]
+    return [
+        "test accuracy in %, mean over runs or groups \N{PLUS-MINUS SIGN} 95 % interval",
+        "",
+        *text_table(["snapshot after update", "alone"], alone),
+        "",
+        "N runs, the last M snapshots of each, outputs averaged:",
+        *text_table(ensemble_header(evidence), ensemble_rows(evidence)),
     ]
 
 

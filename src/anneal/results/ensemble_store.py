@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from anneal.io.csv_files import csv_text, read_rows, short
 from anneal.results.campaign import GroupKey, RunKey
-from anneal.results.csv_files import csv_text, read_rows, short
 from anneal.results.ensembles import Group, SnapshotSet, ensemble_metric, ensemble_of
 from anneal.results.metrics import Run
 

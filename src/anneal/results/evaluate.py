@@ -1,13 +1,12 @@
 """From run directories to the record of an experiment (edge)."""
 
-import csv
 import dataclasses
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anneal.io.csv_files import csv_text
 from anneal.results.ensembles import Group, SnapshotSet
 from anneal.runs.directory import CHECKPOINT, HISTORY, RunDirectory, read_lines
 from anneal.runs.layout import seed_folder
@@ -165,10 +164,11 @@ def make_record(
 
 def curves_csv(runs: list[EndedRun]) -> str:
     """Return every seed's history as one table; a cell is empty where nothing was measured."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["seed", *CURVE_COLUMNS])
-    for run in runs:
-        for line in run.history:
-            writer.writerow([run.seed, *(line.get(key, "") for key in CURVE_COLUMNS.values())])
-    return text.getvalue()
+    return csv_text(
+        ["seed", *CURVE_COLUMNS],
+        (
+            [run.seed, *(line.get(key, "") for key in CURVE_COLUMNS.values())]
+            for run in runs
+            for line in run.history
+        ),
+    )

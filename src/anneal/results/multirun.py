@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from anneal.claims.words import text_table
 from anneal.config.strict import parse
 from anneal.io.files import read_json, write_json
+from anneal.io.text import text_table
 from anneal.results.statistics import mean_interval
 
 JOB = "job.json"  # in the folder of each job that ended well

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from anneal.io.csv_files import read_columns, short
 from anneal.io.files import read_json, read_yaml
 from anneal.results.campaign import CampaignResults, GroupKey, MeasuredExperiment, RunKey
-from anneal.results.csv_files import read_columns, read_curves, short
 from anneal.results.curves import Curve, thin
 from anneal.results.ensemble_store import plain_snapshots
 from anneal.results.ensembles import Group
 from anneal.results.metrics import Run, Status
-from anneal.results.store import ENVIRONMENT, plain
+from anneal.results.store import ENVIRONMENT, plain, read_curves
 from anneal.runs.layout import (
     CAMPAIGN_FILE,
     CURVE,

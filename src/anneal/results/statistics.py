@@ -33,6 +33,7 @@ class Interval:
         sd: their spread with n - 1 (for ratios: of the logarithms); None for one value.
         method: how the ends were found, in words.
         confidence: in (0, 1).
+        is_ratio: whether ``mean`` is a geometric one, so that its ends are not equally far from it.
     """
 
     mean: float
@@ -42,6 +43,7 @@ class Interval:
     sd: float | None
     method: str
     confidence: float = CONFIDENCE
+    is_ratio: bool = False
 
     @property
     def half_width(self) -> float | None:
@@ -200,6 +202,7 @@ def ratio_interval(ratios: Sequence[float], *, confidence: float = CONFIDENCE) -
         low=None if logs.low is None else math.exp(logs.low),
         high=None if logs.high is None else math.exp(logs.high),
         method=f"{logs.method} of the logarithms",
+        is_ratio=True,
     )
 
 

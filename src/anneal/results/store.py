@@ -12,24 +12,23 @@
     range_tests/<name>.json     the suggestion with its curve
     metrics/<experiment>.json   means for ``dvc metrics show``, a row each
     plots/<quantity>.csv        all experiments' curves over seeds, for ``dvc plots show``
-    verdicts.json               what the claims about its experiments say of this campaign
+    verdicts.json               what the claims about its experiments say of this campaign, written
+                                by :mod:`anneal.claims.store`
 """
 
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 
-from anneal.claims.verdict import Judgement
-from anneal.claims.words import ours_words, paper_words
-from anneal.io.files import read_json, read_yaml, write_whole
+from anneal.io.csv_files import csv_text, number_or_none, read_rows, short
+from anneal.io.files import json_text, read_json, read_yaml, write_if_changed
 from anneal.results.campaign import CampaignResults, MeasuredExperiment, RunKey
-from anneal.results.csv_files import csv_text, read_curves, read_rows, short
-from anneal.results.curves import COLUMNS, Curve, band
+from anneal.results.curves import COLUMNS, Curve, Point, band
 from anneal.results.ensemble_store import (
     ENSEMBLES,
     ensembles_csv,
@@ -39,7 +38,8 @@ from anneal.results.ensemble_store import (
 )
 from anneal.results.ensembles import SnapshotSet
 from anneal.results.metrics import METRICS, Evidence, Run, Status
-from anneal.results.statistics import Interval, mean_interval
+from anneal.results.statistics import mean_interval
+from anneal.runs.committed import RUNS_FILE, read_run_rows
 from anneal.runs.layout import CAMPAIGN_FILE
 
 ENVIRONMENT = ("device", "precision", "threads", "commit", "torch", "started", "seconds")
@@ -85,11 +85,10 @@ def load_all_results(root: Path) -> list[CampaignResults]:
 
 
 def _load_runs(folder: Path) -> dict[RunKey, Run]:
-    path = folder / "runs.csv"
     curves: dict[str, dict[tuple[str, int], Curve]] = {}
     snapshots: dict[str, dict[tuple[str, int], SnapshotSet]] = {}
     runs: dict[RunKey, Run] = {}
-    for line, row in enumerate(read_rows(path), start=2):
+    for line, row in enumerate(read_run_rows(folder), start=2):
         try:
             name, seed, configuration = row["experiment"], int(row["seed"]), row[_KEY[2]]
             if name not in curves:
@@ -107,12 +106,29 @@ def _load_runs(folder: Path) -> dict[RunKey, Run]:
                 snapshots=snapshots[name].get((configuration, seed)),
             )
         except (KeyError, ValueError) as error:
-            raise ValueError(f"{path}, line {line}: {error}") from None
+            raise ValueError(f"{folder / RUNS_FILE}, line {line}: {error}") from None
     return runs
 
 
-def save_results(folder: Path, results: CampaignResults, judgements: Sequence[Judgement]) -> None:
-    """Write ``results/<campaign>``; files that would not change are left alone.
+def read_curves(path: Path) -> dict[tuple[str, int], Curve]:
+    """Read curves by (configuration hash, seed); fresh ones carry no hash and get an empty one.
+
+    Numbers are cut to six digits on the way in, so that what was just measured and what comes back
+    from the committed file are equal.
+    """
+    points: dict[tuple[str, int], list[Point]] = {}
+    for line, row in enumerate(read_rows(path), start=2):
+        try:
+            key = (row.get("configuration_hash", ""), int(row["seed"]))
+            values = {column: number_or_none(row.get(column) or "") for column in COLUMNS}
+            points.setdefault(key, []).append(Point(update=int(row["update"]), **values))
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{path}, line {line}: {error}") from None
+    return {key: tuple(sorted(found, key=lambda p: p.update)) for key, found in points.items()}
+
+
+def save_results(folder: Path, results: CampaignResults) -> None:
+    """Write ``results/<campaign>`` without its verdicts; a file that would not change stays.
 
     Each file appears whole or not at all, and none is removed.
     """
@@ -120,8 +136,7 @@ def save_results(folder: Path, results: CampaignResults, judgements: Sequence[Ju
     files = {
         CAMPAIGN_FILE: _yaml(results.campaign),
         "experiments.yaml": _yaml(entries),
-        "runs.csv": _runs_csv(results.runs),
-        "verdicts.json": _json([_verdict(found) for found in judgements]),
+        RUNS_FILE: _runs_csv(results.runs),
     }
     for configuration, content in results.configurations.items():
         files[f"configurations/{configuration}.yaml"] = _yaml(content)
@@ -137,21 +152,13 @@ def save_results(folder: Path, results: CampaignResults, judgements: Sequence[Ju
         files[ENSEMBLES] = ensembles_csv(results.runs, results.ensembles)
     evidence = results.evidence()
     for name in sorted(results.experiments):
-        files[f"metrics/{file_name(name)}.json"] = _json(_metrics(evidence[name]))
+        files[f"metrics/{file_name(name)}.json"] = json_text(_metrics(evidence[name]))
     for column in PLOTTED:
         files[f"plots/{column}.csv"] = _plot_csv(column, evidence)
     for name, suggestion in results.range_tests.items():
         files[f"range_tests/{file_name(name)}.json"] = _compact_json(suggestion)
     for path, text in files.items():
         write_if_changed(folder / path, text)
-
-
-def write_if_changed(path: Path, text: str) -> bool:
-    """Write a file whole, unless it already says exactly this; return whether it was written."""
-    if path.is_file() and path.read_bytes() == text.encode():
-        return False
-    write_whole(path, text)
-    return True
 
 
 def file_name(name: str) -> str:
@@ -223,47 +230,8 @@ def _six_digits(value: float) -> str:
     return f"{value:.6g}"
 
 
-def _verdict(found: Judgement) -> dict[str, Any]:
-    like = found.like_paper
-    return {
-        "claim": found.claim.id,
-        "paper": paper_words(found.claim),
-        "ours": ours_words(found),
-        "numbers": _interval(found.ours),
-        "judged_by": _interval(found.joint),
-        "num_together": found.num_together,
-        "like_paper": None
-        if like is None
-        else {"statistic": like.statistic, "value": _rounded(like.value), "words": like.words}
-        | {"low": _rounded(like.low), "high": _rounded(like.high)},
-        "n": found.n,
-        "diverged": found.num_diverged,
-        "budget_fraction": found.budget_fraction,
-        "verdict": found.verdict,
-        "label": found.label,
-        "num_more": found.num_more,
-        "reason": found.reason,
-    }
-
-
-def _interval(found: Interval | None) -> dict[str, Any] | None:
-    if found is None:
-        return None
-    ends = {"low": _rounded(found.low), "high": _rounded(found.high)}
-    about = {"method": found.method, "confidence": _rounded(found.confidence)}
-    return {"mean": _rounded(found.mean)} | ends | about
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)
-
-
 def _yaml(content: Any) -> str:
     return yaml.safe_dump(plain(content), sort_keys=False, default_flow_style=False, width=100)
-
-
-def _json(content: Any) -> str:
-    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def _compact_json(content: Mapping[str, Any]) -> str:

@@ -1,13 +1,12 @@
-"""What compose, range_test and collect left on disk, read back without torch (edge)."""
+"""What compose and range_test left on disk, read back without torch (edge)."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 from anneal.config.schema import ExperimentConfig
 from anneal.config.strict import parse
 from anneal.io.files import read_json, read_yaml
-from anneal.runs.layout import CAMPAIGN_FILE, EXPERIMENTS, RESULTS
+from anneal.runs.layout import EXPERIMENTS
 from anneal.runs.plan import Bounds
 
 
@@ -61,21 +60,3 @@ def load_bounds(path: Path) -> Bounds | None:
         max_lr=found["max_lr"],
         reason=found["reason"],
     )
-
-
-def committed_seeds(campaign: str, experiment: str, configuration_hash: str) -> set[int]:
-    """Return the seeds that results/ already holds under this configuration.
-
-    None are returned for a campaign that says ``rerun_committed: true``.
-    """
-    rows = RESULTS / campaign / "runs.csv"
-    described = read_yaml(EXPERIMENTS / campaign / CAMPAIGN_FILE)
-    if described["rerun_committed"] or not rows.is_file():
-        return set()
-    wanted = (experiment, configuration_hash)
-    with rows.open(newline="") as file:
-        return {
-            int(row["seed"])
-            for row in csv.DictReader(file)
-            if (row["experiment"], row["configuration_hash"]) == wanted
-        }

@@ -1,9 +1,7 @@
 """A range test from its configuration to its folder: curves, suggestions, picture (edge)."""
 
-import csv
 import dataclasses
 import functools
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,12 @@ from anneal.config.durations import Clock, to_steps
 from anneal.config.schema import ExperimentConfig
 from anneal.config.strict import to_plain
 from anneal.datasets.batches import hold_out
+from anneal.io.csv_files import csv_text
 from anneal.io.files import write_json, write_whole
 from anneal.io.terminal import say
 from anneal.range_test import Agreement, RangeTestCurve, RangeTestPoint, agreement, suggest
 from anneal.range_test.figure import draw_range_test
+from anneal.range_test.record import describe_reading
 from anneal.range_test.sweep import run_range_test
 from anneal.runs.code_digest import code_digest
 from anneal.runs.layout import CURVE, SUGGESTION
@@ -156,11 +156,11 @@ def sweep_seeds(
         "max_lr": chosen.max_lr,
         "reason": chosen.reason,
         "suggestions": [
-            {"seed": seed, **dataclasses.asdict(suggestion)}
+            {"seed": seed, **describe_reading(suggestion)}
             for seed, curve in zip(config.seeds, curves, strict=True)
             for suggestion in suggest(curve).values()
         ],
-        "agreement": {rule: dataclasses.asdict(reading) for rule, reading in readings.items()},
+        "agreement": {rule: describe_reading(reading) for rule, reading in readings.items()},
         "dataset": experiment.dataset.name,
         "model": experiment.model.architecture,
         "optimizer": experiment.optimizer.name,
@@ -227,13 +227,12 @@ def build_ramp(experiment: ExperimentConfig, total_steps: int) -> Schedule:
 
 
 def curves_csv(curves: Mapping[int, RangeTestCurve]) -> str:
-    """Return the curves of all seeds as one table."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for seed, curve in curves.items():
-        for point in curve.points:
-            plain = dataclasses.asdict(point)
-            cells = ("" if plain[column] is None else plain[column] for column in COLUMNS[1:])
-            writer.writerow([seed, *cells])
-    return text.getvalue()
+    """Return the curves of all seeds as one table; None is an empty cell."""
+    return csv_text(
+        COLUMNS,
+        (
+            [seed, *(getattr(point, column) for column in COLUMNS[1:])]
+            for seed, curve in curves.items()
+            for point in curve.points
+        ),
+    )

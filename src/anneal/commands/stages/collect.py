@@ -6,6 +6,7 @@
 from pathlib import Path
 
 from anneal.claims.files import load_claims
+from anneal.claims.store import save_verdicts
 from anneal.claims.verdict import judge_all
 from anneal.io.terminal import command, say
 from anneal.results.campaign import merge
@@ -27,7 +28,8 @@ def main(arguments: list[str]) -> None:
     evidence = results.evidence()
     judged = judge_all(claims, evidence)
     own = [found for found in judged if not evidence.keys().isdisjoint(found.claim.experiments)]
-    save_results(folder, results, own)
+    save_results(folder, results)
+    save_verdicts(folder, own)
     say(f"{folder}: {len(measured.runs)} runs collected, {len(results.runs)} in all")
 
 

@@ -5,8 +5,9 @@
 
 from anneal.io.terminal import command, say
 from anneal.runs.code_digest import code_digest
+from anneal.runs.committed import committed_seeds
 from anneal.runs.directory import RunDirectory
-from anneal.runs.inputs import NoBoundsError, committed_seeds, load_bounds, load_experiment
+from anneal.runs.inputs import NoBoundsError, load_bounds, load_experiment
 from anneal.runs.layout import RANGE_TESTS, REPLACED, RUNS, SUGGESTION, seed_folder
 from anneal.runs.run import train_run
 from anneal.runs.setup import plan_experiment

@@ -1,0 +1,69 @@
+"""What an advice will cost, said before anything is trained (edge)."""
+
+from collections.abc import Mapping
+
+from anneal.advise.question import Question
+from anneal.advise.trials import Trial, measure_pace, run_directory
+from anneal.io.terminal import say
+from anneal.io.text import duration_words, number
+
+
+def announce_all(question: Question, *, is_swept: bool) -> None:
+    """Say what is asked and what all of it will cost, but for a range test that is done.
+
+    Args:
+        question: what is asked.
+        is_swept: whether its range test is done; the rest is then announced when it is known.
+    """
+    workshop, sweep, config = question.workshop, question.sweep, question.experiment.range_test
+    data_set = workshop.data
+    say(
+        f"{question.experiment.model.architecture} on {question.experiment.dataset.name}: "
+        f"{data_set.num_classes} classes, {number(len(sweep.training))} training images to learn "
+        f"from, {number(len(sweep.held_out))} held out"
+    )
+    if is_swept:
+        return
+    plans = question.plans(1.0, 2.0)
+    trials, steps = len(plans) * len(question.advice.seeds), _steps_of(plans)
+    sweeps = len(config.seeds)
+    updates = sweeps * sweep.total_steps + trials * steps
+    evaluations = sweeps * (config.points + 1) + trials * question.experiment.training.evaluations
+    say(
+        f"cost: {number(updates)} updates (range test: {sweeps} seed{'s' * (sweeps > 1)} x "
+        f"{number(sweep.total_steps)}; {len(plans)} candidates x {len(question.advice.seeds)} "
+        f"seeds x {number(steps)}){_time_words(question, updates, evaluations)}"
+    )
+
+
+def announce_rest(question: Question, plans: Mapping[str, Trial]) -> None:
+    """Say what is left after an earlier start."""
+    left = [
+        plan
+        for plan in plans.values()
+        for seed in question.advice.seeds
+        if run_directory(plan, question.workshop, seed=seed).result() is None
+    ]
+    trials = len(plans) * len(question.advice.seeds)
+    if not left:
+        say(f"cost: nothing, the {trials} trials are finished")
+        return
+    updates = len(left) * _steps_of(plans)
+    evaluations = len(left) * question.experiment.training.evaluations
+    say(
+        f"cost: at most {number(updates)} updates ({len(left)} of {trials} trials are left)"
+        f"{_time_words(question, updates, evaluations)}"
+    )
+
+
+def _time_words(question: Question, updates: int, evaluations: int) -> str:
+    pace = measure_pace(question.workshop, question.sweep)
+    seconds = updates * pace.update_seconds + evaluations * pace.evaluation_seconds
+    return (
+        f", about {duration_words(seconds)} at {pace.update_seconds:.2g} s each "
+        f"(measured over {pace.num_updates} updates)"
+    )
+
+
+def _steps_of(plans: Mapping[str, Trial]) -> int:
+    return next(iter(plans.values())).total_steps

@@ -1,0 +1,65 @@
+"""The bounds that a range test gives an advice, or what to change where it gives none (PURE)."""
+
+from pathlib import Path
+
+from anneal.config.schema import RangeTestConfig
+from anneal.range_test.record import RangeTestRecord
+from anneal.range_test.suggestion import Remedy
+from anneal.runs.inputs import NoBoundsError
+
+DIGITS = 3  # of the bounds: a range test knows no more, and what is pasted stays readable
+
+
+def take_bounds(
+    record: RangeTestRecord, config: RangeTestConfig, *, total_steps: int, picture: Path
+) -> tuple[float, float]:
+    """Return the suggested pair, rounded to three digits: so it is tried, and so it is pasted.
+
+    Args:
+        record: of the range test.
+        config: what was asked of it.
+        total_steps: updates of one sweep.
+        picture: of the range test, for the message.
+
+    Raises:
+        NoBoundsError: the rule abstains; says why, and what to do next.
+    """
+    reading = record.readings[record.rule]
+    if reading.base_lr is None or reading.max_lr is None:
+        others = "".join(
+            f"; {rule} would say {other.base_lr:.3g} to {other.max_lr:.3g} (range_test.rule={rule})"
+            for rule, other in record.readings.items()
+            if other.max_lr is not None
+        )
+        change = what_next(record, config, total_steps=total_steps)
+        raise NoBoundsError(
+            f"the range test gives no bounds, {reading.rule} abstains: {reading.reason}. "
+            f"Next: {change}{others}. Its picture: {picture}"
+        )
+    return _rounded(reading.base_lr), _rounded(reading.max_lr)
+
+
+def _rounded(rate: float) -> float:
+    return float(f"{rate:.{DIGITS}g}")
+
+
+def what_next(record: RangeTestRecord, config: RangeTestConfig, *, total_steps: int) -> str:
+    """Return what to change after a range test that gave no bounds, as overrides."""
+    diverged = sorted(curve.diverged_lr for curve in record.curves.values() if curve.diverged_lr)
+    longer = f"range_test.length='{2 * total_steps} steps'"
+    match record.readings[record.rule].remedy:
+        case Remedy.HIGHER_RATES:
+            return f"range_test.last_lr={10 * config.last_lr:g}"
+        case Remedy.LOWER_RATES if diverged:
+            first = min(config.first_lr, diverged[0] / 1000)
+            return f"range_test.first_lr={first:.1g} range_test.last_lr={diverged[-1]:.1g}"
+        case Remedy.MORE_POINTS:
+            return f"range_test.points={2 * config.points} {longer}"
+        case Remedy.MORE_SEEDS:
+            seeds = ",".join(map(str, range(2 * len(config.seeds) + 1)))
+            return f"more seeds, range_test.seeds=[{seeds}]"
+        case _:
+            return (
+                f"a longer sweep, {longer}, or other rates than {config.first_lr:g} to "
+                f"{config.last_lr:g} (range_test.first_lr, range_test.last_lr)"
+            )

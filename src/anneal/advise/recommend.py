@@ -1,0 +1,156 @@
+"""From a question to a recommendation: range test, trials, choice, and the files of both (edge)."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from anneal.advise.announce import announce_all, announce_rest
+from anneal.advise.bounds import take_bounds
+from anneal.advise.candidates import Choice, choose
+from anneal.advise.figure import draw_advice
+from anneal.advise.page import PICTURE, RANGE_TEST_PICTURE, Advice, Lines, data, page, snippet_file
+from anneal.advise.question import ANSWER, Question
+from anneal.advise.trials import Trial, read_curve, run_trial
+from anneal.io.csv_files import read_columns
+from anneal.io.files import read_json, write_json, write_whole
+from anneal.io.terminal import say
+from anneal.range_test.record import RangeTestRecord, read_range_test
+from anneal.runs.code_digest import code_digest
+from anneal.runs.layout import CURVE, MULTIRUN
+from anneal.runs.range_test import PICTURE as SWEEP_PICTURE
+from anneal.runs.range_test import find_bounds, suggestion_file
+
+SWEEPS = MULTIRUN / "range_tests"
+PAGE, SNIPPET = "advice.md", "snippet.py"
+
+
+def recommend(question: Question, *, command: Sequence[str], folder: Path) -> Advice:
+    """Answer a question: sweep, try each candidate, choose, write the answer into a folder.
+
+    What is finished is not run again.
+
+    Args:
+        question: what is asked.
+        command: the overrides that asked it.
+        folder: takes the page, the data, the snippet and the pictures.
+
+    Raises:
+        NoBoundsError: the range test gives no bounds; says what to do next.
+    """
+    experiment, workshop = question.experiment, question.workshop
+    is_swept = suggestion_file(experiment, workshop, folder=SWEEPS).is_file()
+    announce_all(question, is_swept=is_swept)
+    suggestion = find_bounds(experiment, workshop, folder=SWEEPS)
+    record = _read_record(suggestion)
+    bounds = take_bounds(
+        record,
+        experiment.range_test,
+        total_steps=question.sweep.total_steps,
+        picture=suggestion.with_name(SWEEP_PICTURE),
+    )
+    _say_bounds(record, *bounds)
+    plans = question.plans(*bounds)
+    if is_swept:
+        announce_rest(question, plans)
+    choice = choose(
+        run_trials(question, plans),
+        resolution_pct=100 / len(question.sweep.held_out),
+        chance_pct=_chance_pct(question),
+    )
+    advice = _advice(command, question, record, plans, choice, bounds)
+    picture = draw_advice(
+        list(record.curves.values()),
+        record.readings[record.rule],
+        {
+            name: {s: read_curve(plan, workshop, seed=s) for s in question.advice.seeds}
+            for name, plan in plans.items()
+        },
+        choice,
+        title=f"Advice: {advice.about}",
+    )
+    write_whole(folder / PICTURE, picture)
+    write_whole(folder / RANGE_TEST_PICTURE, suggestion.with_name(SWEEP_PICTURE).read_bytes())
+    write_whole(folder / SNIPPET, snippet_file(advice))
+    write_whole(folder / PAGE, page(advice))
+    write_json(folder / ANSWER, data(advice))
+    return advice
+
+
+def _read_record(suggestion: Path) -> RangeTestRecord:
+    plain = read_json(suggestion) | {"curve": read_columns(suggestion.with_name(CURVE))}
+    return read_range_test(plain, where=str(suggestion))
+
+
+def _say_bounds(record: RangeTestRecord, base_lr: float, max_lr: float) -> None:
+    say(f"bounds: {base_lr:g} to {max_lr:g} ({record.rule})")
+    for rule, reading in record.readings.items():
+        pair = f"{reading.base_lr:.3g} to {reading.max_lr:.3g}" if reading.found else "abstains"
+        say(f"  {rule}: {pair}; {reading.reason}")
+
+
+def run_trials(
+    question: Question, plans: Mapping[str, Trial]
+) -> dict[str, dict[int, float | None]]:
+    """Train what is not finished, all candidates with one seed before the next seed."""
+    seeds = question.advice.seeds
+    accuracies: dict[str, dict[int, float | None]] = {name: {} for name in plans}
+    for number_of_seed, seed in enumerate(seeds):
+        for place, (name, plan) in enumerate(plans.items(), start=1):
+            trial = number_of_seed * len(plans) + place
+            label = f"{trial} of {len(plans) * len(seeds)}: {name}, seed {seed}"
+            accuracies[name][seed] = run_trial(
+                plan, question.workshop, question.sweep, seed=seed, label=label
+            )
+    return accuracies
+
+
+def _chance_pct(question: Question) -> float:
+    """Return the held-out accuracy of always answering with the most frequent class."""
+    held_out = question.sweep.held_out
+    labels = question.workshop.data.train.labels.cpu()[held_out]
+    return 100 * int(labels.bincount().max()) / len(held_out)
+
+
+def _advice(
+    arguments: Sequence[str],
+    question: Question,
+    record: RangeTestRecord,
+    plans: Mapping[str, Trial],
+    choice: Choice,
+    bounds: tuple[float, float],
+) -> Advice:
+    trial = next(iter(plans.values()))
+    whole = dataclasses.replace(
+        question, experiment=dataclasses.replace(question.experiment, budget_fraction=1.0)
+    ).plans(*bounds)
+    told = [] if choice.recommended is None else [choice.recommended, choice.best or ""]
+    lines = [
+        Lines(
+            name=name,
+            schedule=whole[name].schedule.describe(),
+            momentum=momentum.describe() if (momentum := whole[name].momentum) else None,
+        )
+        for name in dict.fromkeys(told)
+    ]
+    experiment = dict(trial.describe()["configuration"])
+    for key in ("scheduler", "name", "title", "bounds"):
+        del experiment[key]
+    return Advice(
+        question=question.digest,
+        command=arguments,
+        experiment=experiment,
+        rule=record.rule,
+        readings=record.readings,
+        base_lr=bounds[0],
+        max_lr=bounds[1],
+        sweep_updates=question.sweep.total_steps * len(record.curves),
+        trial_updates=trial.total_steps,
+        full_updates=trial.full_total_steps,
+        num_training=len(question.sweep.training),
+        num_held_out=len(question.sweep.held_out),
+        choice=choice,
+        plans={name: plan.describe() for name, plan in plans.items()},
+        lines=tuple(lines),
+        settings=question.workshop.settings.describe(),
+        code=code_digest("advise/trials.py"),
+    )

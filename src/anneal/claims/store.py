@@ -1,0 +1,53 @@
+"""``results/<campaign>/verdicts.json``: what the claims say of a campaign (edge)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from anneal.claims.verdict import Judgement
+from anneal.claims.words import ours_words, paper_words
+from anneal.io.files import json_text, write_if_changed
+from anneal.results.statistics import Interval
+
+VERDICTS_FILE = "verdicts.json"
+
+
+def save_verdicts(folder: Path, judgements: Sequence[Judgement]) -> None:
+    """Write the verdicts into ``results/<campaign>``; a file that would not change stays."""
+    verdicts = [_describe_judgement(found) for found in judgements]
+    write_if_changed(folder / VERDICTS_FILE, json_text(verdicts))
+
+
+def _describe_judgement(found: Judgement) -> dict[str, Any]:
+    like = found.like_paper
+    return {
+        "claim": found.claim.id,
+        "paper": paper_words(found.claim),
+        "ours": ours_words(found),
+        "numbers": _describe_interval(found.ours),
+        "judged_by": _describe_interval(found.joint),
+        "num_together": found.num_together,
+        "like_paper": None
+        if like is None
+        else {"statistic": like.statistic, "value": _rounded(like.value), "words": like.words}
+        | {"low": _rounded(like.low), "high": _rounded(like.high)},
+        "n": found.n,
+        "diverged": found.num_diverged,
+        "budget_fraction": found.budget_fraction,
+        "verdict": found.verdict,
+        "label": found.label,
+        "num_more": found.num_more,
+        "reason": found.reason,
+    }
+
+
+def _describe_interval(found: Interval | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    ends = {"low": _rounded(found.low), "high": _rounded(found.high)}
+    about = {"method": found.method, "confidence": _rounded(found.confidence)}
+    return {"mean": _rounded(found.mean)} | ends | about
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

@@ -1,0 +1,47 @@
+"""Tables as CSV files (edge)."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Read a CSV as one mapping for each row; a file that is not there has none."""
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [{k: v or "" for k, v in row.items() if k} for row in csv.DictReader(file)]
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return a table as CSV; None is an empty cell, a float has all its digits."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def read_columns(path: Path) -> dict[str, list[float | None]]:
+    """Read a CSV of numbers as columns; empty cells and NaN become None."""
+    rows = read_rows(path)
+    columns: dict[str, list[float | None]] = {name: [] for name in (rows[0] if rows else ())}
+    for row in rows:
+        for name, cell in row.items():
+            columns[name].append(number_or_none(cell))
+    return columns
+
+
+def number_or_none(cell: str) -> float | None:
+    """Return the number in a cell, cut to six digits; None for an empty cell and for NaN."""
+    if not cell:
+        return None
+    value = float(cell)
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def short(value: float) -> str:
+    """Return a number with the ten digits that the record keeps of a metric."""
+    return f"{value:.10g}"

@@ -1,0 +1,150 @@
+"""Plain text: tables for pages and terminals, numbers, marked blocks (PURE)."""
+
+import re
+import textwrap
+from collections.abc import Sequence
+from typing import Literal
+
+Side = Literal["left", "right"]
+
+NOTHING = "\N{EN DASH}"  # a cell without content
+_GAP = "  "  # between the columns of a terminal's table
+_FEWEST_LETTERS = 24  # in a column that is folded
+_RULES: dict[Side, str] = {"left": ":---", "right": "---:"}
+
+
+def markdown_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, sides: Sequence[Side] | None = None
+) -> str:
+    r"""Return a Markdown table; what is written in a cell can not break it.
+
+    Cells may hold Markdown (links, emphasis); text from elsewhere goes through
+    :func:`escape_markdown` first. A bar or a line break inside a cell would end it, so both are
+    written so that they do not.
+
+    >>> print(markdown_table(["a", "b"], [["x|y", "1"]], sides=["left", "right"]))
+    | a | b |
+    | :--- | ---: |
+    | x\|y | 1 |
+
+    Raises:
+        ValueError: a row is not as long as the header.
+    """
+    for row in rows:
+        if len(row) != len(header):
+            raise ValueError(f"a row must have {len(header)} cells, got {len(row)}: {list(row)}")
+    rules = [_RULES[side] for side in sides or ["left"] * len(header)]
+    lines = [list(header), rules, *map(list, rows)]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def text_table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    sides: Sequence[Side] | None = None,
+    width: int | None = None,
+) -> list[str]:
+    r"""Return the lines of a table for a terminal: a rule below the header, columns aligned.
+
+    >>> print("\n".join(text_table(["n", "mean"], [["12", "3"]])))
+    n   mean
+    --  ----
+    12  3
+
+    Args:
+        header: of the columns.
+        rows: cells of one line each.
+        sides: on which side the cells of each column are aligned; left without it.
+        width: of the terminal; the last column is folded to what the others leave of it.
+    """
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    if width is not None:
+        rest = width - sum(widths[:-1]) - len(_GAP) * (len(widths) - 1)
+        widths[-1] = min(widths[-1], max(rest, len(header[-1]), _FEWEST_LETTERS))
+    lines: list[Sequence[str]] = [header, ["-" * width for width in widths]]
+    for row in rows:
+        folded = textwrap.wrap(row[-1], widths[-1]) or [""]
+        lines.append([*row[:-1], folded[0]])
+        lines += [[""] * (len(row) - 1) + [more] for more in folded[1:]]
+    ways = {"left": str.ljust, "right": str.rjust}
+    align = [ways[side] for side in sides or ["left"] * len(header)]
+    return [
+        _GAP.join(
+            place(cell, width) for place, cell, width in zip(align, line, widths, strict=True)
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def _cell(text: str) -> str:
+    unbroken = re.sub(r"\s*[\r\n]+\s*", " ", text).strip()
+    return re.sub(r"(?<!\\)\|", r"\\|", unbroken)
+
+
+def escape_markdown(text: str) -> str:
+    r"""Return text that Markdown shows as it is.
+
+    >>> escape_markdown("exp_range *both* <b>")
+    'exp\\_range \\*both\\* &lt;b&gt;'
+    """
+    marked = re.sub(r"([\\`*_\[\]#|])", r"\\\1", text)
+    return marked.replace("<", "&lt;").replace(">", "&gt;")
+
+
+def number(value: float) -> str:
+    """Return a number as people write it: thousands apart, no needless digits.
+
+    >>> number(25000), number(0.00001), number(0.1234567)
+    ('25,000', '1e-05', '0.12346')
+    """
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:.5g}"
+
+
+def duration_words(seconds: float) -> str:
+    """Write a length of time as a person says it.
+
+    >>> duration_words(4000)
+    '1 h 7 min'
+    """
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def shorten(words: str, length: int) -> str:
+    """Return words that are no longer than ``length``.
+
+    >>> shorten("a long line", 9)
+    'a long...'
+    """
+    return words if len(words) <= length else f"{words[: length - 3]}..."
+
+
+def renew_block(text: str, *, name: str, body: str, where: str) -> str:
+    r"""Return ``text`` with what stands between the two marks of a block replaced by ``body``.
+
+    The marks are ``<!-- <name>:begin -->`` and ``<!-- <name>:end -->``.
+
+    >>> marked = "a\n<!-- verdicts:begin -->\nold\n<!-- verdicts:end -->\nb\n"
+    >>> renewed = renew_block(marked, name="verdicts", body="new", where="README.md")
+    >>> renewed == marked.replace("old", "new")
+    True
+
+    Returns:
+        The text unchanged when it holds neither mark.
+
+    Raises:
+        ValueError: one mark without the other, one of them twice, or both the wrong way round.
+    """
+    first, last = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    counts = text.count(first), text.count(last)
+    if counts == (0, 0):
+        return text
+    begin, end = text.find(first), text.find(last)
+    if counts != (1, 1) or begin > end:
+        raise ValueError(f"{where}: must hold {first} and {last} once each and in this order")
+    return f"{text[:begin]}{first}\n{body.strip()}\n{text[end:]}"

@@ -1,0 +1,167 @@
+"""A comparison as the lines of a terminal and as plain data (PURE)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from anneal.io.text import NOTHING, shorten, text_table
+from anneal.results.compare import Change, Comparison, Row
+from anneal.results.compare_sources import Side
+from anneal.results.metrics import Evidence
+from anneal.results.statistics import Interval
+from anneal.results.words import fraction_words, mean_words
+
+KEYS_SHOWN = 3
+
+
+def comparison_lines(
+    found: Comparison, before: Side, after: Side, *, names: Sequence[str], width: int
+) -> list[str]:
+    """Return what the two sides are, the table of their rows, and what it rests on.
+
+    Args:
+        found: the comparison.
+        before: one side.
+        after: the other.
+        names: of the sides, as they were asked for.
+        width: of the terminal.
+    """
+    metric = found.metric
+    unit = f" ({metric.unit})" if metric.unit else ""
+    header = ["row", *names, "B - A [95 %]", "moved", "what changed"]
+    return [
+        f"A  {before.words}",
+        f"B  {after.words}",
+        f"{metric.words}{unit}, mean ± 95 % over runs",
+        *text_table(header, [_cells_of(row, found) for row in found.rows], width=width),
+        *_summary(found),
+    ]
+
+
+def _cells_of(row: Row, found: Comparison) -> list[str]:
+    """Return the texts of one row."""
+    name = row.name
+    if row.before and row.before.evidence.experiment != name:
+        name += f" (A: {row.before.evidence.experiment})"
+    sides = [
+        _side_words(side.evidence, mean, found) if side else NOTHING
+        for side, mean in zip((row.before, row.after), row.means, strict=True)
+    ]
+    return [
+        name,
+        *sides,
+        _difference_words(row, found),
+        _movement_words(row),
+        _changes_words(row),
+    ]
+
+
+def _side_words(evidence: Evidence, mean: Interval | None, found: Comparison) -> str:
+    diverged = f", {evidence.num_diverged} diverged" if evidence.num_diverged else ""
+    n = mean.n if mean else 0
+    return f"{mean_words(mean, metric=found.metric)} (n={n}{diverged})"
+
+
+def _difference_words(row: Row, found: Comparison) -> str:
+    """Return the difference with its sign and its interval."""
+    if row.difference is None:
+        return NOTHING
+    decimals = found.metric.decimals
+    words = f"{row.difference.mean:+.{decimals}f}"
+    if row.test is None or row.difference.low is None or row.difference.high is None:
+        return words
+    return f"{words} [{row.difference.low:+.{decimals}f}, {row.difference.high:+.{decimals}f}]"
+
+
+def _movement_words(row: Row) -> str:
+    """Return how the row moved, with its corrected p-value where it has one."""
+    if row.corrected is None:
+        return row.movement
+    p_value = "< 0.001" if row.corrected < 0.001 else f"{row.corrected:.2g}"
+    return f"{row.movement}, p {p_value}"
+
+
+def _changes_words(row: Row) -> str:
+    """Return what differs: budget, configuration, then machine and code."""
+    if row.before is None or row.after is None:
+        return ""
+    parts = []
+    budgets = [cell.evidence.budget_fraction for cell in (row.before, row.after)]
+    if budgets[0] != budgets[1]:
+        parts.append(f"budget {fraction_words(budgets[0])} → {fraction_words(budgets[1])}")
+    if row.configuration:
+        parts += [_change_words(change) for change in row.configuration[:KEYS_SHOWN]]
+        if len(row.configuration) > KEYS_SHOWN:
+            parts[-1] += f" and {len(row.configuration) - KEYS_SHOWN} more keys"
+    elif not row.same_configuration and not parts:
+        parts.append("configuration (no key of it: the images, or how it is read)")
+    parts += [_change_words(change) for change in row.environment]
+    return "; ".join(parts) or "nothing on record"
+
+
+def _change_words(change: Change) -> str:
+    return f"{change.key} {_value_words(change.before)} → {_value_words(change.after)}"
+
+
+def _value_words(value: Any) -> str:
+    return "nothing" if value is None else shorten(str(value), 40)
+
+
+def _summary(found: Comparison) -> list[str]:
+    """Return what stands below the table: the count, and how noise is told."""
+    higher, lower = found.count("higher"), found.count("lower")
+    lines = [
+        f"{higher + lower} of {len(found.rows)} rows moved beyond noise ({higher} higher, {lower} "
+        f"lower); {found.count('diverged')} diverged on one side alone, "
+        f"{found.count('appeared')} appeared, {found.count('vanished')} vanished"
+    ]
+    if found.num_corrected:
+        lines.append(
+            "Noise: Student's t of the differences where two seeds or more are shared, Welch's t "
+            "of all runs elsewhere; beyond it where p < 0.05 after Holm's correction for the "
+            f"{found.num_corrected} measured anew. An interval is of its row alone."
+        )
+    return lines
+
+
+def describe_comparison(found: Comparison, before: Side, after: Side) -> dict[str, Any]:
+    """Return the whole comparison as plain data: what ``--json`` prints."""
+    return {
+        "before": before.words,
+        "after": after.words,
+        "metric": found.metric.name,
+        "corrected_over": found.num_corrected,
+        "rows": [_plain_row(row) for row in found.rows],
+    }
+
+
+def _plain_row(row: Row) -> dict[str, Any]:
+    sides = {
+        side: cell
+        and {
+            "name": cell.evidence.experiment,
+            "mean": mean.mean if mean else None,
+            "half_width": mean.half_width if mean else None,
+            "n": mean.n if mean else 0,
+            "diverged": cell.evidence.num_diverged,
+            "budget_fraction": cell.evidence.budget_fraction,
+            "configuration_hash": cell.configuration_hash,
+        }
+        for side, cell, mean in (
+            ("before", row.before, row.means[0]),
+            ("after", row.after, row.means[1]),
+        )
+    }
+    moved = row.difference
+    return {
+        "name": row.name,
+        "movement": row.movement,
+        **sides,
+        "difference": moved
+        and {"mean": moved.mean, "low": moved.low, "high": moved.high, "n": moved.n},
+        "test": row.test,
+        "p_value": row.p_value,
+        "corrected_p_value": row.corrected,
+        "same_configuration": row.same_configuration,
+        "configuration": [vars(change) for change in row.configuration],
+        "environment": [vars(change) for change in row.environment],
+    }

@@ -1,0 +1,29 @@
+"""``runs.csv``, the table of the runs that are committed, and which seeds it holds (edge)."""
+
+from pathlib import Path
+
+from anneal.io.csv_files import read_rows
+from anneal.io.files import read_yaml
+from anneal.runs.layout import CAMPAIGN_FILE, EXPERIMENTS, RESULTS
+
+RUNS_FILE = "runs.csv"
+
+
+def read_run_rows(folder: Path) -> list[dict[str, str]]:
+    """Read the rows of ``results/<campaign>/runs.csv``; none where nothing was collected."""
+    return read_rows(folder / RUNS_FILE)
+
+
+def committed_seeds(campaign: str, experiment: str, configuration_hash: str) -> set[int]:
+    """Return the seeds that results/ already holds under this configuration.
+
+    None are returned for a campaign that says ``rerun_committed: true``.
+    """
+    if read_yaml(EXPERIMENTS / campaign / CAMPAIGN_FILE)["rerun_committed"]:
+        return set()
+    wanted = (experiment, configuration_hash)
+    return {
+        int(row["seed"])
+        for row in read_run_rows(RESULTS / campaign)
+        if (row["experiment"], row["configuration_hash"]) == wanted
+    }
