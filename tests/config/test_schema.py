@@ -22,7 +22,8 @@ from anneal.config.schema import (
     SchedulerConfig,
     TrainingConfig,
 )
-from anneal.config.strict import POSITIVE, Rest, configuration_hash, did_you_mean, parse, to_plain
+from anneal.config.strict import POSITIVE, Rest, configuration_hash, parse, to_plain
+from anneal.io.text import did_you_mean
 
 WHERE = "conf/x.yaml"
 

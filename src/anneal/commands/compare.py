@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from anneal.claims.words import NOTHING, fraction_words, mean_words
-from anneal.config.strict import did_you_mean
 from anneal.io.terminal import command, say
+from anneal.io.text import did_you_mean
 from anneal.results.compare import Change, Comparison, Row, compare
 from anneal.results.compare_sources import Side, read_side, shortened
 from anneal.results.metrics import Evidence, find_metric

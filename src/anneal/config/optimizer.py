@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from anneal.config.schema import OptimizerConfig, SchedulerConfig
-from anneal.config.strict import FRACTION, POSITIVE, Rule, did_you_mean, parse
+from anneal.config.strict import FRACTION, POSITIVE, Rule, parse
+from anneal.io.text import did_you_mean
 
 BETAS = Rule(
     "must be two numbers in [0, 1)", lambda v: len(v) == 2 and all(0 <= beta < 1 for beta in v)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anneal.config.durations import Clock, parse_duration, to_steps
-from anneal.config.strict import did_you_mean
+from anneal.io.text import did_you_mean
 from anneal.schedules import BUILDERS, Schedule
 
 

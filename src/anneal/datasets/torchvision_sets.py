@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anneal.config.schema import DatasetConfig
-from anneal.config.strict import did_you_mean
 from anneal.datasets.archives import Paths, lock, temporary_folder, writing
 from anneal.datasets.identity import describe
 from anneal.datasets.resizing import Bytes, fit
 from anneal.datasets.sources import SplitName
 from anneal.datasets.splitting import stratified_split
+from anneal.io.text import did_you_mean
 
 if TYPE_CHECKING:
     from anneal.datasets.image_data import ImageData
