@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from anneal import schedules
-from anneal.range_test import apply_bounds
+from anneal.config.bounds import apply_bounds
 
 BASE, MAX = 0.01, 0.08
 PUBLIC = sorted(set(schedules.BUILDERS))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from anneal.config.bounds import apply_bounds
 from anneal.config.durations import Clock, scaled, to_steps
 from anneal.config.optimizer import check_momentum, check_optimizer
 from anneal.config.scheduler import ScheduleBuilder, convert_duration
@@ -16,7 +17,6 @@ from anneal.config.schema import ExperimentConfig
 from anneal.config.snapshots import parse_keep, snapshot_updates
 from anneal.config.strict import configuration_hash, to_plain
 from anneal.datasets.sources import CIFAR10, CIFAR100, DIGITS
-from anneal.range_test import apply_bounds
 from anneal.schedules import Schedule, cycle_ends
 
 NUM_TRAINING_IMAGES = {
