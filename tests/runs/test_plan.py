@@ -25,7 +25,7 @@ from anneal.runs.plan import (
     range_test_hash,
     steps_per_epoch_of,
 )
-from anneal.schedules import BUILDERS, Schedule
+from anneal.schedules import SCHEDULES, Schedule
 
 WHERE = "conf/x.yaml"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -174,15 +174,15 @@ def test_the_budget_reaches_the_starts_of_stages_and_the_schedules_inside() -> N
         },
         fraction=0.5,
     )
-    by_hand = BUILDERS["staged"](
+    by_hand = SCHEDULES["staged"].build(
         stages=[
-            (0, BUILDERS["exponential"](initial_lr=1.0, gamma=0.0625)),
+            (0, SCHEDULES["exponential"].build(initial_lr=1.0, gamma=0.0625)),
             (
                 16_000,
-                BUILDERS["warmup"](
+                SCHEDULES["warmup"].build(
                     first_lr=0.1,
                     warmup_steps=5,
-                    schedule=BUILDERS["hann"](base_lr=0.5, max_lr=1.0, half_cycle_steps=50),
+                    schedule=SCHEDULES["hann"].build(base_lr=0.5, max_lr=1.0, half_cycle_steps=50),
                 ),
             ),
         ]

@@ -115,7 +115,7 @@ class SchedulerConfig:
     ``half_cycle: 4 epochs`` is ``half_cycle_steps``.
     """
 
-    name: str  # the function: a key of schedules.BUILDERS
+    name: str  # the function: a key of schedules.SCHEDULES
     momentum: Mapping[str, Any] | None  # a second schedule of the same form, for the momentum
     arguments: Annotated[Mapping[str, Any], Rest]
 
