@@ -21,9 +21,9 @@ from anneal.config.compose import (
     options,
     write_params,
 )
-from anneal.config.optimizer import OPTIMIZERS, has_momentum
 from anneal.config.schema import CampaignConfig
 from anneal.config.strict import parse
+from anneal.runs.optimizers import OPTIMIZERS, has_momentum
 from anneal.runs.plan import check_plan
 from anneal.schedules import SCHEDULES
 

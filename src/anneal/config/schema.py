@@ -102,7 +102,7 @@ class ModelConfig:
 class OptimizerConfig:
     """Which update rule (``conf/optimizer``); the rate itself comes from the scheduler."""
 
-    name: str  # the rule: a key of optimizer_arguments.OPTIMIZERS
+    name: str  # the rule: a key of runs.optimizers.OPTIMIZERS
     weight_decay: Annotated[float, NOT_NEGATIVE]  # torch's convention: adds weight_decay * w
     arguments: Annotated[Mapping[str, Any], Rest]  # the rule's own: momentum, nesterov, ...
 

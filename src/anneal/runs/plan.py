@@ -11,12 +11,12 @@ from typing import Any
 
 from anneal.config.bounds import apply_bounds
 from anneal.config.durations import Clock, scaled, to_steps
-from anneal.config.optimizer import check_momentum, check_optimizer
 from anneal.config.scheduler import ScheduleBuilder, convert_duration
 from anneal.config.schema import ExperimentConfig
 from anneal.config.snapshots import parse_keep, snapshot_updates
 from anneal.config.strict import configuration_hash, to_plain
 from anneal.datasets.sources import CIFAR10, CIFAR100, DIGITS
+from anneal.runs.optimizers import check_momentum, check_optimizer
 from anneal.schedules import Schedule, cycle_ends
 
 NUM_TRAINING_IMAGES = {
