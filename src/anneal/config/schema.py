@@ -68,7 +68,7 @@ class DatasetConfig:
     """Which images, and what is done to them on the way in (``conf/dataset``)."""
 
     name: str
-    source: Annotated[str, one_of("digits", "cifar10", "cifar100", "torchvision", "imagefolder")]
+    source: str  # a key of datasets.registry.DATASETS
     dataset_class: str | None  # torchvision: the name of the class, e.g. FashionMNIST
     folder: str | None  # imagefolder: the folder that holds the classes, or train/ and val/
     image_size: Annotated[int | None, POSITIVE]  # side in px after resizing; None: as stored
