@@ -7,6 +7,7 @@ import pytest
 from anneal.commands import costs
 from anneal.commands.costs import campaign_costs, flop_per_image
 from anneal.config.compose import compose_campaign
+from anneal.datasets.registry import DATASETS
 
 # ResNet-20 on 32 px: the stem, six layers of 16 channels on 32 px, then twice one that widens and
 # five that do not, and the classifier; multiplications with their additions
@@ -54,7 +55,7 @@ def test_dropped_blocks_cost_nothing_and_nothing_is_drawn_from_the_callers_strea
 
     from anneal.config.compose import compose_run
 
-    size = costs.SIZES["cifar10"]
+    size = DATASETS["cifar10"].size
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)

@@ -5,10 +5,10 @@ import copy
 import pytest
 
 from anneal import schedules
-from anneal.range_test import apply_bounds
+from anneal.config.bounds import apply_bounds
 
 BASE, MAX = 0.01, 0.08
-PUBLIC = sorted(set(schedules.BUILDERS))
+PUBLIC = sorted(set(schedules.SCHEDULES))
 
 # For every public schedule: a YAML section as in conf/scheduler, without its name.
 SECTIONS = {
@@ -88,7 +88,7 @@ def build(name, section):
         elif isinstance(value, str) and value.endswith("steps"):
             key, value = f"{key}_steps", steps(value)
         arguments[key] = value
-    return schedules.BUILDERS[name](**arguments)
+    return schedules.SCHEDULES[name].build(**arguments)
 
 
 def rest(section):

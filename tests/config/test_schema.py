@@ -22,7 +22,8 @@ from anneal.config.schema import (
     SchedulerConfig,
     TrainingConfig,
 )
-from anneal.config.strict import POSITIVE, Rest, configuration_hash, did_you_mean, parse, to_plain
+from anneal.config.strict import POSITIVE, Rest, configuration_hash, parse, to_plain
+from anneal.io.text import did_you_mean
 
 WHERE = "conf/x.yaml"
 
@@ -193,8 +194,6 @@ WRONG_VALUES = [
     ("dataset.crop_fill", "mean", "must be one of zero, reflect"),
     ("dataset.divide", "std", "must be one of nothing, channel_std, overall_std"),
     ("dataset.first_images", 0, "must be positive"),
-    ("dataset.source", "digit", "must be one of digits, cifar10, cifar100, torchvision, "
-     "imagefolder"),
     ("dataset.order", "random", "must be one of stored, shuffled"),
     ("dataset.subtract", "mean", "must be one of nothing, mean_image, channel_mean"),
     ("optimizer.weight_decay", -0.1, "must not be negative"),

@@ -21,11 +21,11 @@ from anneal.config.compose import (
     options,
     write_params,
 )
-from anneal.config.optimizer import OPTIMIZERS, has_momentum
 from anneal.config.schema import CampaignConfig
 from anneal.config.strict import parse
+from anneal.runs.optimizers import OPTIMIZERS, has_momentum
 from anneal.runs.plan import check_plan
-from anneal.schedules import BUILDERS
+from anneal.schedules import SCHEDULES
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
@@ -123,7 +123,7 @@ def test_any_scheduler_goes_with_any_optimizer_and_any_model() -> None:
 
 
 def test_every_schedule_has_a_file_and_every_file_a_schedule() -> None:
-    assert {*files_of("scheduler")} == {*BUILDERS} - OF_THE_MOMENTUM
+    assert {*files_of("scheduler")} == {*SCHEDULES} - OF_THE_MOMENTUM
     named = {plain_file(f"scheduler/{o}")["momentum"] is not None for o in files_of("scheduler")}
     assert named == {True, False}, "one of them shows how a momentum is written"
 

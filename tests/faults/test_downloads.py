@@ -14,10 +14,10 @@ import time
 
 import pytest
 
-from anneal.datasets.archives import Paths, Patience, obtain, read_member
+from anneal.datasets.archives import Paths, RetryPolicy, obtain, read_member
 from anneal.datasets.sources import CIFAR10, Member, Source
 
-HASTY = Patience(timeout_seconds=0.3, attempts=3, pause_seconds=0.0)
+HASTY = RetryPolicy(timeout_seconds=0.3, attempts=3, pause_seconds=0.0)
 CONTENTS = {
     "train": pickle.dumps({"data": list(range(5000))}),
     "test": pickle.dumps({"data": [4]}),
@@ -133,7 +133,7 @@ def assert_complete(folder):
 
 
 def test_a_download_is_checked_unpacked_and_named(server, paths):
-    folder = obtain(make_source(server.url), paths, patience=HASTY)
+    folder = obtain(make_source(server.url), paths, retry_policy=HASTY)
     assert folder == paths.data / "small"
     assert_complete(folder)
     assert sorted(p.name for p in paths.data.iterdir()) == [".small.lock", "small"]
@@ -143,7 +143,7 @@ def test_a_download_is_checked_unpacked_and_named(server, paths):
 def test_what_is_here_is_not_downloaded_again(server, paths):
     source = make_source(server.url)
     for _ in range(2):
-        obtain(source, paths, patience=HASTY)
+        obtain(source, paths, retry_policy=HASTY)
     assert server.requests == 1
 
 
@@ -164,7 +164,7 @@ def test_a_server_that_never_delivers_leaves_nothing_and_is_given_up(
     server.behaviours = [behaviour]
     started = time.perf_counter()
     with pytest.raises(OSError, match=said) as caught:
-        obtain(make_source(server.url), paths, patience=HASTY)
+        obtain(make_source(server.url), paths, retry_policy=HASTY)
     assert time.perf_counter() - started < 20
     assert server.requests == HASTY.attempts
     assert "\n" not in str(caught.value)
@@ -174,7 +174,7 @@ def test_a_server_that_never_delivers_leaves_nothing_and_is_given_up(
 @pytest.mark.parametrize("behaviour", FAULTS)
 def test_a_server_that_recovers_is_good_enough(server, paths, behaviour):
     server.behaviours = [behaviour, "good"]
-    assert_complete(obtain(make_source(server.url), paths, patience=HASTY))
+    assert_complete(obtain(make_source(server.url), paths, retry_policy=HASTY))
     assert server.requests == 2
 
 
@@ -182,20 +182,20 @@ def test_a_second_url_is_tried_when_the_first_fails(server, paths):
     source = dataclasses.replace(
         make_source(), urls=("http://127.0.0.1:9/refused.tar.gz", server.url)
     )
-    assert_complete(obtain(source, paths, patience=HASTY))
+    assert_complete(obtain(source, paths, retry_policy=HASTY))
 
 
 def test_a_bad_download_never_takes_the_place_of_a_good_folder(server, paths):
-    folder = obtain(make_source(server.url), paths, patience=HASTY)
+    folder = obtain(make_source(server.url), paths, retry_policy=HASTY)
     server.behaviours = ["wrong"]
     server.requests = 0
-    assert obtain(make_source(server.url), paths, patience=HASTY) == folder
+    assert obtain(make_source(server.url), paths, retry_policy=HASTY) == folder
     assert_complete(folder)
 
 
 def test_when_nothing_works_every_place_looked_at_is_named(paths):
     with pytest.raises(OSError, match="is not here and cannot be downloaded") as caught:
-        obtain(make_source(), paths, patience=HASTY)
+        obtain(make_source(), paths, retry_policy=HASTY)
     message = str(caught.value)
     for root in (paths.archives, paths.data):
         assert str(root / "small") in message
@@ -209,7 +209,7 @@ def test_when_nothing_works_every_place_looked_at_is_named(paths):
 def test_an_archives_folder_that_does_not_exist_is_said_not_to(tmp_path):
     paths = Paths(tmp_path / "data", tmp_path / "mistyped")
     with pytest.raises(OSError, match=r"mistyped/small \(no such folder\)"):
-        obtain(make_source(), paths, patience=HASTY)
+        obtain(make_source(), paths, retry_policy=HASTY)
 
 
 @pytest.mark.parametrize("where", ["archives", "data"], ids=["theirs", "ours"])
@@ -218,7 +218,7 @@ def test_an_unpacked_folder_is_used_in_place(paths, where):
     folder.mkdir(parents=True)
     for name, content in CONTENTS.items():
         (folder / name).write_bytes(content)
-    assert obtain(make_source(), paths, patience=HASTY) == folder
+    assert obtain(make_source(), paths, retry_policy=HASTY) == folder
     assert sorted(p.name for p in folder.parent.iterdir()) == ["small"]
 
 
@@ -227,7 +227,7 @@ def test_an_original_archive_is_unpacked_into_the_data_folder(paths, where):
     root = getattr(paths, where)
     root.mkdir(exist_ok=True)
     (root / "small.tar.gz").write_bytes(ARCHIVE)
-    folder = obtain(make_source(), paths, patience=HASTY)
+    folder = obtain(make_source(), paths, retry_policy=HASTY)
     assert folder == paths.data / "small"
     assert_complete(folder)
     assert (root / "small.tar.gz").read_bytes() == ARCHIVE
@@ -242,7 +242,7 @@ def test_a_wrong_archive_on_disk_is_refused_and_left_alone(paths, fault):
     path.write_bytes(wrong)
     said = "expected [0-9]+ bytes, found" if fault == "short" else "expected md5 .*, found"
     with pytest.raises(ValueError, match=f"{path} is not the published archive: {said}") as caught:
-        obtain(make_source(), paths, patience=HASTY)
+        obtain(make_source(), paths, retry_policy=HASTY)
     assert "put the original there" in str(caught.value)
     assert path.read_bytes() == wrong
     assert_nothing_is_left(paths)
@@ -252,7 +252,7 @@ def test_an_archive_that_fools_md5_does_not_fool_sha256(paths):
     (paths.archives / "small.tar.gz").write_bytes(ARCHIVE)
     source = dataclasses.replace(make_source(), archive_sha256="0" * 64)
     with pytest.raises(ValueError, match="expected sha256 0000"):
-        obtain(source, paths, patience=HASTY)
+        obtain(source, paths, retry_policy=HASTY)
     assert_nothing_is_left(paths)
 
 
@@ -260,22 +260,22 @@ def test_members_are_checked_before_the_folder_gets_its_name(paths):
     archive = pack({**CONTENTS, "test": b"another"})
     (paths.archives / "small.tar.gz").write_bytes(archive)
     with pytest.raises(ValueError, match="test is not the published file"):
-        obtain(make_source(archive=archive), paths, patience=HASTY)
+        obtain(make_source(archive=archive), paths, retry_policy=HASTY)
     assert_nothing_is_left(paths)
 
 
 def test_an_archive_that_is_no_archive_is_said_to_be_none(paths):
     (paths.archives / "small.tar.gz").write_bytes(b"no tar")
     with pytest.raises(ValueError, match=r"small.tar.gz cannot be unpacked"):
-        obtain(make_source(archive=b"no tar"), paths, patience=HASTY)
+        obtain(make_source(archive=b"no tar"), paths, retry_policy=HASTY)
     assert_nothing_is_left(paths)
 
 
 def test_an_incomplete_folder_is_named_and_not_repaired(server, paths):
-    folder = obtain(make_source(server.url), paths, patience=HASTY)
+    folder = obtain(make_source(server.url), paths, retry_policy=HASTY)
     (folder / "test").unlink()
     with pytest.raises(ValueError, match="small is incomplete: test is missing"):
-        obtain(make_source(server.url), paths, patience=HASTY)
+        obtain(make_source(server.url), paths, retry_policy=HASTY)
     with pytest.raises(ValueError, match="small is incomplete: test is missing"):
         read_member(folder, make_source().members[1])
 
@@ -286,7 +286,7 @@ def test_a_data_folder_that_cannot_be_made_is_one_line(paths):
     with pytest.raises(
         OSError, match=f"cannot write {paths.data}: .*; nothing there was"
     ) as caught:
-        obtain(make_source(), paths, patience=HASTY)
+        obtain(make_source(), paths, retry_policy=HASTY)
     assert "\n" not in str(caught.value)
     assert paths.data.read_text() == "mine"
 
@@ -299,7 +299,7 @@ def test_a_read_only_data_folder_is_one_line(server, paths):
             (paths.data / "probe").touch()
             pytest.skip("permissions do not bind this user")
         with pytest.raises(OSError, match=f"cannot write {paths.data}: Permission denied"):
-            obtain(make_source(server.url), paths, patience=HASTY)
+            obtain(make_source(server.url), paths, retry_policy=HASTY)
     finally:
         paths.data.chmod(0o755)
 
@@ -323,7 +323,7 @@ def test_a_disk_that_fills_up_during_a_download_leaves_nothing(server, paths):
         pytest.raises(OSError, match=r"cannot write .*small.tar.gz: File too large") as caught,
         no_file_beyond(len(ARCHIVE) // 2),
     ):
-        obtain(make_source(server.url), paths, patience=HASTY)
+        obtain(make_source(server.url), paths, retry_policy=HASTY)
     assert "\n" not in str(caught.value)
     assert server.requests == 1  # another attempt would not help
     assert_nothing_is_left(paths)
@@ -335,13 +335,13 @@ def test_a_disk_that_fills_up_while_unpacking_leaves_nothing(paths):
         pytest.raises(OSError, match=r"cannot write .*small: File too large"),
         no_file_beyond(100),
     ):
-        obtain(make_source(), paths, patience=HASTY)
+        obtain(make_source(), paths, retry_policy=HASTY)
     assert_nothing_is_left(paths)
 
 
 def _obtain_in_a_process(arguments):
     source, paths = arguments
-    return str(obtain(source, paths, patience=HASTY))
+    return str(obtain(source, paths, retry_policy=HASTY))
 
 
 def test_processes_that_start_together_download_once(server, paths):

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anneal.config.durations import Clock
-from anneal.config.optimizer import OPTIMIZERS, check_optimizer, has_momentum
 from anneal.config.scheduler import ScheduleBuilder
 from anneal.config.schema import ExperimentConfig, OptimizerConfig
 from anneal.config.strict import parse, to_plain
+from anneal.runs.optimizers import OPTIMIZERS, check_optimizer, has_momentum
 from anneal.runs.plan import (
     Bounds,
     Plan,
@@ -25,7 +25,7 @@ from anneal.runs.plan import (
     range_test_hash,
     steps_per_epoch_of,
 )
-from anneal.schedules import BUILDERS, Schedule
+from anneal.schedules import SCHEDULES, Schedule
 
 WHERE = "conf/x.yaml"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -174,15 +174,15 @@ def test_the_budget_reaches_the_starts_of_stages_and_the_schedules_inside() -> N
         },
         fraction=0.5,
     )
-    by_hand = BUILDERS["staged"](
+    by_hand = SCHEDULES["staged"].build(
         stages=[
-            (0, BUILDERS["exponential"](initial_lr=1.0, gamma=0.0625)),
+            (0, SCHEDULES["exponential"].build(initial_lr=1.0, gamma=0.0625)),
             (
                 16_000,
-                BUILDERS["warmup"](
+                SCHEDULES["warmup"].build(
                     first_lr=0.1,
                     warmup_steps=5,
-                    schedule=BUILDERS["hann"](base_lr=0.5, max_lr=1.0, half_cycle_steps=50),
+                    schedule=SCHEDULES["hann"].build(base_lr=0.5, max_lr=1.0, half_cycle_steps=50),
                 ),
             ),
         ]
@@ -385,14 +385,13 @@ OF_THE_IMPLEMENTATION = {
 
 
 def test_each_rule_takes_the_arguments_of_its_real_class() -> None:
-    from anneal.runs import setup as builders
-
-    assert set(OPTIMIZERS) == set(builders.OPTIMIZERS)
-    for name, rule in builders.OPTIMIZERS.items():
-        taken = set(inspect.signature(rule).parameters) - OF_THE_IMPLEMENTATION
+    for name, entry in OPTIMIZERS.items():
+        taken = set(inspect.signature(entry.constructor()).parameters)
+        assert entry.fused == ("fused" in taken), name
+        taken -= OF_THE_IMPLEMENTATION
         if name in ("caffe_rmsprop", "caffe_adagrad"):
             taken.remove("momentum")  # there to be refused, as Caffe does
-        assert {field.name for field in dataclasses.fields(OPTIMIZERS[name])} == taken, name
+        assert {field.name for field in dataclasses.fields(entry.arguments)} == taken, name
 
 
 SGD = {"momentum": 0.9, "dampening": 0.0, "nesterov": True}
@@ -467,14 +466,12 @@ def test_a_schedule_of_the_momentum_needs_a_rule_that_has_one(
 def test_no_rule_has_a_momentum_that_is_not_in_its_groups() -> None:
     import torch
 
-    from anneal.runs import setup as builders
-
     for name in filter(has_momentum, OPTIMIZERS):
         read = yaml.safe_load((REPOSITORY / f"conf/optimizer/{name}.yaml").read_text())
         arguments = {k: v for k, v in read.items() if k not in ("name", "weight_decay")}
         weight = torch.nn.Parameter(torch.zeros(1))
-        (group,) = builders.OPTIMIZERS[name]([weight], lr=1.0, **arguments).param_groups
-        assert {"momentum", "betas"} & set(group), name
+        (group,) = OPTIMIZERS[name].constructor()([weight], lr=1.0, **arguments).param_groups
+        assert OPTIMIZERS[name].momentum in group, name
         assert list(group.get("betas", ())) == arguments.pop("betas", [])
         assert {key: group[key] for key in arguments} == arguments
 

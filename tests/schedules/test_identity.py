@@ -4,17 +4,20 @@ import copy
 import inspect
 import json
 import pickle
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 import anneal.schedules
 from anneal.schedules import (
-    BUILDERS,
+    SCHEDULES,
     Schedule,
     constant,
     cosine_restarts,
     from_description,
     linear_ramp,
+    registry,
     staged,
     triangular,
     triangular2,
@@ -79,7 +82,7 @@ def test_changing_a_description_or_the_arguments_does_not_change_the_schedule() 
 
 def test_changing_a_list_that_was_passed_in_does_not_change_the_schedule() -> None:
     milestones = [3, 5]
-    rate = BUILDERS["step_decay"](initial_lr=1.0, milestones=milestones, factor=0.5)
+    rate = SCHEDULES["step_decay"].build(initial_lr=1.0, milestones=milestones, factor=0.5)
     milestones[0] = 1
     assert rate(1) == 1.0
     assert rate.describe()["arguments"]["milestones"] == [3, 5]
@@ -108,7 +111,7 @@ def test_a_schedule_prints_as_the_call_that_makes_it() -> None:
         "cosine_restarts(min_lr=0.0, max_lr=0.05, first_cycle_steps=10, growth=2, "
         "max_lr_factor=1.0)"
     )
-    assert eval(repr(NESTED), dict(BUILDERS)) == NESTED
+    assert eval(repr(NESTED), {name: entry.build for name, entry in SCHEDULES.items()}) == NESTED
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -136,15 +139,21 @@ def test_a_builder_of_your_own_makes_schedules_like_ours() -> None:
     )
 
 
-def test_the_catalogue_names_every_public_builder_by_its_own_name() -> None:
-    public = {
-        name
-        for name in anneal.schedules.__all__
-        if inspect.isfunction(getattr(anneal.schedules, name))
-        and name not in ("from_description", "cycle_ends")
-    }
-    assert public == BUILDERS.keys()
-    assert all(build.__name__ == name for name, build in BUILDERS.items())
+def test_the_registry_names_every_public_builder_by_its_own_name() -> None:
+    folder = Path(anneal.schedules.__file__).parent
+    modules = [import_module(f"anneal.schedules.{path.stem}") for path in folder.glob("[a-z]*.py")]
+    public = {name for module in modules for name in getattr(module, "__all__", ())}
+    assert public == {*SCHEDULES, *registry.__all__, "Schedule"} == {*anneal.schedules.__all__}
+    for name, entry in SCHEDULES.items():
+        assert entry.build.__name__ == name
+        assert getattr(anneal, name) is getattr(anneal.schedules, name) is entry.build
+
+
+def test_an_entry_says_what_bounds_do_or_why_they_do_nothing() -> None:
+    for name, entry in SCHEDULES.items():
+        assert bool(entry.bounds) != bool(entry.no_bounds), name
+        assert entry.cycle_ends is None or entry.phases is None, name
+        assert entry.bounds.keys() <= inspect.signature(entry.build).parameters.keys(), name
 
 
 def test_the_order_of_the_arguments_does_not_matter() -> None:

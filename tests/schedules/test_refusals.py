@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from anneal.schedules import BUILDERS, Schedule, constant, from_description, staged, triangular
+from anneal.schedules import SCHEDULES, Schedule, constant, from_description, staged, triangular
 
 FLAT = constant(lr=0.1)
 CYCLE = {"base_lr": 0.1, "max_lr": 0.5, "half_cycle_steps": 4}
@@ -69,15 +69,15 @@ REFUSED = [
 
 
 def test_the_good_arguments_are_good_and_cover_every_argument_of_every_schedule() -> None:
-    assert GOOD.keys() == BUILDERS.keys()
+    assert GOOD.keys() == SCHEDULES.keys()
     for name, good in GOOD.items():
-        assert BUILDERS[name](**good).arguments.keys() == good.keys()
+        assert SCHEDULES[name].build(**good).arguments.keys() == good.keys()
 
 
 @pytest.mark.parametrize(("name", "key", "value"), REFUSED, ids=lambda part: repr(part)[:30])
 def test_what_is_no_number_in_range_is_refused_by_name(name: str, key: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"^{key} must .*, got "):
-        BUILDERS[name](**GOOD[name] | {key: value})
+        SCHEDULES[name].build(**GOOD[name] | {key: value})
 
 
 @pytest.mark.parametrize("value", [0, 2.0, 2.5])
@@ -88,7 +88,7 @@ def test_what_is_no_number_in_range_is_refused_by_name(name: str, key: str, valu
 )
 def test_a_length_must_be_a_positive_integer(name: str, key: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"^{key} must be .*, got {value}$"):
-        BUILDERS[name](**GOOD[name] | {key: value})
+        SCHEDULES[name].build(**GOOD[name] | {key: value})
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_rule_between_arguments_is_refused_in_words(
     name: str, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError) as refusal:  # noqa: PT011  # the message is compared below
-        BUILDERS[name](**GOOD[name] | changes)
+        SCHEDULES[name].build(**GOOD[name] | changes)
     assert str(refusal.value).startswith(message)
 
 
@@ -165,12 +165,12 @@ def test_a_rule_between_arguments_is_refused_in_words(
 @pytest.mark.parametrize("name", GOOD)
 def test_an_update_that_is_no_count_is_refused(name: str, update: Any) -> None:
     with pytest.raises(ValueError, match=r"^update must (be an integer|not be negative), got "):
-        BUILDERS[name](**GOOD[name])(update)
+        SCHEDULES[name].build(**GOOD[name])(update)
 
 
 def test_equal_bounds_are_allowed_and_make_a_constant() -> None:
     for name in ("triangular", "triangular2", "welch", "hann", "linear_decay"):
-        rate = BUILDERS[name](base_lr=0.3, max_lr=0.3, half_cycle_steps=7)
+        rate = SCHEDULES[name].build(base_lr=0.3, max_lr=0.3, half_cycle_steps=7)
         assert {rate(update) for update in range(40)} == {0.3}
 
 
@@ -206,9 +206,9 @@ def test_numpy_integers_count_as_integers() -> None:
 
 
 def test_arguments_are_keywords_only() -> None:
-    for name, build in BUILDERS.items():
+    for name, entry in SCHEDULES.items():
         with pytest.raises(TypeError, match="positional"):
-            build(*GOOD[name].values())
+            entry.build(*GOOD[name].values())
 
 
 def test_stages_of_lists_are_stages_of_tuples() -> None:

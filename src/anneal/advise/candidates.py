@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from anneal.config.bounds import apply_bounds
 from anneal.config.durations import Duration
-from anneal.config.optimizer import has_momentum
 from anneal.config.schema import OptimizerConfig, SchedulerConfig
 from anneal.config.strict import Rule
-from anneal.range_test import apply_bounds
 from anneal.results.power import runs_to_settle
 from anneal.results.statistics import FEWEST_RUNS, Interval, mean_interval, paired_interval
+from anneal.runs.optimizers import has_momentum
 
 
 @dataclass(frozen=True, kw_only=True)

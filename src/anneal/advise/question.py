@@ -11,8 +11,9 @@ from anneal.advise.trials import Trial, plan_trial
 from anneal.commands.one_run import paths_of
 from anneal.config.compose import check_experiment, compose_plain, compose_run
 from anneal.config.schema import ExperimentConfig, SchedulerConfig
-from anneal.config.strict import configuration_hash, did_you_mean, parse, to_plain
+from anneal.config.strict import configuration_hash, parse, to_plain
 from anneal.io.files import read_json
+from anneal.io.text import did_you_mean
 from anneal.runs.plan import range_test_hash
 from anneal.runs.range_test import Sweep, lay_out
 from anneal.runs.setup import Workshop, open_experiment

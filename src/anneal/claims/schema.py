@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
-from anneal.config.strict import NOT_NEGATIVE, POSITIVE, Rule, did_you_mean, parse
+from anneal.config.strict import NOT_NEGATIVE, POSITIVE, Rule, parse
+from anneal.io.text import did_you_mean
 from anneal.results.metrics import METRICS, PATTERNS, find_metric, quantity_of
 
 CONFIDENCES = {

@@ -11,8 +11,8 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from anneal.config.strict import did_you_mean
 from anneal.io.terminal import command, say
+from anneal.io.text import did_you_mean
 from anneal.results.compare import compare
 from anneal.results.compare_sources import read_side
 from anneal.results.compare_words import comparison_lines, describe_comparison

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from anneal.config.compose import compose_campaign, compose_experiment, load_campaign
 from anneal.config.durations import Clock, to_steps
 from anneal.config.schema import CampaignConfig, ExperimentConfig, ModelConfig
-from anneal.datasets.sources import CIFAR10, CIFAR100, DIGITS
+from anneal.datasets.registry import DATASETS, PublishedSize, find_dataset
 from anneal.io.terminal import command, say
 from anneal.io.text import Side, text_table
 from anneal.models.build import build_model
@@ -27,35 +27,6 @@ from anneal.training.loop import evenly_spread
 
 BATCH = 2  # images in the pass that is counted: batch normalisation needs more than one
 TERA = 1e12
-
-
-@dataclass(frozen=True, kw_only=True)
-class PublishedSize:
-    """Of a published set: images to train on and to test with, their shape (C, H, W), classes."""
-
-    train: int
-    test: int
-    shape: tuple[int, int, int]
-    classes: int
-
-
-SIZES = {
-    **{
-        s.name: PublishedSize(
-            train=s.images_per_class["train"] * len(s.class_names),
-            test=s.images_per_class["test"] * len(s.class_names),
-            shape=s.image_shape,
-            classes=len(s.class_names),
-        )
-        for s in (CIFAR10, CIFAR100)
-    },
-    "digits": PublishedSize(
-        train=sum(DIGITS.images_per_class["train"]),
-        test=sum(DIGITS.images_per_class["test"]),
-        shape=(1, 8, 8),
-        classes=len(DIGITS.class_names),
-    ),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,13 +102,14 @@ def range_test_cost(experiment: ExperimentConfig, *, name: str) -> Cost:
 
 
 def _size(experiment: ExperimentConfig) -> PublishedSize:
-    source = experiment.dataset.source
-    if source not in SIZES:
+    size = find_dataset(experiment.dataset).size
+    if size is None:
+        published = ", ".join(name for name, entry in DATASETS.items() if entry.size)
         raise ValueError(
             f"conf/experiment/{experiment.name}.yaml: dataset.source must be of a published size "
-            f"({', '.join(SIZES)}), got {source}"
+            f"({published}), got {experiment.dataset.source}"
         )
-    return SIZES[source]
+    return size
 
 
 def flop_per_image(model: ModelConfig, size: PublishedSize) -> tuple[float, float]:

@@ -17,9 +17,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from anneal.config.schema import CampaignConfig, ExperimentConfig
-from anneal.config.strict import did_you_mean, parse
+from anneal.config.strict import parse
 from anneal.io.files import read_yaml, write_whole
 from anneal.io.terminal import command, say
+from anneal.io.text import did_you_mean
 
 CONF = Path("conf")
 PARAMS = Path("params.yaml")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from anneal.config.durations import Clock, parse_duration, to_steps
-from anneal.config.strict import did_you_mean
-from anneal.schedules import BUILDERS, Schedule
+from anneal.io.text import did_you_mean
+from anneal.schedules import SCHEDULES, Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +31,12 @@ class ScheduleBuilder:
         """
         given = dict(section)
         name = str(given.pop("name", None))
-        if name not in BUILDERS:
+        if name not in SCHEDULES:
             raise ValueError(
                 f"{where}: {key}.name must be a schedule, got {name!r}"
-                f"{did_you_mean(name, BUILDERS)}"
+                f"{did_you_mean(name, SCHEDULES)}"
             )
-        parameters = inspect.signature(BUILDERS[name]).parameters
+        parameters = inspect.signature(SCHEDULES[name].build).parameters
         written = {p.removesuffix("_steps"): p for p in parameters}
         for argument in given:
             if argument not in written:
@@ -57,7 +57,7 @@ class ScheduleBuilder:
             for short, value in given.items()
         }
         try:
-            return BUILDERS[name](**arguments)
+            return SCHEDULES[name].build(**arguments)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{where}: {key}: {error}") from None
 

@@ -21,7 +21,6 @@ from anneal.config.strict import (
     Rest,
     Rule,
     configuration_hash,
-    did_you_mean,
     one_of,
     parse,
     to_plain,
@@ -50,7 +49,6 @@ __all__ = [
     "TrackingConfig",
     "TrainingConfig",
     "configuration_hash",
-    "did_you_mean",
     "one_of",
     "parse",
     "to_plain",
@@ -70,7 +68,7 @@ class DatasetConfig:
     """Which images, and what is done to them on the way in (``conf/dataset``)."""
 
     name: str
-    source: Annotated[str, one_of("digits", "cifar10", "cifar100", "torchvision", "imagefolder")]
+    source: str  # a key of datasets.registry.DATASETS
     dataset_class: str | None  # torchvision: the name of the class, e.g. FashionMNIST
     folder: str | None  # imagefolder: the folder that holds the classes, or train/ and val/
     image_size: Annotated[int | None, POSITIVE]  # side in px after resizing; None: as stored
@@ -104,7 +102,7 @@ class ModelConfig:
 class OptimizerConfig:
     """Which update rule (``conf/optimizer``); the rate itself comes from the scheduler."""
 
-    name: str  # the rule: a key of optimizer_arguments.OPTIMIZERS
+    name: str  # the rule: a key of runs.optimizers.OPTIMIZERS
     weight_decay: Annotated[float, NOT_NEGATIVE]  # torch's convention: adds weight_decay * w
     arguments: Annotated[Mapping[str, Any], Rest]  # the rule's own: momentum, nesterov, ...
 
@@ -117,7 +115,7 @@ class SchedulerConfig:
     ``half_cycle: 4 epochs`` is ``half_cycle_steps``.
     """
 
-    name: str  # the function: a key of schedules.BUILDERS
+    name: str  # the function: a key of schedules.SCHEDULES
     momentum: Mapping[str, Any] | None  # a second schedule of the same form, for the momentum
     arguments: Annotated[Mapping[str, Any], Rest]
 

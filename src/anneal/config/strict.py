@@ -10,18 +10,18 @@ back too: a configuration that does not use it keeps its hash.
 """
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import math
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from anneal.config.durations import Duration, parse_duration
+from anneal.io.text import did_you_mean
 
 T = TypeVar("T")
 
@@ -49,19 +49,6 @@ SOME_TIME = Rule("must be longer than nothing", lambda v: v.value > 0)
 def one_of(*names: str) -> Rule:
     """Return the rule that a text is one of these."""
     return Rule(f"must be one of {', '.join(names)}", lambda v: v in names)
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x' or 'y'?`` for a near miss, else the list of what there is.
-
-    >>> did_you_mean("momentun", ["momentum", "lr"])
-    "; did you mean 'momentum'?"
-    """
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
-    if near:
-        return f"; did you mean {' or '.join(map(repr, near))}?"
-    return f"; there is {', '.join(names) or 'nothing'}"
 
 
 def parse(cls: type[T], section: object, *, where: str, key: str = "") -> T:

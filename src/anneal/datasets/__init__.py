@@ -4,12 +4,11 @@ Asking who a set is (:func:`identify`) needs no torch, except for torchvision's 
 """
 
 import importlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from anneal.config.schema import DatasetConfig
-from anneal.datasets import cifar, digits, imagefolder, torchvision_sets
 from anneal.datasets.archives import Paths
+from anneal.datasets.registry import find_dataset
 
 if TYPE_CHECKING:
     from anneal.datasets.batches import (
@@ -54,23 +53,6 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(f"{__name__}.{_NEEDS_TORCH[name]}"), name)
 
 
-class _Reader(NamedTuple):
-    identify: Callable[[DatasetConfig, Paths], dict[str, Any]]
-    load: Callable[[DatasetConfig, Paths], "ImageData"]
-    own_keys: tuple[str, ...]  # of DatasetConfig, beside those that every source reads
-
-
-_READERS = {
-    "digits": _Reader(digits.identify, digits.load, ()),
-    "cifar10": _Reader(cifar.identify, cifar.load, ()),
-    "cifar100": _Reader(cifar.identify, cifar.load, ()),
-    "torchvision": _Reader(
-        torchvision_sets.identify, torchvision_sets.load, ("dataset_class", "test_fraction")
-    ),
-    "imagefolder": _Reader(imagefolder.identify, imagefolder.load, ("folder", "test_fraction")),
-}
-
-
 def identify(config: DatasetConfig, paths: Paths) -> dict[str, Any]:
     """Return what identifies a set as plain data for JSON; it is downloaded when it is not here.
 
@@ -82,7 +64,7 @@ def identify(config: DatasetConfig, paths: Paths) -> dict[str, Any]:
         ValueError: the data or the configuration is not what it should be.
         OSError: the data cannot be had, or the disk refused.
     """
-    return _reader(config).identify(config, paths)
+    return find_dataset(config).reader().identify(config, paths)
 
 
 def load_dataset(config: DatasetConfig, paths: Paths) -> "ImageData":
@@ -92,16 +74,4 @@ def load_dataset(config: DatasetConfig, paths: Paths) -> "ImageData":
         ValueError: the data or the configuration is not what it should be.
         OSError: the data cannot be had, or the disk refused.
     """
-    return _reader(config).load(config, paths)
-
-
-def _reader(config: DatasetConfig) -> _Reader:
-    """Return what reads the configured source; a key that it would ignore is refused."""
-    reader = _READERS[config.source]
-    for key in ("dataset_class", "folder", "test_fraction"):
-        value = getattr(config, key)
-        if value is not None and key not in reader.own_keys:
-            raise ValueError(
-                f"dataset.{key} must be null for source {config.source}, got {value!r}"
-            )
-    return reader
+    return find_dataset(config).reader().load(config, paths)

@@ -59,7 +59,7 @@ class Paths:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class RetryPolicy:
     """How long a download may take to answer, and how often it is tried."""
 
     timeout_seconds: float = 30.0  # without a single byte
@@ -67,7 +67,7 @@ class Patience:
     pause_seconds: float = 2.0  # after a failed attempt, doubled each time
 
 
-def obtain(source: Source, paths: Paths, *, patience: Patience | None = None) -> Path:
+def obtain(source: Source, paths: Paths, *, retry_policy: RetryPolicy | None = None) -> Path:
     """Return the folder that holds the unpacked members of ``source``, getting it when needed.
 
     A folder found unpacked is used where it is; its members are checked when they are read
@@ -91,7 +91,7 @@ def obtain(source: Source, paths: Paths, *, patience: Patience | None = None) ->
                 return _unpack(source, archive, paths.data)
         with temporary_folder(paths.data) as temporary:
             archive = temporary / source.archive
-            _download(source, archive, paths=paths, patience=patience or Patience())
+            _download(source, archive, paths=paths, retry_policy=retry_policy or RetryPolicy())
             return _unpack(source, archive, paths.data)
 
 
@@ -208,20 +208,22 @@ def _check_archive(source: Source, path: Path) -> None:
         )
 
 
-def _download(source: Source, target: Path, *, paths: Paths, patience: Patience) -> None:
+def _download(source: Source, target: Path, *, paths: Paths, retry_policy: RetryPolicy) -> None:
     """Download to ``target`` (a temporary name), or raise with every place and every attempt."""
     failures = []
     for url in source.urls:
-        for attempt in range(1, patience.attempts + 1):
+        for attempt in range(1, retry_policy.attempts + 1):
             try:
-                _fetch(source, url, target, timeout_seconds=patience.timeout_seconds)
+                _fetch(source, url, target, timeout_seconds=retry_policy.timeout_seconds)
             except _DownloadError as failure:
-                _LOG.warning("%s, attempt %d of %d: %s", url, attempt, patience.attempts, failure)
+                _LOG.warning(
+                    "%s, attempt %d of %d: %s", url, attempt, retry_policy.attempts, failure
+                )
                 failures.append(f"attempt {attempt} at {url}: {failure}")
             else:
                 return
-            if attempt < patience.attempts:
-                time.sleep(patience.pause_seconds * 2 ** (attempt - 1))
+            if attempt < retry_policy.attempts:
+                time.sleep(retry_policy.pause_seconds * 2 ** (attempt - 1))
     raise OSError(
         f"{source.name} is not here and cannot be downloaded; looked at "
         f"{', '.join(places(source, paths))}; {'; '.join(failures)}; put {source.archive} "

@@ -199,7 +199,7 @@ class TrainingBatches:
         """Return images float32 ``(B, C, H, W)`` and labels int64 ``(B,)`` on the device."""
         chosen, copies = self._places(index)
         images, labels = self._split.take(chosen)
-        self._split.expect(self.indices_of(index + 1))
+        self._split.prefetch(self.indices_of(index + 1))
         config = self._config
         generator = self._generator.manual_seed(_stream_seed(self._seed, "augment", index))
         normal = self._normalise(images)
@@ -259,7 +259,7 @@ class EvaluationBatches:
         for number, indices in enumerate(self._batches):
             images, labels = self._split.take(indices)
             if number + 1 < len(self._batches):
-                self._split.expect(self._batches[number + 1])
+                self._split.prefetch(self._batches[number + 1])
             normal = self._normalise(images)
             yield normal.contiguous(memory_format=self._memory_format), labels
 

@@ -36,8 +36,8 @@ class Images(Protocol):
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return uint8 ``(B, C, H, W)`` and int64 ``(B,)`` of these images, in this order."""
 
-    def expect(self, indices: Tensor) -> None:
-        """Hear which images are likely to be taken next; changes nothing but the waiting."""
+    def prefetch(self, indices: Tensor) -> None:
+        """Start to load the images that are likely to be taken next; changes no batch."""
 
     def to(self, device: torch.device | str) -> "Images":
         """Return the same split, giving its batches on ``device``."""
@@ -72,7 +72,7 @@ class Split:
         """Return these images and labels, in this order; ``indices`` on the split's device."""
         return self.images.index_select(0, indices), self.labels.index_select(0, indices)
 
-    def expect(self, indices: Tensor) -> None:
+    def prefetch(self, indices: Tensor) -> None:
         """Do nothing: memory does not wait."""
 
     def to(self, device: torch.device | str) -> "Split":
@@ -107,7 +107,7 @@ class DecodedSplit:
         self._decode = decode
         self._device = device
         self._pool = ThreadPoolExecutor(decoding_threads(), thread_name_prefix="decode")
-        self._expected: tuple[list[int], list[Future[Bytes]]] | None = None
+        self._prefetched: tuple[list[int], list[Future[Bytes]]] | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -116,21 +116,21 @@ class DecodedSplit:
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return these images and labels, in this order."""
         wanted = indices.tolist()
-        expected, self._expected = self._expected, None
-        if expected is not None and expected[0] == wanted:
-            futures = expected[1]
+        begun, self._prefetched = self._prefetched, None
+        if begun is not None and begun[0] == wanted:
+            futures = begun[1]
         else:
-            for future in expected[1] if expected else ():
+            for future in begun[1] if begun else ():
                 future.cancel()
             futures = self._begin(wanted)
         images = np.stack([future.result() for future in futures])
         labels = self.labels.index_select(0, indices.to(self.labels.device))
         return torch.from_numpy(images).to(self._device), labels
 
-    def expect(self, indices: Tensor) -> None:
+    def prefetch(self, indices: Tensor) -> None:
         """Begin to decode these images while the caller does something else."""
         wanted = indices.tolist()
-        self._expected = wanted, self._begin(wanted)
+        self._prefetched = wanted, self._begin(wanted)
 
     def to(self, device: torch.device | str) -> "DecodedSplit":
         """Return the split giving its batches on ``device``."""

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anneal.config.schema import DatasetConfig
-from anneal.config.strict import did_you_mean
 from anneal.datasets.archives import Paths, lock, temporary_folder, writing
 from anneal.datasets.identity import describe
 from anneal.datasets.resizing import Bytes, fit
 from anneal.datasets.sources import SplitName
 from anneal.datasets.splitting import stratified_split
+from anneal.io.text import did_you_mean
 
 if TYPE_CHECKING:
     from anneal.datasets.image_data import ImageData
@@ -211,7 +211,7 @@ def _obtain(name: str, constructor: Constructor, paths: Paths) -> list[Any]:
                 fresh = temporary / name
                 fresh.mkdir()
                 try:
-                    with _patience():
+                    with _socket_timeout():
                         _construct(name, constructor, fresh, download=True)
                 except (OSError, RuntimeError, ValueError) as error:
                     raise OSError(f"{failure}; downloading failed: {_one_line(error)}") from error
@@ -234,7 +234,7 @@ def _construct(name: str, constructor: Constructor, root: Path, *, download: boo
 
 
 @contextlib.contextmanager
-def _patience() -> Iterator[None]:
+def _socket_timeout() -> Iterator[None]:
     """Let sockets give up when nothing comes."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_TIMEOUT_SECONDS)

@@ -1,8 +1,9 @@
-"""Plain text: tables for pages and terminals, numbers, marked blocks (PURE)."""
+"""Plain text: tables for pages and terminals, numbers, marked blocks, near misses."""
 
+import difflib
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 Side = Literal["left", "right"]
@@ -148,3 +149,16 @@ def renew_block(text: str, *, name: str, body: str, where: str) -> str:
     if counts != (1, 1) or begin > end:
         raise ValueError(f"{where}: must hold {first} and {last} once each and in this order")
     return f"{text[:begin]}{first}\n{body.strip()}\n{text[end:]}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x' or 'y'?`` for a near miss, else the list of what there is.
+
+    >>> did_you_mean("momentun", ["momentum", "lr"])
+    "; did you mean 'momentum'?"
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    if near:
+        return f"; did you mean {' or '.join(map(repr, near))}?"
+    return f"; there is {', '.join(names) or 'nothing'}"

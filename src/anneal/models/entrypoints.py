@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from anneal.config.strict import did_you_mean
+from anneal.io.text import did_you_mean
 
 SIZES = ("num_classes", "in_chans")  # given by the data set
 

@@ -1,4 +1,4 @@
-"""From the curve of a range test to a pair of bounds, and from the pair to a scheduler (PURE).
+"""From the curve of a range test to a pair of bounds (PURE).
 
 Four rules read a curve: Smith's own, from the accuracy, and three that people know from the loss.
 Each gives a (base, max) pair with its reason in words, or abstains and says why: a curve that was
@@ -8,7 +8,6 @@ The rules look at differences of accuracy relative to the whole rise, and at dif
 relative to the whole fall, so neither the unit nor the number of classes matters to them.
 """
 
-from anneal.config.bounds import apply_bounds
 from anneal.range_test.consensus import Agreement, agreement
 from anneal.range_test.curve import (
     RangeTestCurve,
@@ -30,7 +29,6 @@ __all__ = [
     "Suggestion",
     "Sweep",
     "agreement",
-    "apply_bounds",
     "curve_from_columns",
     "minimum",
     "read_curve",

@@ -22,10 +22,11 @@ import wandb_workspaces.reports.v2 as wr
 from anneal.claims.files import Link, load_claims, load_deviations, load_links
 from anneal.claims.verdict import Judgement
 from anneal.claims.words import verdicts_overview
-from anneal.config.strict import did_you_mean, to_plain
+from anneal.config.strict import to_plain
 from anneal.io.files import read_yaml, write_json
 from anneal.io.git import repository_address
 from anneal.io.terminal import command, describe, say
+from anneal.io.text import did_you_mean
 from anneal.report.content import Section, make_content
 from anneal.report.wandb_upload import (
     SYNC,

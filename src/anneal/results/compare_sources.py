@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anneal.config.strict import did_you_mean
 from anneal.io.files import read_yaml
-from anneal.io.text import shorten
+from anneal.io.text import did_you_mean, shorten
 from anneal.results.compare import Cell
 from anneal.results.evaluate import environment_of
 from anneal.results.metrics import Evidence, Run

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from anneal.config.strict import did_you_mean
+from anneal.io.text import did_you_mean
 from anneal.results.curves import Curve, series
 from anneal.results.ensembles import Group, SnapshotSet
 

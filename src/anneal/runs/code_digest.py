@@ -9,11 +9,11 @@ import hashlib
 from pathlib import Path
 
 NUMBERS = (  # files and folders of this package that a training's numbers go through
-    "config/optimizer.py",
     "config/scheduler.py",
     "datasets",
     "models",
     "runs/compiling.py",
+    "runs/optimizers.py",
     "runs/plan.py",
     "runs/setup.py",
     "schedules",

@@ -9,20 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from anneal.config.bounds import apply_bounds
 from anneal.config.durations import Clock, scaled, to_steps
-from anneal.config.optimizer import check_momentum, check_optimizer
 from anneal.config.scheduler import ScheduleBuilder, convert_duration
 from anneal.config.schema import ExperimentConfig
 from anneal.config.snapshots import parse_keep, snapshot_updates
 from anneal.config.strict import configuration_hash, to_plain
-from anneal.datasets.sources import CIFAR10, CIFAR100, DIGITS
-from anneal.range_test import apply_bounds
+from anneal.datasets.registry import find_dataset
+from anneal.runs.optimizers import check_momentum, check_optimizer
 from anneal.schedules import Schedule, cycle_ends
-
-NUM_TRAINING_IMAGES = {
-    "digits": sum(DIGITS.images_per_class["train"]),
-    **{s.name: s.images_per_class["train"] * len(s.class_names) for s in (CIFAR10, CIFAR100)},
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +170,8 @@ def check_plan(experiment: ExperimentConfig, *, where: str) -> Plan:
     Raises:
         ValueError: names the file, the key and the rule.
     """
-    num_images = NUM_TRAINING_IMAGES.get(experiment.dataset.source, 50_000)
+    size = find_dataset(experiment.dataset).size
+    num_images = 50_000 if size is None else size.train
     return plan_run(
         dataclasses.replace(experiment, bounds="given"),
         {"splits": {"train": {"num_images": num_images}}},

@@ -16,32 +16,13 @@ from anneal.runs.compiling import compile_model
 from anneal.runs.hardware import Settings, decide
 from anneal.runs.inputs import Loaded
 from anneal.runs.layout import identity_file
+from anneal.runs.optimizers import OPTIMIZERS
 from anneal.runs.plan import Bounds, Plan, plan_run
 from anneal.training.evaluation import Measurement, measure, predict
 from anneal.training.loop import Learner, Training, evenly_spread
-from anneal.training.optimizers import (
-    CaffeAdaDelta,
-    CaffeAdaGrad,
-    CaffeAdam,
-    CaffeNesterov,
-    CaffeRMSProp,
-    CaffeSGD,
-)
 from anneal.training.scheduled_lr import ScheduledLR
 from anneal.training.seeding import seed_everything
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "caffe_sgd": CaffeSGD,
-    "caffe_nesterov": CaffeNesterov,
-    "caffe_adam": CaffeAdam,
-    "caffe_rmsprop": CaffeRMSProp,
-    "caffe_adagrad": CaffeAdaGrad,
-    "caffe_adadelta": CaffeAdaDelta,
-    "sgd": torch.optim.SGD,
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-}
-FUSED = ("sgd", "adam", "adamw")  # torch's own have a fused step on the CPU and on CUDA
 EVALUATION_BATCH = 500
 
 
@@ -184,11 +165,12 @@ def build_optimizer(
         name: tuple(value) if isinstance(value, list) else value
         for name, value in config.arguments.items()
     }
-    if fused and config.name in FUSED:
+    entry = OPTIMIZERS[config.name]
+    if fused and entry.fused:
         arguments["fused"] = True
     groups = parameter_groups(model, weight_decay=config.weight_decay)
     try:
-        return OPTIMIZERS[config.name](groups, lr=1.0, **arguments)
+        return entry.constructor()(groups, lr=1.0, **arguments)
     except (TypeError, ValueError) as error:
         raise ValueError(f"conf/optimizer/{config.name}.yaml: {error}") from None
 

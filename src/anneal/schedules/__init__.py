@@ -9,48 +9,18 @@ Needs neither torch nor numpy. Keyword arguments, absolute rates, integer steps.
 training loop ``anneal.ScheduledLR`` applies a schedule to a torch optimizer.
 """
 
-from anneal.schedules.composed import held, lowered, staged, warmup, warmup_stable_decay
-from anneal.schedules.cosine import cosine, cosine_restarts
-from anneal.schedules.cycle_ends import cycle_ends
-from anneal.schedules.cyclical import exp_range, hann, triangular, triangular2, welch
-from anneal.schedules.decay import (
-    constant,
-    exponential,
-    inverse,
-    linear_decay,
-    polynomial,
-    step_decay,
-)
-from anneal.schedules.one_cycle import one_cycle, one_cycle_momentum
-from anneal.schedules.ramp import exponential_ramp, linear_ramp
-from anneal.schedules.registry import BUILDERS, from_description
-from anneal.schedules.schedule import Schedule
+# ruff: noqa: F403 - each module's __all__ says what it gives
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "BUILDERS",
-    "Schedule",
-    "constant",
-    "cosine",
-    "cosine_restarts",
-    "cycle_ends",
-    "exp_range",
-    "exponential",
-    "exponential_ramp",
-    "from_description",
-    "hann",
-    "held",
-    "inverse",
-    "linear_decay",
-    "linear_ramp",
-    "lowered",
-    "one_cycle",
-    "one_cycle_momentum",
-    "polynomial",
-    "staged",
-    "step_decay",
-    "triangular",
-    "triangular2",
-    "warmup",
-    "warmup_stable_decay",
-    "welch",
-]
+from anneal.schedules import registry, schedule
+from anneal.schedules.composed import *
+from anneal.schedules.cosine import *
+from anneal.schedules.cyclical import *
+from anneal.schedules.decay import *
+from anneal.schedules.one_cycle import *
+from anneal.schedules.ramp import *
+from anneal.schedules.registry import *
+from anneal.schedules.schedule import *
+
+if not TYPE_CHECKING:  # type checkers take the names from the modules above
+    __all__ = [*registry.SCHEDULES, *registry.__all__, *schedule.__all__]

@@ -16,6 +16,8 @@ from anneal.schedules.schedule import (
     interpolate,
 )
 
+__all__ = ["held", "lowered", "staged", "warmup", "warmup_stable_decay"]
+
 
 def staged(*, stages: Sequence[tuple[int, Schedule]]) -> Schedule:
     """Hand over from one schedule to the next, each counting from its own start.

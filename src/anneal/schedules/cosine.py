@@ -16,6 +16,8 @@ from anneal.schedules.schedule import (
     interpolate,
 )
 
+__all__ = ["cosine", "cosine_restarts"]
+
 
 def cosine(*, min_lr: float, max_lr: float, total_steps: int) -> Schedule:
     """Fall along half a cosine, once (SGDR, arXiv 1608.03983v5, equation 5 without a restart).

@@ -21,6 +21,8 @@ from anneal.schedules.schedule import (
     interpolate,
 )
 
+__all__ = ["exp_range", "hann", "triangular", "triangular2", "welch"]
+
 
 def triangular(
     *, base_lr: float, max_lr: float, half_cycle_steps: int, divide_by_cycle: bool = False

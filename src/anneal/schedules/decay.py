@@ -15,6 +15,8 @@ from anneal.schedules.schedule import (
     interpolate,
 )
 
+__all__ = ["constant", "exponential", "inverse", "linear_decay", "polynomial", "step_decay"]
+
 
 def exponential(*, initial_lr: float, gamma: float) -> Schedule:
     """Multiply the learning rate by gamma at every update: Caffe's "exp".

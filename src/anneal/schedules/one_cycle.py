@@ -16,6 +16,8 @@ from anneal.schedules.schedule import (
     interpolate,
 )
 
+__all__ = ["one_cycle", "one_cycle_momentum"]
+
 
 def one_cycle(
     *, base_lr: float, max_lr: float, final_lr: float, half_cycle_steps: int, total_steps: int

@@ -14,6 +14,8 @@ from anneal.schedules.schedule import (
     interpolate,
 )
 
+__all__ = ["exponential_ramp", "linear_ramp"]
+
 
 def linear_ramp(*, first_lr: float, last_lr: float, total_steps: int) -> Schedule:
     """Go from one learning rate to another along a line (Smith 2017, section 3.3).

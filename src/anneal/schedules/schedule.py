@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any
 
+__all__ = ["Schedule"]
+
 
 class Schedule:
     """A value for every update, with the name and the arguments that made it.

@@ -9,10 +9,11 @@ from pathlib import Path
 from anneal.config.compose import compose_experiment, load_campaign
 from anneal.config.schema import Campaign, ExperimentConfig
 from anneal.config.strict import to_plain
+from anneal.datasets.registry import find_dataset
 from anneal.io.files import write_json, write_yaml
 from anneal.io.terminal import command, say
 from anneal.runs.layout import CAMPAIGN_FILE, EXPERIMENTS, GIVEN, RANGE_TESTS, SUGGESTION
-from anneal.runs.plan import NUM_TRAINING_IMAGES, check_plan, range_test_hash
+from anneal.runs.plan import check_plan, range_test_hash
 
 
 @command()
@@ -87,7 +88,7 @@ def check_campaign(
                     f"batch size and range_test as the experiment, got {entry.range_test} of "
                     f"{campaign.range_tests[entry.range_test].experiment}"
                 )
-        if experiment.dataset.source in NUM_TRAINING_IMAGES:  # of others, train knows the lengths
+        if find_dataset(experiment.dataset).size:  # of others, train knows the lengths
             check_plan(experiment, where=f"conf/experiment/{name}.yaml")
     for name, test in campaign.range_tests.items():
         key = f"campaign.range_tests.{name}.dataset"

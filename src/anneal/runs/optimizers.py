@@ -1,14 +1,21 @@
-"""What each update rule takes beyond rate and decay, and what may move its momentum (PURE).
+"""Every optimizer in one entry: its constructor, its arguments, its momentum, its fused step.
 
-One dataclass per rule, named as in ``conf/optimizer``: a rule's file gives every argument, so that
-none is a default of this code or of torch that nobody wrote down.
+One dataclass of arguments for each, named as in ``conf/optimizer``: its file gives every argument,
+so that none is a default of this code or of torch that nobody wrote down. The entries name classes
+of torch, and importing this module does not import it: a plan needs none.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from anneal.config.schema import OptimizerConfig, SchedulerConfig
-from anneal.config.strict import FRACTION, POSITIVE, Rule, did_you_mean, parse
+from anneal.config.strict import FRACTION, POSITIVE, Rule, parse
+from anneal.io.text import did_you_mean
+
+if TYPE_CHECKING:
+    import torch
 
 BETAS = Rule(
     "must be two numbers in [0, 1)", lambda v: len(v) == 2 and all(0 <= beta < 1 for beta in v)
@@ -89,19 +96,69 @@ class AdamWArguments:
     amsgrad: bool
 
 
-OPTIMIZERS: dict[str, type] = {
-    "caffe_sgd": CaffeSGDArguments,
-    "caffe_nesterov": CaffeNesterovArguments,
-    "caffe_adam": CaffeAdamArguments,
-    "caffe_rmsprop": CaffeRMSPropArguments,
-    "caffe_adagrad": CaffeAdaGradArguments,
-    "caffe_adadelta": CaffeAdaDeltaArguments,
-    "sgd": SGDArguments,
-    "adam": AdamArguments,
-    "adamw": AdamWArguments,
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What is known of one optimizer.
+
+    Args:
+        arguments: dataclass of the arguments that its constructor takes beyond parameters, rate and
+            weight decay.
+        constructor: returns the class; a function, so that torch is imported when one is built.
+        momentum: key of its parameter groups that a schedule of the momentum drives; None where
+            there is nothing to drive.
+        fused: its class takes ``fused``, a faster step on the CPU and on CUDA.
+    """
+
+    arguments: type
+    constructor: Callable[[], "Callable[..., torch.optim.Optimizer]"]
+    momentum: Literal["momentum", "betas"] | None
+    fused: bool = False
+
+
+def _caffe() -> ModuleType:
+    from anneal.training import optimizers
+
+    return optimizers
+
+
+def _torch() -> ModuleType:
+    from torch import optim
+
+    return optim
+
+
+OPTIMIZERS: dict[str, Entry] = {
+    "caffe_sgd": Entry(
+        arguments=CaffeSGDArguments, constructor=lambda: _caffe().CaffeSGD, momentum="momentum"
+    ),
+    "caffe_nesterov": Entry(
+        arguments=CaffeNesterovArguments,
+        constructor=lambda: _caffe().CaffeNesterov,
+        momentum="momentum",
+    ),
+    "caffe_adam": Entry(
+        arguments=CaffeAdamArguments, constructor=lambda: _caffe().CaffeAdam, momentum="momentum"
+    ),
+    "caffe_rmsprop": Entry(
+        arguments=CaffeRMSPropArguments, constructor=lambda: _caffe().CaffeRMSProp, momentum=None
+    ),
+    "caffe_adagrad": Entry(
+        arguments=CaffeAdaGradArguments, constructor=lambda: _caffe().CaffeAdaGrad, momentum=None
+    ),
+    # Its `momentum` is how long its averages remember, and moves nothing.
+    "caffe_adadelta": Entry(
+        arguments=CaffeAdaDeltaArguments, constructor=lambda: _caffe().CaffeAdaDelta, momentum=None
+    ),
+    "sgd": Entry(
+        arguments=SGDArguments, constructor=lambda: _torch().SGD, momentum="momentum", fused=True
+    ),
+    "adam": Entry(
+        arguments=AdamArguments, constructor=lambda: _torch().Adam, momentum="betas", fused=True
+    ),
+    "adamw": Entry(
+        arguments=AdamWArguments, constructor=lambda: _torch().AdamW, momentum="betas", fused=True
+    ),
 }
-# AdaDelta's `momentum` is how long its averages remember, and moves nothing.
-WITHOUT_MOMENTUM = ("caffe_rmsprop", "caffe_adagrad", "caffe_adadelta")
 
 
 def check_optimizer(config: OptimizerConfig) -> None:
@@ -116,7 +173,8 @@ def check_optimizer(config: OptimizerConfig) -> None:
             f"{where}: optimizer.name must be a rule, got '{config.name}'"
             f"{did_you_mean(config.name, OPTIMIZERS)}"
         )
-    given: object = parse(OPTIMIZERS[config.name], config.arguments, where=where, key="optimizer")
+    arguments = OPTIMIZERS[config.name].arguments
+    given: object = parse(arguments, config.arguments, where=where, key="optimizer")
     if isinstance(given, SGDArguments) and given.nesterov:
         if given.momentum == 0:
             raise ValueError(f"{where}: optimizer.nesterov needs a momentum above 0, got 0")
@@ -128,7 +186,7 @@ def check_optimizer(config: OptimizerConfig) -> None:
 
 def has_momentum(name: str) -> bool:
     """Return whether a schedule may drive the momentum (or first beta) of an update rule."""
-    return name in OPTIMIZERS and name not in WITHOUT_MOMENTUM
+    return name in OPTIMIZERS and OPTIMIZERS[name].momentum is not None
 
 
 def check_momentum(scheduler: SchedulerConfig, optimizer: OptimizerConfig) -> None:

@@ -1,0 +1,131 @@
+"""Every source of images in one entry: its reader, the keys that only it reads, its size.
+
+``dataset.source`` names one. Readers are imported when they are used; the sizes are there without
+them, so that a row is planned and its cost counted before there is any data.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from anneal.config.schema import DatasetConfig
+from anneal.datasets.sources import CIFAR10, CIFAR100, DIGITS, Source
+from anneal.io.text import did_you_mean
+
+if TYPE_CHECKING:
+    from anneal.datasets.archives import Paths
+    from anneal.datasets.image_data import ImageData
+
+
+class Reader(Protocol):
+    """What a module that reads a source has."""
+
+    def identify(self, config: DatasetConfig, paths: "Paths", /) -> dict[str, Any]:
+        """Return the identity of the set, obtained when it is not here."""
+
+    def load(self, config: DatasetConfig, paths: "Paths", /) -> "ImageData":
+        """Return the set, its identity among the rest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedSize:
+    """Of a published set: images to train on and to test with, their shape (C, H, W), classes."""
+
+    train: int
+    test: int
+    shape: tuple[int, int, int]
+    classes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What is known of one source.
+
+    Args:
+        reader: returns the module that reads it; a function, so that it is imported when it is
+            used.
+        size: that of the published set; None where it is known when the images are.
+        own_keys: keys of ``DatasetConfig`` that it reads and others do not.
+    """
+
+    reader: Callable[[], Reader]
+    size: PublishedSize | None = None
+    own_keys: tuple[str, ...] = ()
+
+
+def _digits() -> Reader:
+    from anneal.datasets import digits
+
+    return digits
+
+
+def _cifar() -> Reader:
+    from anneal.datasets import cifar
+
+    return cifar
+
+
+def _torchvision() -> Reader:
+    from anneal.datasets import torchvision_sets
+
+    return torchvision_sets
+
+
+def _imagefolder() -> Reader:
+    from anneal.datasets import imagefolder
+
+    return imagefolder
+
+
+def _size_of(source: Source) -> PublishedSize:
+    num_classes = len(source.class_names)
+    return PublishedSize(
+        train=source.images_per_class["train"] * num_classes,
+        test=source.images_per_class["test"] * num_classes,
+        shape=source.image_shape,
+        classes=num_classes,
+    )
+
+
+DATASETS: dict[str, Entry] = {
+    "digits": Entry(
+        reader=_digits,
+        size=PublishedSize(
+            train=sum(DIGITS.images_per_class["train"]),
+            test=sum(DIGITS.images_per_class["test"]),
+            shape=(1, 8, 8),
+            classes=len(DIGITS.class_names),
+        ),
+    ),
+    "cifar10": Entry(reader=_cifar, size=_size_of(CIFAR10)),
+    "cifar100": Entry(reader=_cifar, size=_size_of(CIFAR100)),
+    "torchvision": Entry(reader=_torchvision, own_keys=("dataset_class", "test_fraction")),
+    "imagefolder": Entry(reader=_imagefolder, own_keys=("folder", "test_fraction")),
+}
+
+
+def find_dataset(config: DatasetConfig) -> Entry:
+    """Return the entry of the configured source.
+
+    Raises:
+        ValueError: there is no such source, or a key is given that it does not read.
+    """
+    entry = DATASETS.get(config.source)
+    if entry is None:
+        raise ValueError(
+            f"conf/dataset/{config.name}.yaml (or an override): dataset.source must be one of "
+            f"{', '.join(DATASETS)}, got {config.source!r}{_hint(config.source)}"
+        )
+    keys = dict.fromkeys(key for other in DATASETS.values() for key in other.own_keys)
+    for key in keys:
+        value = getattr(config, key)
+        if value is not None and key not in entry.own_keys:
+            raise ValueError(
+                f"dataset.{key} must be null for source {config.source}, got {value!r}"
+            )
+    return entry
+
+
+def _hint(source: str) -> str:
+    hint = did_you_mean(source, DATASETS)
+    return hint if "did you mean" in hint else ""
