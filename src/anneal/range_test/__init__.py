@@ -13,7 +13,7 @@ from anneal.range_test.consensus import Agreement, agreement
 from anneal.range_test.curve import (
     RangeTestCurve,
     RangeTestPoint,
-    Sweep,
+    SweepKind,
     curve_from_columns,
     read_curve,
 )
@@ -28,7 +28,7 @@ __all__ = [
     "RangeTestCurve",
     "RangeTestPoint",
     "Suggestion",
-    "Sweep",
+    "SweepKind",
     "agreement",
     "apply_bounds",
     "curve_from_columns",
