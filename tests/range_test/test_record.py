@@ -5,7 +5,7 @@ import pytest
 from anneal.io.csv_files import read_columns
 from anneal.range_test import RULES, RangeTestCurve, RangeTestPoint, agreement, suggest
 from anneal.range_test.record import describe_reading, read_range_test
-from anneal.runs.range_test import curves_csv
+from anneal.runs.range_test import sweeps_csv
 
 
 def swept(num_points, **more):
@@ -29,7 +29,7 @@ READINGS = {r: agreement([suggest(curve)[r] for curve in CURVES.values()]) for r
 @pytest.fixture
 def plain(tmp_path):
     path = tmp_path / "curve.csv"
-    path.write_text(curves_csv(CURVES))
+    path.write_text(sweeps_csv(CURVES))
     said = {
         "rule": "smith",
         "agreement": {rule: describe_reading(found) for rule, found in READINGS.items()},

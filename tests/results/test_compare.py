@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from anneal.results.compare import Cell, Change, Comparison, Row, compare
+from anneal.results.compare import Change, ComparedExperiment, ComparedRow, Comparison, compare
 from anneal.results.metrics import Evidence, Run
 
 FINAL = "test_accuracy_pct@final"
@@ -23,7 +23,7 @@ def a_cell(
     configuration: Mapping[str, Any] | None = None,
     as_run: Mapping[str, Any] | None = None,
     **environment: str,
-) -> Cell:
+) -> ComparedExperiment:
     runs = [
         Run(
             seed=seed,
@@ -35,7 +35,7 @@ def a_cell(
         )
         for seed, final in finals.items()
     ]
-    return Cell(
+    return ComparedExperiment(
         evidence=Evidence(experiment=name, budget_fraction=budget_fraction, runs=tuple(runs)),
         configuration_hash=configuration_hash,
         configuration=configuration or {},
@@ -43,11 +43,11 @@ def a_cell(
     )
 
 
-def side(*cells: Cell) -> dict[str, Cell]:
+def side(*cells: ComparedExperiment) -> dict[str, ComparedExperiment]:
     return {cell.evidence.experiment: cell for cell in cells}
 
 
-def compared(before: Cell, after: Cell) -> Row:
+def compared(before: ComparedExperiment, after: ComparedExperiment) -> ComparedRow:
     (row,) = compare(side(before), side(after), metric=FINAL).rows
     return row
 
@@ -151,7 +151,7 @@ def test_a_correction_keeps_false_alarms_rare() -> None:
 
 
 def test_a_loss_that_falls_is_lower() -> None:
-    def losing(by: float) -> Cell:
+    def losing(by: float) -> ComparedExperiment:
         cell = a_cell("x", {})
         runs = tuple(
             Run(
@@ -164,7 +164,7 @@ def test_a_loss_that_falls_is_lower() -> None:
             for seed in range(4)
         )
         evidence = Evidence(experiment="x", budget_fraction=1.0, runs=runs)
-        return Cell(**(vars(cell) | {"evidence": evidence}))
+        return ComparedExperiment(**(vars(cell) | {"evidence": evidence}))
 
     found = compare(side(losing(0.0)), side(losing(0.3)), metric="test_loss@final")
     assert [row.movement for row in found.rows] == ["lower"]
@@ -218,7 +218,7 @@ def test_a_seed_that_diverges_on_both_sides_or_was_run_on_one_alone_moved_nothin
 
 
 def test_a_changed_configuration_names_its_keys_and_no_names_or_views() -> None:
-    def cell(lr: float, **others: Any) -> Cell:
+    def cell(lr: float, **others: Any) -> ComparedExperiment:
         return a_cell(
             "x",
             {0: 1.0},
@@ -237,7 +237,7 @@ def test_a_changed_configuration_names_its_keys_and_no_names_or_views() -> None:
 
 
 def test_where_no_key_differs_the_plan_in_updates_says_what_does() -> None:
-    def cell(length: int) -> Cell:
+    def cell(length: int) -> ComparedExperiment:
         return a_cell(
             "x", {0: 1.0}, configuration_hash=f"h{length}", as_run={"total_steps": length}
         )

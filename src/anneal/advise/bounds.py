@@ -7,7 +7,7 @@ from anneal.range_test.record import RangeTestRecord
 from anneal.range_test.suggestion import Remedy
 from anneal.runs.inputs import NoBoundsError
 
-DIGITS = 3  # of the bounds: a range test knows no more, and what is pasted stays readable
+BOUND_DIGITS = 3  # of the bounds: a range test knows no more, and what is pasted stays readable
 
 
 def take_bounds(
@@ -36,11 +36,11 @@ def take_bounds(
             f"the range test gives no bounds, {reading.rule} abstains: {reading.reason}. "
             f"Next: {change}{others}. Its picture: {picture}"
         )
-    return _rounded(reading.base_lr), _rounded(reading.max_lr)
+    return _cut(reading.base_lr), _cut(reading.max_lr)
 
 
-def _rounded(rate: float) -> float:
-    return float(f"{rate:.{DIGITS}g}")
+def _cut(rate: float) -> float:
+    return float(f"{rate:.{BOUND_DIGITS}g}")
 
 
 def what_next(record: RangeTestRecord, config: RangeTestConfig, *, total_steps: int) -> str:

@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from anneal.advise.candidates import CANDIDATES, CandidateResult, Choice
+from anneal.advise.trials import Points
 from anneal.io.svg import COLOURS, STYLE, svg_text
 from anneal.range_test import Agreement, RangeTestCurve
 from anneal.range_test.figure import ACCURACY, draw_bounds, draw_column
 
-Points = Sequence[tuple[int, float]]
 LATE_PART = 0.5  # of a run, after which no curve lies below the frame: the end is what differs
 
 

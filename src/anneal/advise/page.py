@@ -14,7 +14,14 @@ from anneal.results.statistics import Interval
 from anneal.results.words import fraction_words
 
 RANGE_TEST_PICTURE, PICTURE = "range_test.svg", "advice.svg"
-HEADER = ("candidate", "held-out accuracy", "95 % interval", "behind the highest", "n", "verdict")
+CANDIDATE_HEADER = (
+    "candidate",
+    "held-out accuracy",
+    "95 % interval",
+    "behind the highest",
+    "n",
+    "verdict",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +125,7 @@ class Advice:
 
 def table_lines(choice: Choice) -> list[str]:
     """Return the candidates' table for a terminal."""
-    return text_table(HEADER, [_row(result, choice) for result in choice.results])
+    return text_table(CANDIDATE_HEADER, [_row(result, choice) for result in choice.results])
 
 
 def terminal_lines(advice: Advice, *, page: Path) -> list[str]:
@@ -179,7 +186,7 @@ def page(advice: Advice) -> str:
         "number. A candidate is *worse* when the interval of its difference to the highest, paired "
         "by seed, lies above 0 and the difference is more than one image.",
         markdown_table(
-            [*HEADER, "what it does"],
+            [*CANDIDATE_HEADER, "what it does"],
             [
                 [escape_markdown(cell) for cell in _row(s, advice.choice)]
                 + [CANDIDATES[s.name].words]

@@ -20,7 +20,7 @@ from anneal.runs.layout import CURVE, MULTIRUN
 from anneal.runs.range_test import PICTURE as SWEEP_PICTURE
 from anneal.runs.range_test import find_bounds, suggestion_file
 
-SWEEPS = MULTIRUN / "range_tests"
+RANGE_TEST_FOLDER = MULTIRUN / "range_tests"
 PAGE, SNIPPET = "advice.md", "snippet.py"
 
 
@@ -38,10 +38,10 @@ def recommend(question: Question, *, command: Sequence[str], folder: Path) -> Ad
         NoBoundsError: the range test gives no bounds; says what to do next.
     """
     experiment, workshop = question.experiment, question.workshop
-    is_swept = suggestion_file(experiment, workshop, folder=SWEEPS).is_file()
+    is_swept = suggestion_file(experiment, workshop, folder=RANGE_TEST_FOLDER).is_file()
     announce_all(question, is_swept=is_swept)
-    suggestion = find_bounds(experiment, workshop, folder=SWEEPS)
-    record = _read_record(suggestion)
+    suggestion = find_bounds(experiment, workshop, folder=RANGE_TEST_FOLDER)
+    record = _read_sweeps(suggestion)
     bounds = take_bounds(
         record,
         experiment.range_test,
@@ -76,7 +76,7 @@ def recommend(question: Question, *, command: Sequence[str], folder: Path) -> Ad
     return advice
 
 
-def _read_record(suggestion: Path) -> RangeTestRecord:
+def _read_sweeps(suggestion: Path) -> RangeTestRecord:
     plain = read_json(suggestion) | {"curve": read_columns(suggestion.with_name(CURVE))}
     return read_range_test(plain, where=str(suggestion))
 

@@ -49,7 +49,7 @@ TWO_VALUES = Rule("must hold two values", lambda v: len(v) == 2)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class ClaimSource:
     """Where the paper says it."""
 
     paper: str  # arXiv number with version, or repository@commit
@@ -64,7 +64,7 @@ class ValueClaim:
     id: Annotated[str, ID_RULE]
     kind: str
     text: str
-    source: Source
+    source: ClaimSource
     metric: Annotated[str, RUN_METRIC_RULE]
     statistic: Annotated[str, STATISTIC_RULE]  # of the paper
     experiments: Annotated[tuple[str, ...], ONE]
@@ -88,7 +88,7 @@ class OrderClaim:
     id: Annotated[str, ID_RULE]
     kind: str
     text: str
-    source: Source
+    source: ClaimSource
     metric: Annotated[str, RUN_METRIC_RULE]
     worse_metric: Annotated[str | None, RUN_METRIC_RULE]  # None: the same
     statistic: Annotated[str, STATISTIC_RULE]
@@ -111,7 +111,7 @@ class SpeedClaim:
     id: Annotated[str, ID_RULE]
     kind: str
     text: str
-    source: Source
+    source: ClaimSource
     metric: Annotated[str, CURVE_METRIC_RULE]
     statistic: Annotated[str, STATISTIC_RULE]
     experiments: Annotated[tuple[str, ...], TWO]

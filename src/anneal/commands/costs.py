@@ -20,7 +20,7 @@ from anneal.config.durations import Clock, to_steps
 from anneal.config.schema import CampaignConfig, ExperimentConfig, ModelConfig
 from anneal.datasets.registry import DATASETS, PublishedSize, find_dataset
 from anneal.io.terminal import command, say
-from anneal.io.text import Side, text_table
+from anneal.io.text import Alignment, text_table
 from anneal.models.build import build_model
 from anneal.runs.plan import check_plan, steps_per_epoch_of
 from anneal.training.loop import evenly_spread
@@ -169,7 +169,7 @@ def table(costs: list[Cost], *, tera_flop_per_s: float | None) -> list[str]:
         ]
     )
     shown = len(titles) if tera_flop_per_s else len(titles) - 1
-    sides: list[Side] = ["right"] * shown
+    sides: list[Alignment] = ["right"] * shown
     sides[0] = "left"
     return text_table(titles[:shown], [row[:shown] for row in rows], sides=sides)
 

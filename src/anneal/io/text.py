@@ -6,16 +6,19 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-Side = Literal["left", "right"]
+Alignment = Literal["left", "right"]
 
 NOTHING = "\N{EN DASH}"  # a cell without content
 _GAP = "  "  # between the columns of a terminal's table
 _FEWEST_LETTERS = 24  # in a column that is folded
-_RULES: dict[Side, str] = {"left": ":---", "right": "---:"}
+_RULES: dict[Alignment, str] = {"left": ":---", "right": "---:"}
 
 
 def markdown_table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], *, sides: Sequence[Side] | None = None
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    sides: Sequence[Alignment] | None = None,
 ) -> str:
     r"""Return a Markdown table; what is written in a cell can not break it.
 
@@ -43,7 +46,7 @@ def text_table(
     header: Sequence[str],
     rows: Sequence[Sequence[str]],
     *,
-    sides: Sequence[Side] | None = None,
+    sides: Sequence[Alignment] | None = None,
     width: int | None = None,
 ) -> list[str]:
     r"""Return the lines of a table for a terminal: a rule below the header, columns aligned.

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from anneal.range_test import RangeTestCurve, RangeTestPoint, Sweep
+from anneal.range_test import RangeTestCurve, RangeTestPoint, SweepKind
 from anneal.range_test.restore import remember, training_modes
 from anneal.schedules import exponential_ramp, linear_ramp
 from anneal.training.evaluation import Measurement, measure
@@ -161,7 +161,7 @@ def _point(
     )
 
 
-def _kind_of_sweep(schedule: Callable[[int], float], total_steps: int) -> Sweep:
+def _kind_of_sweep(schedule: Callable[[int], float], total_steps: int) -> SweepKind:
     """Tell whether the rate half-way is nearer to the linear or to the exponential middle."""
     first, middle, last = (schedule(t) for t in (0, (total_steps - 1) // 2, total_steps - 1))
     to_linear = abs(middle - (first + last) / 2)
@@ -178,7 +178,7 @@ def sweep_rates(
     last_lr: float,
     total_steps: int,
     points: int = 20,
-    sweep: Sweep = "linear",
+    sweep: SweepKind = "linear",
     loss_function: LossFunction = functional.cross_entropy,
     step: Callable[[Any], torch.Tensor] | None = None,
     evaluate: Evaluate | None = None,

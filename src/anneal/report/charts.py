@@ -43,23 +43,23 @@ FRAME = [alt.ExprRef("frame[0]"), alt.ExprRef("frame[1]")]
 COLOUR = alt.Color("colour:N").scale(None).legend(None)
 DASH = alt.StrokeDash("dash:N").scale(None).legend(None)
 # Quantity of a curve -> title of its axis. `best` is the highest accuracy so far: an anytime curve.
-CURVES = {
+CURVE_TITLES = {
     "accuracy": "test accuracy (%)",
     "best": "best test accuracy so far (%)",
     "train_loss": "training loss",
     "test_loss": "test loss",
 }
-RATES = {"lr": "rate", "momentum": "momentum"}
-SWEEPS = {"accuracy": "held-out accuracy (%)", "train_loss": "training loss"}
+RATE_TITLES = {"lr": "rate", "momentum": "momentum"}
+SWEEP_TITLES = {"accuracy": "held-out accuracy (%)", "train_loss": "training loss"}
 IS_SHOWN = "indexof(shown, datum.experiment) >= 0"
 
 
 @functools.cache
 def make_charts() -> dict[str, dict[str, Any]]:
     """Return every specification by its kind, the same on every call."""
-    charts = {name: _curve_chart(name, title) for name, title in CURVES.items()}
-    charts |= {name: _rate_chart(name, title) for name, title in RATES.items()}
-    for name, title in SWEEPS.items():
+    charts = {name: _curve_chart(name, title) for name, title in CURVE_TITLES.items()}
+    charts |= {name: _rate_chart(name, title) for name, title in RATE_TITLES.items()}
+    for name, title in SWEEP_TITLES.items():
         charts[f"sweep_{name}_linear"] = _sweep_chart(name, title, scale="linear")
         charts[f"sweep_{name}_log"] = _sweep_chart(name, title, scale="log")
     charts["ensembles"] = _ensembles_chart()

@@ -10,7 +10,7 @@ from anneal.report.content import Row, Section
 from anneal.report.figures import settled_frame
 from anneal.results.curves import Curve, series
 
-PATTERNS = dict(zip(DASHES, ([1, 0], [6, 4], [2, 3], [8, 3, 2, 3]), strict=True))
+DASH_PATTERNS = dict(zip(DASHES, ([1, 0], [6, 4], [2, 3], [8, 3, 2, 3]), strict=True))
 QUANTITIES = {
     "accuracy": "test_accuracy_pct",
     "train_loss": "train_loss",
@@ -22,7 +22,7 @@ FALL_PART = 0.05  # of a run, in which a loss may lie above the frame
 def look_of(place: int) -> dict[str, Any]:
     """Return colour and dashes of what stands at a place, as in the other figures."""
     dashes = DASHES[place // len(COLOURS) % len(DASHES)]
-    return {"colour": f"var(--look-{place % len(COLOURS)})", "dash": PATTERNS[dashes]}
+    return {"colour": f"var(--look-{place % len(COLOURS)})", "dash": DASH_PATTERNS[dashes]}
 
 
 def curves_data(rows: Sequence[Row]) -> dict[str, Any]:

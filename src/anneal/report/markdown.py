@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from anneal.claims.verdict import Judgement
 from anneal.claims.words import verdict_words, verdicts_overview, verdicts_table
-from anneal.io.text import NOTHING, Side, escape_markdown, markdown_table, number
+from anneal.io.text import NOTHING, Alignment, escape_markdown, markdown_table, number
 from anneal.range_test.figure import draw_range_test
 from anneal.range_test.record import RangeTestRecord
 from anneal.report.content import (
@@ -65,7 +65,7 @@ def counts_table(content: Content) -> str:
         [paper, *(str(of[verdict] or NOTHING) for verdict in shown), str(sum(of.values()))]
         for paper, of in counts.items()
     ]
-    sides: list[Side] = ["left", *(["right"] * (len(shown) + 1))]  # type: ignore[list-item]
+    sides: list[Alignment] = ["left", *(["right"] * (len(shown) + 1))]  # type: ignore[list-item]
     return markdown_table(["paper", *shown, "claims"], rows, sides=sides)
 
 
@@ -202,7 +202,7 @@ def experiments_table(section: Section) -> str:
         "experiment", "schedule", "updates", "test accuracy at the end (%)",
         "best on the way (%)", "runs",
     ]  # fmt: skip
-    sides: list[Side] = ["left", "left", "right", "left", "left", "left"]
+    sides: list[Alignment] = ["left", "left", "right", "left", "left", "left"]
     return markdown_table(header, [_cells(section, row) for row in section.rows], sides=sides)
 
 
@@ -281,7 +281,7 @@ def range_test_table(test: RangeTestRecord) -> str:
         ]
         for rule, found in test.readings.items()
     ]
-    sides: list[Side] = ["left", "right", "right", "left"]
+    sides: list[Alignment] = ["left", "right", "right", "left"]
     return markdown_table(["rule", "base rate", "highest rate", "why"], rows, sides=sides)
 
 

@@ -47,7 +47,7 @@ from anneal.runs.tracking import has_key
 PAPER = Path("paper")
 LINKS = PAPER / "links.json"
 SAVE_SECONDS = 120.0  # most of it is W&B's client, which starts a process of its own
-MOST_RUNS = 200  # in one plot
+MOST_RUNS_SHOWN = 200  # in one plot
 OPTIONS = ("--dry-run", "--json", "--help", "--traceback")
 NO_REPOSITORY = "no Git remote and no repository-code in CITATION.cff"
 PLOTS = {  # what a run logs at an update: what a reader calls it
@@ -262,7 +262,7 @@ def blocks_of(
             title_y=words,
             groupby_aggfunc="mean",
             groupby_rangefunc="minmax",
-            max_runs_to_show=MOST_RUNS,
+            max_runs_to_show=MOST_RUNS_SHOWN,
             layout=wr.Layout(x=12 * (place % 2), y=8 * (place // 2), w=12, h=8),
         )
         for place, (key, words) in enumerate(PLOTS.items())

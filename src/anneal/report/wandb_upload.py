@@ -20,7 +20,7 @@ from anneal.runs.layout import EVALUATIONS, RANGE_TESTS, REPLACED, RUNS
 from anneal.runs.tracking import ID_FILE
 
 SYNC = (sys.executable, "-m", "wandb", "sync")
-START_SECONDS = 60.0  # what an upload may take, and for each run:
+UPLOAD_SECONDS = 60.0  # what an upload may take, and for each run:
 RUN_SECONDS = 20.0
 _FOLDER = re.compile(r"(offline-)?run-\d+_\d+-(?P<id>[0-9a-z]+)(-\d+)?")
 
@@ -99,7 +99,7 @@ def upload(folders: Sequence[Path], *, command: Sequence[str]) -> None:
     Raises:
         ValueError: it failed, or took too long: how many are uploaded, and what it said last.
     """
-    seconds = START_SECONDS + RUN_SECONDS * len(folders)
+    seconds = UPLOAD_SECONDS + RUN_SECONDS * len(folders)
     problem = ""
     try:
         ended = run_limited([*command, *map(str, folders)], seconds=seconds)

@@ -28,14 +28,14 @@ Movement = Literal[
     "appeared",
     "vanished",
 ]
-ENVIRONMENT = ("commit", "device", "precision", "threads", "torch")
+COMPARED_ENVIRONMENT = ("commit", "device", "precision", "threads", "torch")
 # Of a configuration: names and views change no number; a budget is said apart.
 NO_NUMBERS = ("name", "title", "paper", "tracking", "budget_fraction")
-ROUNDING = 1e-8  # of a value: the record keeps ten digits
+RECORD_ROUNDING = 1e-8  # of a value: the record keeps ten digits
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class ComparedExperiment:
     """One experiment, or combination of options, as one side has it.
 
     Args:
@@ -61,7 +61,7 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ComparedRow:
     """One line of the comparison.
 
     Args:
@@ -79,8 +79,8 @@ class Row:
     """
 
     name: str
-    before: Cell | None
-    after: Cell | None
+    before: ComparedExperiment | None
+    after: ComparedExperiment | None
     means: tuple[Interval | None, Interval | None]
     difference: Interval | None
     test: Literal["paired", "Welch"] | None
@@ -103,7 +103,7 @@ class Comparison:
     """All rows, in the order of the side compared; what vanished stands behind."""
 
     metric: Metric
-    rows: tuple[Row, ...]
+    rows: tuple[ComparedRow, ...]
 
     @property
     def num_corrected(self) -> int:
@@ -115,7 +115,12 @@ class Comparison:
         return sum(row.movement in movements for row in self.rows)
 
 
-def compare(before: Mapping[str, Cell], after: Mapping[str, Cell], *, metric: str) -> Comparison:
+def compare(
+    before: Mapping[str, ComparedExperiment],
+    after: Mapping[str, ComparedExperiment],
+    *,
+    metric: str,
+) -> Comparison:
     """Compare two sets of cells: by name, and what is left by equal configuration.
 
     Args:
@@ -137,7 +142,7 @@ def compare(before: Mapping[str, Cell], after: Mapping[str, Cell], *, metric: st
 
 
 def _match(
-    before: Mapping[str, Cell], after: Mapping[str, Cell]
+    before: Mapping[str, ComparedExperiment], after: Mapping[str, ComparedExperiment]
 ) -> list[tuple[str | None, str | None]]:
     """Return the names (before, after) of each row; None on the side that does not have it."""
     waiting = [name for name in before if name not in after]
@@ -151,7 +156,9 @@ def _match(
     return pairs + [(name, None) for name in waiting]
 
 
-def _row(before: Cell | None, after: Cell | None, *, metric: Metric) -> Row:
+def _row(
+    before: ComparedExperiment | None, after: ComparedExperiment | None, *, metric: Metric
+) -> ComparedRow:
     values = tuple(cell.evidence.values(metric.name) if cell else {} for cell in (before, after))
     means = tuple(mean_interval(list(side.values())) if side else None for side in values)
     one = after or before
@@ -163,7 +170,7 @@ def _row(before: Cell | None, after: Cell | None, *, metric: Metric) -> Row:
         if _diverged_on_one_side(before.evidence, after.evidence):
             found = dataclasses.replace(found, movement="diverged")
     both = (before, after) if before and after else None
-    return Row(
+    return ComparedRow(
         name=one.evidence.experiment,
         before=before,
         after=after,
@@ -197,7 +204,7 @@ def _difference(before: Mapping[int, float], after: Mapping[int, float]) -> _Dif
     if not before or not after:
         return _Difference("too few runs")
     shared = sorted(before.keys() & after.keys())
-    rounding = ROUNDING * max(map(abs, [*before.values(), *after.values()]))
+    rounding = RECORD_ROUNDING * max(map(abs, [*before.values(), *after.values()]))
     differences = [after[seed] - before[seed] for seed in shared]
     if shared and all(abs(difference) <= rounding for difference in differences):
         zero = Interval(mean=0.0, low=0.0, high=0.0, n=len(shared), sd=0.0, method="equal runs")
@@ -232,7 +239,7 @@ def _welch(before: Sequence[float], after: Sequence[float], rounding: float) -> 
     return _Difference("within noise", interval, "Welch", min(1.0, p_value))
 
 
-def _corrected(rows: Sequence[Row]) -> Iterator[Row]:
+def _corrected(rows: Sequence[ComparedRow]) -> Iterator[ComparedRow]:
     """Yield the rows with their p-values corrected by Holm's method (1979), and judged by them."""
     ordered = sorted(row.p_value for row in rows if row.p_value is not None)
     corrected: dict[float, float] = {}
@@ -252,7 +259,9 @@ def _corrected(rows: Sequence[Row]) -> Iterator[Row]:
         yield dataclasses.replace(row, corrected=now, movement=movement)
 
 
-def _configuration_changes(before: Cell, after: Cell) -> tuple[Change, ...]:
+def _configuration_changes(
+    before: ComparedExperiment, after: ComparedExperiment
+) -> tuple[Change, ...]:
     """Return the keys that differ; those of the plan in updates only where no composed key does."""
     if before.configuration_hash == after.configuration_hash:
         return ()
@@ -281,10 +290,12 @@ def flatten(plain: object, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, plain
 
 
-def _environment_changes(before: Cell, after: Cell) -> tuple[Change, ...]:
+def _environment_changes(
+    before: ComparedExperiment, after: ComparedExperiment
+) -> tuple[Change, ...]:
     """Return what differs of where the runs were made, where both sides say it."""
     found = []
-    for key in ENVIRONMENT:
+    for key in COMPARED_ENVIRONMENT:
         one, other = (
             sorted({run.environment[key] for run in cell.evidence.runs if key in run.environment})
             for cell in (before, after)

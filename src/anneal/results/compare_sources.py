@@ -16,7 +16,7 @@ from typing import Any
 
 from anneal.io.files import read_yaml
 from anneal.io.text import did_you_mean, shorten
-from anneal.results.compare import Cell
+from anneal.results.compare import ComparedExperiment
 from anneal.results.evaluate import environment_of
 from anneal.results.metrics import Evidence, Run
 from anneal.results.multirun import JOB, read_cells
@@ -33,7 +33,7 @@ class Side:
     """One of the two things compared: what it is, in words, and its cells by name."""
 
     words: str
-    cells: Mapping[str, Cell]
+    cells: Mapping[str, ComparedExperiment]
 
 
 def read_side(asked: str) -> Side:
@@ -97,7 +97,7 @@ def _git_line(*arguments: str) -> str:
     return (_git(*arguments) or b"").decode(errors="replace").strip()
 
 
-def _cells_of_folder(folder: Path) -> dict[str, Cell]:
+def _cells_of_folder(folder: Path) -> dict[str, ComparedExperiment]:
     if (folder / CAMPAIGN_FILE).is_file():
         return _cells_of_results(folder)
     cells = _cells_of_multirun(folder)
@@ -109,14 +109,14 @@ def _cells_of_folder(folder: Path) -> dict[str, Cell]:
     return cells
 
 
-def _cells_of_results(folder: Path) -> dict[str, Cell]:
+def _cells_of_results(folder: Path) -> dict[str, ComparedExperiment]:
     """Return each experiment of a campaign under its current configuration."""
     results = load_results(folder)
     if results is None:
         raise ValueError(f"{folder}: {CAMPAIGN_FILE} is missing")
     evidence = results.evidence()
     return {
-        found.name: Cell(
+        found.name: ComparedExperiment(
             evidence=evidence[found.name],
             configuration_hash=found.configuration_hash,
             configuration=results.configurations.get(found.configuration_hash, {}),
@@ -131,7 +131,7 @@ def _as_run(plan: Mapping[str, Any]) -> dict[str, Any]:
     return {key: plan[key] for key in ("total_steps", "schedule", "momentum_schedule")}
 
 
-def _cells_of_multirun(folder: Path) -> dict[str, Cell]:
+def _cells_of_multirun(folder: Path) -> dict[str, ComparedExperiment]:
     """Return each combination under the configuration that it was last run with.
 
     Its seeds are all that ended, of whichever multirun. A configuration that no job left a line of
@@ -167,10 +167,12 @@ def _plan_of(results: Sequence[Path]) -> dict[str, Any] | None:
     return dict(read_yaml(results[0].with_name(PLAN))) if results else None
 
 
-def _cell_of_runs(label: str, plan: Mapping[str, Any], folders: Sequence[Path]) -> Cell:
+def _cell_of_runs(
+    label: str, plan: Mapping[str, Any], folders: Sequence[Path]
+) -> ComparedExperiment:
     configuration_hash, configuration = str(plan["configuration_hash"]), plan["configuration"]
     runs = [_read_run(folder, configuration_hash) for folder in folders]
-    return Cell(
+    return ComparedExperiment(
         evidence=Evidence(
             experiment=label,
             budget_fraction=float(configuration["budget_fraction"]),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from anneal.io.text import NOTHING, shorten, text_table
-from anneal.results.compare import Change, Comparison, Row
+from anneal.results.compare import Change, ComparedRow, Comparison
 from anneal.results.compare_sources import Side
 from anneal.results.metrics import Evidence
 from anneal.results.statistics import Interval
@@ -37,7 +37,7 @@ def comparison_lines(
     ]
 
 
-def _cells_of(row: Row, found: Comparison) -> list[str]:
+def _cells_of(row: ComparedRow, found: Comparison) -> list[str]:
     """Return the texts of one row."""
     name = row.name
     if row.before and row.before.evidence.experiment != name:
@@ -61,7 +61,7 @@ def _side_words(evidence: Evidence, mean: Interval | None, found: Comparison) ->
     return f"{mean_words(mean, metric=found.metric)} (n={n}{diverged})"
 
 
-def _difference_words(row: Row, found: Comparison) -> str:
+def _difference_words(row: ComparedRow, found: Comparison) -> str:
     """Return the difference with its sign and its interval."""
     if row.difference is None:
         return NOTHING
@@ -72,7 +72,7 @@ def _difference_words(row: Row, found: Comparison) -> str:
     return f"{words} [{row.difference.low:+.{decimals}f}, {row.difference.high:+.{decimals}f}]"
 
 
-def _movement_words(row: Row) -> str:
+def _movement_words(row: ComparedRow) -> str:
     """Return how the row moved, with its corrected p-value where it has one."""
     if row.corrected is None:
         return row.movement
@@ -80,7 +80,7 @@ def _movement_words(row: Row) -> str:
     return f"{row.movement}, p {p_value}"
 
 
-def _changes_words(row: Row) -> str:
+def _changes_words(row: ComparedRow) -> str:
     """Return what differs: budget, configuration, then machine and code."""
     if row.before is None or row.after is None:
         return ""
@@ -134,7 +134,7 @@ def describe_comparison(found: Comparison, before: Side, after: Side) -> dict[st
     }
 
 
-def _plain_row(row: Row) -> dict[str, Any]:
+def _plain_row(row: ComparedRow) -> dict[str, Any]:
     sides = {
         side: cell
         and {

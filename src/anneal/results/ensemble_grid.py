@@ -8,7 +8,7 @@ from anneal.results.metrics import Evidence, find_metric
 from anneal.results.statistics import Interval, mean_interval
 from anneal.results.words import mean_words
 
-FINAL = "test_accuracy_pct@final"  # lends an ensemble's accuracy its decimals
+FINAL_ACCURACY = "test_accuracy_pct@final"  # lends an ensemble's accuracy its decimals
 
 
 def ensemble_grid_of(evidence: Evidence) -> dict[int, list[Interval]]:
@@ -37,7 +37,7 @@ def ensemble_rows(evidence: Evidence) -> list[list[str]]:
 
     A cell is the mean over the groups with the half-width of its 95 % interval, in percent.
     """
-    grid, metric = ensemble_grid_of(evidence), find_metric(FINAL)
+    grid, metric = ensemble_grid_of(evidence), find_metric(FINAL_ACCURACY)
     most = len(ensemble_header(evidence)) - 2
     return [
         [f"N = {num_runs}", str(cells[0].n)]
@@ -52,7 +52,7 @@ def ensemble_words(evidence: Evidence) -> list[str]:
     snapshots = shared_snapshots(evidence)
     updates = snapshots[0].updates
     alone = [
-        [f"{update:,}", mean_words(mean_interval(values), metric=find_metric(FINAL))]
+        [f"{update:,}", mean_words(mean_interval(values), metric=find_metric(FINAL_ACCURACY))]
         for update, values in zip(
             updates, zip(*(s.accuracy_pct for s in snapshots), strict=True), strict=True
         )

@@ -24,7 +24,7 @@ from anneal.io.text import did_you_mean
 from anneal.results.curves import Curve, series
 from anneal.results.ensembles import Group, SnapshotSet
 
-Status = Literal["finished", "diverged"]
+RunEnding = Literal["finished", "diverged"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,7 @@ class Run:
 
     seed: int
     configuration_hash: str
-    status: Status
+    status: RunEnding
     updates: int
     metrics: Mapping[str, float]
     environment: Mapping[str, str] = field(default_factory=dict)

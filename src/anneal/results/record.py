@@ -11,7 +11,7 @@ from anneal.results.campaign import CampaignResults, GroupKey, MeasuredExperimen
 from anneal.results.curves import Curve, thin
 from anneal.results.ensemble_store import plain_snapshots
 from anneal.results.ensembles import Group
-from anneal.results.metrics import Run, Status
+from anneal.results.metrics import Run, RunEnding
 from anneal.results.store import ENVIRONMENT, plain, read_curves
 from anneal.runs.layout import (
     CAMPAIGN_FILE,
@@ -121,7 +121,7 @@ def read_run(run: Mapping[str, Any], configuration_hash: str, curve: Curve | Non
     return Run(
         seed=int(run["seed"]),
         configuration_hash=configuration_hash,
-        status=cast(Status, status),
+        status=cast(RunEnding, status),
         updates=int(run["updates"]),
         metrics=_read_metrics(run["metrics"]),
         environment={

@@ -37,7 +37,7 @@ from anneal.results.ensemble_store import (
     snapshots_csv,
 )
 from anneal.results.ensembles import SnapshotSet
-from anneal.results.metrics import METRICS, Evidence, Run, Status
+from anneal.results.metrics import METRICS, Evidence, Run, RunEnding
 from anneal.results.statistics import mean_interval
 from anneal.runs.committed import RUNS_FILE, read_run_rows
 from anneal.runs.layout import CAMPAIGN_FILE
@@ -98,7 +98,7 @@ def _load_runs(folder: Path) -> dict[RunKey, Run]:
             runs[name, seed, configuration] = Run(
                 seed=seed,
                 configuration_hash=configuration,
-                status=cast(Status, row["status"]),
+                status=cast(RunEnding, row["status"]),
                 updates=int(row["updates"]),
                 metrics={key: float(value) for key, value in measured.items()},
                 environment={key: row[key] for key in ENVIRONMENT if row.get(key)},

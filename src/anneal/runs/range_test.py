@@ -32,7 +32,7 @@ from anneal.schedules import Schedule, exponential_ramp, linear_ramp
 READING = ("bounds", "range_test.py", "sweeps.py")
 SPLIT_SEED = 0  # of the held-out images: the same for all seeds, so that curves compare
 PICTURE = "range_test.svg"
-COLUMNS = ("seed", "update", "lr", "accuracy_pct", "held_out_loss", "train_loss")
+SWEEP_COLUMNS = ("seed", "update", "lr", "accuracy_pct", "held_out_loss", "train_loss")
 
 
 def find_bounds(experiment: ExperimentConfig, workshop: Workshop, *, folder: Path) -> Path:
@@ -180,7 +180,7 @@ def sweep_seeds(
         "settings": workshop.settings.describe(),
     }
     title = f"Range test: {experiment.model.architecture} on {experiment.dataset.name}"
-    write_whole(folder / CURVE, curves_csv(dict(zip(config.seeds, curves, strict=True))))
+    write_whole(folder / CURVE, sweeps_csv(dict(zip(config.seeds, curves, strict=True))))
     picture = draw_range_test(curves, readings, rule=config.rule, title=title)
     write_whole(folder / PICTURE, picture)
     write_json(folder / SUGGESTION, said)
@@ -226,12 +226,12 @@ def build_ramp(experiment: ExperimentConfig, total_steps: int) -> Schedule:
         raise ValueError(f"{where}: range_test: {error}") from None
 
 
-def curves_csv(curves: Mapping[int, RangeTestCurve]) -> str:
+def sweeps_csv(curves: Mapping[int, RangeTestCurve]) -> str:
     """Return the curves of all seeds as one table; None is an empty cell."""
     return csv_text(
-        COLUMNS,
+        SWEEP_COLUMNS,
         (
-            [seed, *(getattr(point, column) for column in COLUMNS[1:])]
+            [seed, *(getattr(point, column) for column in SWEEP_COLUMNS[1:])]
             for seed, curve in curves.items()
             for point in curve.points
         ),
