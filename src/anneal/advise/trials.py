@@ -22,6 +22,7 @@ from anneal.runs.range_test import SPLIT_SEED, Sweep
 from anneal.runs.run import train_run
 from anneal.runs.setup import Workshop, build_training
 
+OWN_CODE = "advise/trials.py"  # what a trial's numbers go through beside the training's
 MEASURED_ON = "held_out"
 FINAL = f"{MEASURED_ON}_accuracy_pct@final"
 MEASURED_SECONDS, FEWEST_MEASURED, MOST_MEASURED = 2.0, 3, 20  # updates, to know the pace
@@ -96,7 +97,7 @@ def run_directory(trial: Trial, workshop: Workshop, *, seed: int) -> RunDirector
     return RunDirectory(
         seed_folder(MULTIRUN / trial.configuration_hash, seed),
         configuration_hash=trial.configuration_hash,
-        code=f"{code_digest('trials.py')} {workshop.settings.numerics}",
+        code=f"{code_digest(OWN_CODE)} {workshop.settings.numerics}",
     )
 
 

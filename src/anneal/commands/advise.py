@@ -34,7 +34,14 @@ from anneal.advise.page import (
     table_lines,
 )
 from anneal.advise.question import ANSWER, Question, ask, refuse_another
-from anneal.advise.trials import Trial, measure_pace, read_curve, run_directory, run_trial
+from anneal.advise.trials import (
+    OWN_CODE,
+    Trial,
+    measure_pace,
+    read_curve,
+    run_directory,
+    run_trial,
+)
 from anneal.claims.words import number
 from anneal.commands.status import in_words
 from anneal.config.schema import RangeTestConfig
@@ -262,7 +269,7 @@ def _advice(
         plans={name: plan.describe() for name, plan in plans.items()},
         lines=tuple(lines),
         settings=question.workshop.settings.describe(),
-        code=code_digest("trials.py"),
+        code=code_digest(OWN_CODE),
     )
 
 

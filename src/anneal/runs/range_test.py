@@ -29,7 +29,7 @@ from anneal.runs.tracking import Tracker, open_tracker
 from anneal.schedules import Schedule, exponential_ramp, linear_ramp
 
 # The code of a range test, beside the training's.
-READING = ("bounds", "range_test.py", "sweeps.py")
+READING = ("config/bounds.py", "range_test", "runs/range_test.py")
 SPLIT_SEED = 0  # of the held-out images: the same for all seeds, so that curves compare
 PICTURE = "range_test.svg"
 COLUMNS = ("seed", "update", "lr", "accuracy_pct", "held_out_loss", "train_loss")
