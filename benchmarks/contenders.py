@@ -32,7 +32,7 @@ from anneal.runs import setup as builders
 from anneal.runs.directory import RunDirectory
 from anneal.runs.plan import plan_run
 from anneal.runs.progress import Meter
-from anneal.runs.setup import Workshop, open_experiment
+from anneal.runs.setup import ExperimentSetup, load_setup
 from anneal.runs.tracking import Tracker
 from anneal.training.loop import Learner, Record, Training
 from anneal.training.scheduled_lr import ScheduledLR
@@ -125,8 +125,8 @@ class Gate:
 
 
 @dataclasses.dataclass(frozen=True)
-class GatedWorkshop(Workshop):
-    """A workshop whose batches pass a gate: the rest of a run notices nothing."""
+class GatedSetup(ExperimentSetup):
+    """A setup whose batches pass a gate: the rest of a run notices nothing."""
 
     gate: Callable[[], None]
 
@@ -205,8 +205,8 @@ def ours(network: str, gate: Gate, threads: int) -> None:
         f"hardware.threads={threads}",
     ]
     experiment = compose_run(asked)
-    opened = open_experiment(experiment)
-    workshop = GatedWorkshop(experiment, opened.data, opened.settings, opened.normalise, gate)
+    opened = load_setup(experiment)
+    setup = GatedSetup(experiment, opened.data, opened.settings, opened.normalise, gate)
     plan = plan_run(experiment, opened.data.identity, bounds=None, where="conf/run.yaml")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["WANDB_DIR"] = folder
@@ -215,7 +215,7 @@ def ours(network: str, gate: Gate, threads: int) -> None:
         )
         with directory.held():
             runs.train_run(
-                plan, workshop, seed=0, directory=directory, replaced=Path(folder) / "replaced"
+                plan, setup, seed=0, directory=directory, replaced=Path(folder) / "replaced"
             )
 
 

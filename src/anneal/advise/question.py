@@ -15,7 +15,7 @@ from anneal.config.strict import configuration_hash, did_you_mean, parse, to_pla
 from anneal.io.files import read_json
 from anneal.runs.plan import range_test_hash
 from anneal.runs.range_test import Sweep, lay_out
-from anneal.runs.setup import Workshop, open_experiment
+from anneal.runs.setup import ExperimentSetup, load_setup
 
 WHERE = "conf/advise.yaml"
 ANSWER = "advice.json"
@@ -34,7 +34,7 @@ class Question:
         advice: the section ``advise``.
         experiment: everything but the schedule.
         shapes: the section of ``conf/scheduler`` of each candidate, from the simplest.
-        workshop: its images and this machine's settings.
+        setup: its images and this machine's settings.
         sweep: what the range test does; its division of the images serves the trials too.
         digest: of everything asked but for the seeds of the trials.
     """
@@ -42,7 +42,7 @@ class Question:
     advice: AdviceConfig
     experiment: ExperimentConfig
     shapes: Mapping[str, SchedulerConfig]
-    workshop: Workshop
+    setup: ExperimentSetup
     sweep: Sweep
     digest: str
 
@@ -53,7 +53,7 @@ class Question:
                 name,
                 shape,
                 self.experiment,
-                self.workshop.data.identity,
+                self.setup.data.identity,
                 base_lr=base_lr,
                 max_lr=max_lr,
             )
@@ -83,20 +83,20 @@ def ask(arguments: Sequence[str]) -> Question:
     shapes = {
         name: compose_run([f"scheduler={CANDIDATES[name].scheduler}"]).scheduler for name in names
     }
-    workshop = open_experiment(experiment, paths_of(places))
-    if workshop.data.num_classes < 2:
+    setup = load_setup(experiment, paths_of(places))
+    if setup.data.num_classes < 2:
         where = experiment.dataset.folder or experiment.dataset.name
         raise ValueError(
-            f"{where} holds one class, {workshop.data.class_names[0]}: a network has nothing to "
+            f"{where} holds one class, {setup.data.class_names[0]}: a network has nothing to "
             "tell apart; two or more are needed"
         )
     question = Question(
         advice=advice,
         experiment=experiment,
         shapes=shapes,
-        workshop=workshop,
-        sweep=lay_out(experiment, workshop),
-        digest=_digest(experiment, workshop, shapes),
+        setup=setup,
+        sweep=lay_out(experiment, setup),
+        digest=_digest(experiment, setup, shapes),
     )
     try:  # a run too short for a schedule is known before anything is trained
         question.plans(1.0, 2.0)
@@ -117,11 +117,11 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _digest(
-    experiment: ExperimentConfig, workshop: Workshop, shapes: Mapping[str, SchedulerConfig]
+    experiment: ExperimentConfig, setup: ExperimentSetup, shapes: Mapping[str, SchedulerConfig]
 ) -> str:
     return configuration_hash(
         {
-            "range_test": range_test_hash(experiment, workshop.data.identity),
+            "range_test": range_test_hash(experiment, setup.data.identity),
             "training": to_plain(experiment.training),
             "budget_fraction": experiment.budget_fraction,
             "candidates": {name: to_plain(shape) for name, shape in shapes.items()},

@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> None:
     folder = ADVICE / question.advice.name
     refuse_another(folder, question.digest)
     announced = _announce_all(question)
-    suggestion = find_bounds(question.experiment, question.workshop, folder=SWEEPS)
+    suggestion = find_bounds(question.experiment, question.setup, folder=SWEEPS)
     found = read_json(suggestion)
     record = read_range_test(
         found | {"curve": read_columns(suggestion.with_name(CURVE))}, where=str(suggestion)
@@ -87,7 +87,7 @@ def main(arguments: list[str]) -> None:
         list(record.curves.values()),
         record.readings[record.rule],
         {
-            name: {s: read_curve(plan, question.workshop, seed=s) for s in question.advice.seeds}
+            name: {s: read_curve(plan, question.setup, seed=s) for s in question.advice.seeds}
             for name, plan in plans.items()
         },
         choice,
@@ -150,14 +150,14 @@ def _twice(found: Mapping[str, Any]) -> str:
 
 def _announce_all(question: Question) -> bool:
     """Say what everything will cost, unless the range test is done; return whether it was said."""
-    workshop, sweep, config = question.workshop, question.sweep, question.experiment.range_test
-    data_set = workshop.data
+    setup, sweep, config = question.setup, question.sweep, question.experiment.range_test
+    data_set = setup.data
     say(
         f"{question.experiment.model.architecture} on {question.experiment.dataset.name}: "
         f"{data_set.num_classes} classes, {number(len(sweep.training))} training images to learn "
         f"from, {number(len(sweep.held_out))} held out"
     )
-    if suggestion_file(question.experiment, workshop, folder=SWEEPS).is_file():
+    if suggestion_file(question.experiment, setup, folder=SWEEPS).is_file():
         return False
     plans = question.plans(1.0, 2.0)
     trials, steps = len(plans) * len(question.advice.seeds), _steps_of(plans)
@@ -178,7 +178,7 @@ def _announce_rest(question: Question, plans: Mapping[str, Trial]) -> None:
         plan
         for plan in plans.values()
         for seed in question.advice.seeds
-        if run_directory(plan, question.workshop, seed=seed).result() is None
+        if run_directory(plan, question.setup, seed=seed).result() is None
     ]
     trials = len(plans) * len(question.advice.seeds)
     if not left:
@@ -193,7 +193,7 @@ def _announce_rest(question: Question, plans: Mapping[str, Trial]) -> None:
 
 
 def _time_words(question: Question, updates: int, evaluations: int) -> str:
-    pace = measure_pace(question.workshop, question.sweep)
+    pace = measure_pace(question.setup, question.sweep)
     seconds = updates * pace.update_seconds + evaluations * pace.evaluation_seconds
     return (
         f", about {in_words(seconds)} at {pace.update_seconds:.2g} s each "
@@ -216,7 +216,7 @@ def _run_trials(
             trial = number_of_seed * len(plans) + place
             label = f"{trial} of {len(plans) * len(seeds)}: {name}, seed {seed}"
             accuracies[name][seed] = run_trial(
-                plan, question.workshop, question.sweep, seed=seed, label=label
+                plan, question.setup, question.sweep, seed=seed, label=label
             )
     return accuracies
 
@@ -224,7 +224,7 @@ def _run_trials(
 def _chance_pct(question: Question) -> float:
     """Return the held-out accuracy of always answering with the most frequent class."""
     held_out = question.sweep.held_out
-    labels = question.workshop.data.train.labels.cpu()[held_out]
+    labels = question.setup.data.train.labels.cpu()[held_out]
     return 100 * int(labels.bincount().max()) / len(held_out)
 
 
@@ -268,7 +268,7 @@ def _advice(
         choice=choice,
         plans={name: plan.describe() for name, plan in plans.items()},
         lines=tuple(lines),
-        settings=question.workshop.settings.describe(),
+        settings=question.setup.settings.describe(),
         code=code_digest(OWN_CODE),
     )
 

@@ -15,7 +15,7 @@ from anneal.runs.layout import MULTIRUN, REPLACED, seed_folder
 from anneal.runs.plan import Bounds, plan_run
 from anneal.runs.range_test import find_bounds
 from anneal.runs.run import train_run
-from anneal.runs.setup import Workshop, open_experiment
+from anneal.runs.setup import ExperimentSetup, load_setup
 
 WHERE = "conf/run.yaml"
 
@@ -32,18 +32,18 @@ def run_once(config: dict[str, Any], *, combination: str) -> Cell:
     """
     seed, places = check_seed(config.pop("seed")), config.pop("paths")
     experiment = check_experiment(config, where=WHERE)
-    workshop = open_experiment(experiment, paths_of(places))
-    bounds = _bounds(experiment, workshop)
-    plan = plan_run(experiment, workshop.data.identity, bounds=bounds, where=WHERE)
+    setup = load_setup(experiment, paths_of(places))
+    bounds = _bounds(experiment, setup)
+    plan = plan_run(experiment, setup.data.identity, bounds=bounds, where=WHERE)
     directory = RunDirectory(
         seed_folder(MULTIRUN / plan.configuration_hash, seed),
         configuration_hash=plan.configuration_hash,
-        code=f"{code_digest()} {workshop.settings.numerics}",
+        code=f"{code_digest()} {setup.settings.numerics}",
     )
     with directory.held():
         result = train_run(
             plan,
-            workshop,
+            setup,
             seed=seed,
             directory=directory,
             replaced=MULTIRUN / REPLACED,
@@ -77,7 +77,7 @@ def check_seed(seed: object) -> int:
     return seed
 
 
-def _bounds(experiment: ExperimentConfig, workshop: Workshop) -> Bounds | None:
+def _bounds(experiment: ExperimentConfig, setup: ExperimentSetup) -> Bounds | None:
     if experiment.bounds == "given":
         return None
-    return load_bounds(find_bounds(experiment, workshop, folder=MULTIRUN / "range_tests"))
+    return load_bounds(find_bounds(experiment, setup, folder=MULTIRUN / "range_tests"))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from anneal.config.durations import Duration
-from anneal.config.snapshots import WORDS, is_keep
+from anneal.config.snapshots import WORDS, is_snapshot_rule
 from anneal.config.strict import (
     FRACTION,
     NOT_NEGATIVE,
@@ -62,7 +62,7 @@ SEEDS = Rule(
     lambda v: 0 < len(v) == len(set(v)) and all(0 <= s < 2**32 for s in v),
 )
 
-KEPT = Rule(WORDS, is_keep)
+KEPT = Rule(WORDS, is_snapshot_rule)
 
 
 @dataclass(frozen=True, kw_only=True)

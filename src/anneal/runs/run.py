@@ -13,11 +13,11 @@ from anneal.runs.directory import HISTORY, TIMING, RunDirectory, read_lines
 from anneal.runs.environment import describe_environment, now
 from anneal.runs.plan import Plan
 from anneal.runs.progress import metered
-from anneal.runs.setup import Workshop, build_training
+from anneal.runs.setup import ExperimentSetup, build_training
 from anneal.runs.tracking import open_tracker
 from anneal.training.loop import Outcome, Record, Training
 
-Build = Callable[..., Training]  # (plan, workshop, *, seed)
+Build = Callable[..., Training]  # (plan, setup, *, seed)
 CHECKPOINT_SECONDS = 60.0  # between checkpoints: what a crash may cost
 
 
@@ -27,7 +27,7 @@ class Interrupted(KeyboardInterrupt):
 
 def train_run(
     plan: Plan,
-    workshop: Workshop,
+    setup: ExperimentSetup,
     *,
     seed: int,
     directory: RunDirectory,
@@ -41,7 +41,7 @@ def train_run(
 
     Args:
         plan: what is to be run.
-        workshop: data and settings of its experiment.
+        setup: data and settings of its experiment.
         seed: of every random stream.
         directory: where its record lies; must be held.
         replaced: takes a run of another configuration that lies there.
@@ -65,7 +65,7 @@ def train_run(
             _say_what_is_missing(plan, directory, made=plan.total_steps)
         return result
     directory.open(plan.describe(), replaced=replaced)
-    training = build(plan, workshop, seed=seed)
+    training = build(plan, setup, seed=seed)
     checkpoint = directory.go_on()
     if checkpoint is not None:
         training.load_state_dict(checkpoint["state"])
@@ -74,8 +74,8 @@ def train_run(
     directory.add_environment(
         describe_environment()
         | {
-            "settings": workshop.settings.describe(),
-            "data": workshop.data.identity,
+            "settings": setup.settings.describe(),
+            "data": setup.data.identity,
             "from_update": start,
         }
     )

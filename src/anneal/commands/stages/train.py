@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> None:
     except NoBoundsError as abstention:
         say(f"{name}: not trained. {abstention}")
         return
-    plan, workshop = plan_experiment(loaded, bounds)
+    plan, setup = plan_experiment(loaded, bounds)
     committed = committed_seeds(campaign, name, plan.configuration_hash)
     for seed in loaded.seeds:
         if seed in committed:
@@ -33,11 +33,11 @@ def main(arguments: list[str]) -> None:
         directory = RunDirectory(
             seed_folder(folder, seed),
             configuration_hash=plan.configuration_hash,
-            code=f"{code_digest()} {workshop.settings.numerics}",
+            code=f"{code_digest()} {setup.settings.numerics}",
         )
         with directory.held():
             replaced = RUNS / campaign / REPLACED / name
-            train_run(plan, workshop, seed=seed, directory=directory, replaced=replaced)
+            train_run(plan, setup, seed=seed, directory=directory, replaced=replaced)
 
 
 if __name__ == "__main__":
