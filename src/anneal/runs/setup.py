@@ -82,6 +82,7 @@ class ExperimentSetup:
             precision=self.settings.dtype,
             accumulation=config.training.accumulation,
             label_smoothing=config.training.label_smoothing,
+            closed_blocks_coast=getattr(model, "closed_blocks_coast", False),
         )
 
     def model(self) -> nn.Module:

@@ -26,14 +26,14 @@ class Learner:
     """What makes one update.
 
     Args:
-        model: images (B, C, H, W) -> logits (B, classes), in train mode. With a true attribute
-            ``closed_blocks_coast``, weights that took no part in an update have a gradient of zero
-            there: the rule's decay and momentum still move them. Otherwise they stay.
+        model: images (B, C, H, W) -> logits (B, classes), in train mode.
         optimizer: holds the model's parameters; its rates are set by a schedule.
         batches: number of the batch since the start of the run -> images (B, C, H, W), labels (B,).
         precision: of the forward pass (autocast).
         accumulation: batches whose mean gradient makes one update, >= 1.
         label_smoothing: in [0, 1).
+        closed_blocks_coast: True: weights that took no part in an update have a gradient of zero
+            there, so that the rule's decay and momentum still move them. False: they stay.
     """
 
     model: nn.Module
@@ -42,6 +42,7 @@ class Learner:
     precision: torch.dtype = torch.float32
     accumulation: int = 1
     label_smoothing: float = 0.0
+    closed_blocks_coast: bool = False
 
     def update(self, update: int) -> torch.Tensor:
         """Make the update that follows ``update`` updates; return its mean loss, not yet read.
@@ -62,7 +63,7 @@ class Learner:
                 loss = loss / self.accumulation
             loss.backward()  # type: ignore[no-untyped-call]
             total = loss.detach() if total is None else total + loss.detach()
-        if getattr(self.model, "closed_blocks_coast", False):
+        if self.closed_blocks_coast:
             for weight in self.model.parameters():
                 if weight.grad is None and weight.requires_grad:
                     weight.grad = torch.zeros_like(weight)
