@@ -12,8 +12,7 @@ from anneal.config.strict import parse
 from anneal.io.files import read_yaml
 from anneal.runs.compiling import obstacle_on_cpu
 from anneal.runs.plan import plan_run
-from anneal.runs.run import build_training
-from anneal.runs.setup import load_setup
+from anneal.runs.setup import build_training, load_setup
 
 EXPERIMENT = Path(__file__).with_suffix(".yaml")
 # Each precision with what measured_settings.json picks beside it on one processor or another.

@@ -19,7 +19,7 @@ from anneal.runs.directory import HISTORY, RunDirectory, read_lines
 from anneal.runs.layout import MULTIRUN, REPLACED, seed_folder
 from anneal.runs.plan import Plan, plan_run
 from anneal.runs.range_test import SPLIT_SEED, Sweep
-from anneal.runs.run import train_run
+from anneal.runs.run import Run, train_run, usual_observers
 from anneal.runs.setup import ExperimentSetup, build_training
 
 OWN_CODE = "advise/trials.py"  # what a trial's numbers go through beside the training's
@@ -116,21 +116,17 @@ def run_trial(
     Returns:
         accuracy on the held-out images after the last update, 0..100; None where it diverged.
     """
-    directory = run_directory(trial, setup, seed=seed)
-    with directory.held():
-        result = train_run(
-            trial,
-            setup,
-            seed=seed,
-            directory=directory,
-            replaced=MULTIRUN / REPLACED,
-            job_type="trial",
-            label=label,
-            build=functools.partial(
-                build_training, indices=sweep.training, held_out=sweep.held_out
-            ),
-            measured_on=MEASURED_ON,
-        )
+    run = Run(
+        plan=trial,
+        setup=setup,
+        seed=seed,
+        directory=run_directory(trial, setup, seed=seed),
+        replaced=MULTIRUN / REPLACED,
+        label=label,
+        build=functools.partial(build_training, indices=sweep.training, held_out=sweep.held_out),
+    )
+    with run.directory.held():
+        result = train_run(run, usual_observers(run, job_type="trial"))
     found = result.get(FINAL)
     return None if found is None else float(found)
 

@@ -14,7 +14,7 @@ from anneal.runs.inputs import load_bounds
 from anneal.runs.layout import MULTIRUN, REPLACED, seed_folder
 from anneal.runs.plan import Bounds, plan_run
 from anneal.runs.range_test import find_bounds
-from anneal.runs.run import train_run
+from anneal.runs.run import Run, train_run, usual_observers
 from anneal.runs.setup import ExperimentSetup, load_setup
 
 WHERE = "conf/run.yaml"
@@ -40,15 +40,9 @@ def run_once(config: dict[str, Any], *, combination: str) -> Cell:
         configuration_hash=plan.configuration_hash,
         code=f"{code_digest()} {setup.settings.numerics}",
     )
+    run = Run(plan=plan, setup=setup, seed=seed, directory=directory, replaced=MULTIRUN / REPLACED)
     with directory.held():
-        result = train_run(
-            plan,
-            setup,
-            seed=seed,
-            directory=directory,
-            replaced=MULTIRUN / REPLACED,
-            job_type="multirun",
-        )
+        result = train_run(run, usual_observers(run, job_type="multirun"))
     return Cell(
         combination=combination,
         configuration_hash=plan.configuration_hash,

@@ -172,6 +172,7 @@ def build_training(
             setup.data.test if held_out is None else setup.data.train,
             indices=held_out,
         ),
+        split="test" if held_out is None else "held_out",
     )
 
 

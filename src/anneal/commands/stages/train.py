@@ -8,7 +8,7 @@ from anneal.runs.code_digest import code_digest
 from anneal.runs.directory import RunDirectory
 from anneal.runs.inputs import NoBoundsError, committed_seeds, load_bounds, load_experiment
 from anneal.runs.layout import RANGE_TESTS, REPLACED, RUNS, SUGGESTION, seed_folder
-from anneal.runs.run import train_run
+from anneal.runs.run import Run, train_run, usual_observers
 from anneal.runs.setup import plan_experiment
 
 
@@ -35,9 +35,10 @@ def main(arguments: list[str]) -> None:
             configuration_hash=plan.configuration_hash,
             code=f"{code_digest()} {setup.settings.numerics}",
         )
+        replaced = RUNS / campaign / REPLACED / name
+        run = Run(plan=plan, setup=setup, seed=seed, directory=directory, replaced=replaced)
         with directory.held():
-            replaced = RUNS / campaign / REPLACED / name
-            train_run(plan, setup, seed=seed, directory=directory, replaced=replaced)
+            train_run(run, usual_observers(run, job_type="train"))
 
 
 if __name__ == "__main__":
