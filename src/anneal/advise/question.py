@@ -8,8 +8,8 @@ from pathlib import Path
 
 from anneal.advise.candidates import CANDIDATES, AdviceConfig
 from anneal.advise.trials import Trial, plan_trial
-from anneal.commands.one_run import paths_of
 from anneal.config.compose import check_experiment, compose_plain, compose_run
+from anneal.config.paths import Paths
 from anneal.config.schema import ExperimentConfig, SchedulerConfig
 from anneal.config.strict import configuration_hash, did_you_mean, parse, to_plain
 from anneal.io.files import read_json
@@ -83,7 +83,7 @@ def ask(arguments: Sequence[str]) -> Question:
     shapes = {
         name: compose_run([f"scheduler={CANDIDATES[name].scheduler}"]).scheduler for name in names
     }
-    setup = load_setup(experiment, paths_of(places))
+    setup = load_setup(experiment, Paths.from_section(places))
     if setup.data.num_classes < 2:
         where = experiment.dataset.folder or experiment.dataset.name
         raise ValueError(

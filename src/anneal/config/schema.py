@@ -65,6 +65,17 @@ SEEDS = Rule(
 KEPT = Rule(WORDS, is_snapshot_rule)
 
 
+def check_seed(seed: object, *, where: str) -> int:
+    """Return the seed of a run.
+
+    Raises:
+        ValueError: it is no whole number from 0 to 2**32 - 1; names the file.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ValueError(f"{where}: seed must be a whole number from 0 to 2**32 - 1, got {seed!r}")
+    return seed
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatasetConfig:
     """Which images, and what is done to them on the way in (``conf/dataset``)."""

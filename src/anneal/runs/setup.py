@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from anneal.config.paths import Paths
 from anneal.config.schema import ExperimentConfig, OptimizerConfig
-from anneal.datasets import Paths, load_dataset
+from anneal.datasets import load_dataset
 from anneal.datasets.batches import EvaluationBatches, Normalise, TrainingBatches, statistics_of
 from anneal.datasets.image_data import ImageData, Images
 from anneal.io.files import read_json

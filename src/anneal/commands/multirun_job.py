@@ -1,12 +1,10 @@
-"""One run of a multirun: composed, planned, trained, its line of the table left behind (edge)."""
+"""One job of ``anneal run``: plan and train a combination, return its line of the table."""
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from anneal.config.compose import check_experiment
-from anneal.config.schema import ExperimentConfig
-from anneal.datasets import Paths
+from anneal.config.paths import Paths
+from anneal.config.schema import ExperimentConfig, check_seed
 from anneal.results.multirun import Cell
 from anneal.runs.code_digest import code_digest
 from anneal.runs.directory import RunDirectory
@@ -30,9 +28,10 @@ def run_once(config: dict[str, Any], *, combination: str) -> Cell:
     Raises:
         ValueError: the configuration is wrong; names the file, the key and the rule.
     """
-    seed, places = check_seed(config.pop("seed")), config.pop("paths")
+    seed = check_seed(config.pop("seed"), where=WHERE)
+    paths = Paths.from_section(config.pop("paths"))
     experiment = check_experiment(config, where=WHERE)
-    setup = load_setup(experiment, paths_of(places))
+    setup = load_setup(experiment, paths)
     bounds = _bounds(experiment, setup)
     plan = plan_run(experiment, setup.data.identity, bounds=bounds, where=WHERE)
     directory = RunDirectory(
@@ -52,23 +51,6 @@ def run_once(config: dict[str, Any], *, combination: str) -> Cell:
         accuracy_pct=result.get("test_accuracy_pct@final"),
         best_accuracy_pct=result.get("test_accuracy_pct@best"),
     )
-
-
-def paths_of(places: Mapping[str, Any]) -> Paths:
-    """Return where data is looked for, from the section ``paths`` of ``conf/run.yaml``."""
-    archives = places["archives"]
-    return Paths(Path(places["data"]), Path(archives) if archives else None)
-
-
-def check_seed(seed: object) -> int:
-    """Return the seed of a run.
-
-    Raises:
-        ValueError: it is no whole number from 0 to 2**32 - 1.
-    """
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise ValueError(f"{WHERE}: seed must be a whole number from 0 to 2**32 - 1, got {seed!r}")
-    return seed
 
 
 def _bounds(experiment: ExperimentConfig, setup: ExperimentSetup) -> Bounds | None:
