@@ -7,37 +7,27 @@ updates of the round, and parts that our trainer leaves out of it: in one and th
 because two processes that do the same differ by more than these parts cost.
 """
 
-import contextlib
 import dataclasses
 import functools
-import json
 import os
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
 
 import memory_loop
 import plain_loop
 import torch
+from gated import PARTS, Gate, GatedSetup, gated_observers, gated_training
 from torch.nn import functional
 
 from anneal.config.compose import compose_run
 from anneal.datasets import Paths
-from anneal.runs import progress
-from anneal.runs import run as runs
-from anneal.runs import setup as builders
 from anneal.runs.directory import RunDirectory
 from anneal.runs.plan import plan_run
-from anneal.runs.progress import Meter
-from anneal.runs.setup import Workshop, open_experiment
-from anneal.runs.tracking import Tracker
-from anneal.training.loop import Learner, Record, Training
-from anneal.training.scheduled_lr import ScheduledLR
+from anneal.runs.run import Run, train_run, usual_observers
+from anneal.runs.setup import load_setup
 
-FEWEST = 3  # updates in a round, where none are asked for
 EVERY = 100  # updates between two lines of the history, as CLR's rows of 25,000 updates have them
 UPDATES = 1_000_000  # of a run that no round reaches the end of
 
@@ -72,129 +62,8 @@ NETWORKS = {
 }
 
 
-class Gate:
-    """Counts the updates of whoever calls it before each, in the rounds that are asked for."""
-
-    def __init__(
-        self, requests: TextIO, answers: TextIO, *, unit: float, untimed: int, cuda: bool
-    ) -> None:
-        self._requests, self._answers = requests, answers
-        self._unit = unit  # what one update counts for
-        self._before = untimed  # updates before each round
-        self._cuda = cuda
-        self._seconds, self._fewest = 0.0, FEWEST
-        self._untimed = 0
-        self._began: float | None = None
-        self._done = 0
-        self._ready = False
-        self.left_out: set[str] = set()  # of PARTS, in this round
-
-    def __call__(self) -> None:
-        """Mark the start of an update; wait here between two rounds.
-
-        Raises:
-            SystemExit: nobody asks any more.
-        """
-        if not self._ready:
-            self._ready = True
-            self._answer("ready")
-        elif self._began is None:
-            self._untimed -= 1
-            if self._untimed <= 0:
-                self._began, self._done = self._now(), 0
-        else:
-            self._done += 1
-            if self._done >= self._fewest and time.perf_counter() - self._began >= self._seconds:
-                elapsed = self._now() - self._began
-                self._began = None
-                self._answer(self._done * self._unit / elapsed)
-
-    def _now(self) -> float:
-        if self._cuda:
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-    def _answer(self, value: float | str) -> None:
-        print(json.dumps(value), file=self._answers, flush=True)
-        request = self._requests.readline()
-        if not request:
-            raise SystemExit
-        seconds, *more = request.split()
-        self._seconds, self._fewest = float(seconds), int(more[0]) if more else FEWEST
-        self._untimed, self.left_out = self._before, set(more[1:])
-
-
-@dataclasses.dataclass(frozen=True)
-class GatedWorkshop(Workshop):
-    """A workshop whose batches pass a gate: the rest of a run notices nothing."""
-
-    gate: Callable[[], None]
-
-    def learner(self, seed: int, *, indices: torch.Tensor | None = None) -> Learner:
-        """Build the learner, its batches behind the gate."""
-        learner = super().learner(seed, indices=indices)
-        batches = learner.batches
-
-        def gated(index: int) -> tuple[torch.Tensor, torch.Tensor]:
-            self.gate()
-            return batches(index)
-
-        return dataclasses.replace(learner, batches=gated)
-
-
-def may_leave_out(gate: Gate) -> None:
-    """Let the rounds of a gate say which parts of our trainer are left out of them.
-
-    W&B's processes stay, with nothing to do; checkpoints are made once a minute in any case.
-    """
-
-    class Scheduled(ScheduledLR):
-        """Without the schedule updates are counted and the rate stays."""
-
-        def step(self) -> None:
-            """Count an update, and set the rate."""
-            if "schedule" in gate.left_out:
-                self._update += 1
-            else:
-                super().step()
-
-    class Logged(Training):
-        """Without logging no loss is read and no line written."""
-
-        def _log(self, record: Callable[[Record], None]) -> bool:
-            return "logging" in gate.left_out or super()._log(record)
-
-    @contextlib.contextmanager
-    def metered(label: str, *, total: int, **_done: int) -> Iterator[Meter]:
-        """Without progress there is no bar, and nothing that draws it."""
-        shown: Meter | None = None
-        with contextlib.ExitStack() as bar:
-
-            def meter(update: int, note: str | None) -> None:
-                nonlocal shown
-                if "progress" in gate.left_out:
-                    bar.close()
-                    shown = None
-                    return
-                if shown is None:
-                    shown = bar.enter_context(progress.metered(label, total=total, done=update))
-                shown(update, note)
-
-            yield meter
-
-    log = Tracker.log
-
-    def track(tracker: Tracker, *arguments: Any) -> None:
-        if "tracking" not in gate.left_out:
-            log(tracker, *arguments)
-
-    builders.ScheduledLR, builders.Training = Scheduled, Logged
-    runs.metered, Tracker.log = metered, track
-
-
 def ours(network: str, gate: Gate, threads: int) -> None:
     """Train as ``anneal run`` does, from batches to W&B."""
-    may_leave_out(gate)
     asked = [
         *NETWORKS[network].experiment,
         f"training.length={UPDATES} steps",
@@ -205,18 +74,23 @@ def ours(network: str, gate: Gate, threads: int) -> None:
         f"hardware.threads={threads}",
     ]
     experiment = compose_run(asked)
-    opened = open_experiment(experiment)
-    workshop = GatedWorkshop(experiment, opened.data, opened.settings, opened.normalise, gate)
+    opened = load_setup(experiment)
+    setup = GatedSetup(experiment, opened.data, opened.settings, opened.normalise, gate)
     plan = plan_run(experiment, opened.data.identity, bounds=None, where="conf/run.yaml")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["WANDB_DIR"] = folder
-        directory = RunDirectory(
-            Path(folder) / "run", configuration_hash=plan.configuration_hash, code="benchmark"
+        run = Run(
+            plan=plan,
+            setup=setup,
+            seed=0,
+            directory=RunDirectory(
+                Path(folder) / "run", configuration_hash=plan.configuration_hash, code="benchmark"
+            ),
+            replaced=Path(folder) / "replaced",
+            build=functools.partial(gated_training, gate),
         )
-        with directory.held():
-            runs.train_run(
-                plan, workshop, seed=0, directory=directory, replaced=Path(folder) / "replaced"
-            )
+        with run.directory.held():
+            train_run(run, gated_observers(gate, usual_observers(run, job_type="train")))
 
 
 def plain(network: str, gate: Callable[[], None], threads: int, *, workers: int) -> None:
@@ -337,7 +211,6 @@ def images_folder() -> Path:
     )
 
 
-PARTS = ("schedule", "logging", "progress", "tracking")
 PLAIN = ("plain, 0 workers", "plain, 2 workers")
 IN_MEMORY = "in-memory loop"
 CONVOLUTIONS = "convolutions alone"

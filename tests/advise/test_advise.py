@@ -22,7 +22,7 @@ from anneal.range_test import RangeTestCurve, agreement, curve_from_columns, smi
 from anneal.range_test.record import RangeTestRecord
 from anneal.runs import setup as loading
 from anneal.runs.directory import read_lines
-from anneal.runs.setup import Workshop
+from anneal.runs.setup import ExperimentSetup
 from anneal.training.loop import Learner
 
 NAME = "advice/digits_caffe_cifar_sgd"
@@ -104,9 +104,9 @@ def asked(tmp_path_factory: pytest.TempPathFactory, images: dict[str, list[Any]]
             )
 
         def remembering(name: str) -> Callable[..., Any]:
-            method = getattr(Workshop, name)
+            method = getattr(ExperimentSetup, name)
 
-            def remember(self: Workshop, *given: Any, indices: Any = None) -> Any:
+            def remember(self: ExperimentSetup, *given: Any, indices: Any = None) -> Any:
                 images[name].append(None if indices is None else indices.tolist())
                 return method(self, *given, indices=indices)
 
@@ -114,7 +114,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory, images: dict[str, list[Any]]
 
         patch.setattr(loading, "load_dataset", without_test)
         for name in images:
-            patch.setattr(Workshop, name, remembering(name))
+            patch.setattr(ExperimentSetup, name, remembering(name))
         advise.main(SMALL)
     return folder
 

@@ -1,12 +1,10 @@
 """What benchmarks/training.py counts, computes and writes; how fast anything is, is no test's."""
 
-import contextlib
 import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -21,6 +19,13 @@ def benchmarks(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.chdir(repository)
     return folder
+
+
+@pytest.fixture
+def gated(benchmarks: Path) -> ModuleType:
+    import gated
+
+    return gated
 
 
 @pytest.fixture
@@ -41,12 +46,12 @@ def training(benchmarks: Path) -> ModuleType:
 
 
 def test_a_round_counts_whole_updates_after_those_that_are_not_timed(
-    contenders: ModuleType, monkeypatch: pytest.MonkeyPatch
+    gated: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(1_000))
-    monkeypatch.setattr(contenders.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(gated.time, "perf_counter", lambda: float(next(clock)))
     answers = io.StringIO()
-    gate = contenders.Gate(io.StringIO("0.5\n1e9\n"), answers, unit=100.0, untimed=6, cuda=False)
+    gate = gated.Gate(io.StringIO("0.5\n1e9\n"), answers, unit=100.0, untimed=6, cuda=False)
     gate()  # ready; the first round is asked for
     for _ in range(6):
         gate()  # the last of them starts the clock, at second 0
@@ -62,17 +67,17 @@ def test_a_round_counts_whole_updates_after_those_that_are_not_timed(
     assert len(answers.getvalue().splitlines()) == 2, "a long round goes on"
 
 
-def test_a_contender_that_nobody_asks_any_more_ends(contenders: ModuleType) -> None:
-    gate = contenders.Gate(io.StringIO(""), io.StringIO(), unit=1.0, untimed=6, cuda=False)
+def test_a_contender_that_nobody_asks_any_more_ends(gated: ModuleType) -> None:
+    gate = gated.Gate(io.StringIO(""), io.StringIO(), unit=1.0, untimed=6, cuda=False)
     with pytest.raises(SystemExit):
         gate()
 
 
 def test_a_round_is_asked_to_leave_parts_out_and_the_next_is_whole_again(
-    contenders: ModuleType,
+    gated: ModuleType,
 ) -> None:
     requests = io.StringIO("0 5 schedule tracking\n0\n")
-    gate = contenders.Gate(requests, io.StringIO(), unit=1.0, untimed=1, cuda=False)
+    gate = gated.Gate(requests, io.StringIO(), unit=1.0, untimed=1, cuda=False)
     gate()
     for _ in range(1 + 5):  # the first starts the clock, five are asked for
         assert gate.left_out == {"schedule", "tracking"}
@@ -80,54 +85,59 @@ def test_a_round_is_asked_to_leave_parts_out_and_the_next_is_whole_again(
     assert gate.left_out == set()
 
 
-def test_each_part_can_be_left_out_and_put_back(
-    contenders: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said = []
+def test_each_part_can_be_left_out_and_put_back(gated: ModuleType) -> None:
+    said: list[object] = []
 
-    @contextlib.contextmanager
-    def metered(*_: object, **_more: object) -> Iterator[object]:
-        said.append("a bar")
-        yield lambda *shown: said.append(shown)
-        said.append("no bar")
+    class Bar:
+        def start(self, _training: object) -> None:
+            said.append("a bar")
 
-    monkeypatch.setattr(contenders.progress, "metered", metered)
-    for module, name in (
-        *((contenders.builders, name) for name in ("ScheduledLR", "Training")),
-        (contenders.runs, "metered"),
-        (contenders.Tracker, "log"),
-    ):
-        monkeypatch.setattr(module, name, getattr(module, name))  # put back at the end
-    helper = SimpleNamespace(send=said.append)
-    gate = SimpleNamespace(left_out=set(contenders.PARTS))
-    contenders.may_leave_out(gate)
+        def between(self, update: int, **_stopping: bool) -> None:
+            said.append(update)
 
+        def close(self, **_failed: bool) -> None:
+            said.append("no bar")
+
+    gate = SimpleNamespace(left_out=set(gated.PARTS))
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    scheduled = contenders.builders.ScheduledLR(optimizer, lambda update: 0.5 / (1 + update))
-    training = contenders.builders.Training(
-        learner=SimpleNamespace(optimizer=optimizer), scheduled=scheduled, total_steps=9,
+    scheduled = gated.GatedSchedule(gate, optimizer, lambda update: 0.5 / (1 + update))
+    training = gated.GatedTraining(
+        gate, learner=SimpleNamespace(optimizer=optimizer), scheduled=scheduled, total_steps=9,
         log_at=[], evaluate_at=[], evaluate=None,
     )  # fmt: skip
+    tracking = gated.GatedTracking(gate, SimpleNamespace(record=lambda _: said.append("tracked")))
+    bar = gated.GatedBar(gate, Bar())
+    bar.start(training)
 
     def all_of_them() -> list[object]:
         training._loss_sum, training._losses = torch.ones(()), 1
         scheduled.step()
         assert training._log(said.append)
-        show(1, None)
-        contenders.Tracker(helper).log(1, {})
+        tracking.record({})
+        bar.between(scheduled.update, stopping=False)
         done = said.copy()
         said.clear()
         return done
 
-    with contenders.runs.metered("run", total=9) as show:
-        assert all_of_them() == []
-        assert (scheduled.update, optimizer.param_groups[0]["lr"]) == (1, 0.5)
-        gate.left_out = set()
-        record, bar, shown, sent = all_of_them()
-        assert (record["update"], bar, shown, sent["do"]) == (2, "a bar", (1, None), "log")
-        assert (scheduled.update, optimizer.param_groups[0]["lr"]) == (2, 0.5 / 3)
-        gate.left_out = {"progress"}
-        assert [one if one == "no bar" else "" for one in all_of_them()] == ["", "no bar", ""]
+    assert all_of_them() == []
+    assert (scheduled.update, optimizer.param_groups[0]["lr"]) == (1, 0.5)
+    gate.left_out = set()
+    record, *shown = all_of_them()
+    assert (record["update"], shown) == (2, ["tracked", "a bar", 2])
+    assert (scheduled.update, optimizer.param_groups[0]["lr"]) == (2, 0.5 / 3)
+    gate.left_out = {"progress"}
+    assert all_of_them()[1:] == ["tracked", "no bar"]
+
+
+def test_only_tracker_and_bar_are_put_behind_the_gate(gated: ModuleType) -> None:
+    from anneal.runs.observers import Observer, ProgressBar, Tracking
+
+    other = Observer()
+    found = gated.gated_observers(
+        gated.Gate, [other, Tracking(lambda **_: None), ProgressBar("a run")]
+    )
+    assert [type(one) for one in found] == [Observer, gated.GatedTracking, gated.GatedBar]
+    assert found[0] is other
 
 
 # --- the numbers ----------------------------------------------------------------------------------

@@ -150,7 +150,7 @@ def test_a_jobs_line_that_was_edited_is_refused_with_its_file(tmp_path: Path) ->
 
 STAND_IN = """
 import os, sys
-from anneal.commands import one_run
+from anneal.commands import multirun_job
 from anneal.results.multirun import Cell
 import anneal.commands.run
 
@@ -163,7 +163,7 @@ def run_once(config, *, combination):
     return Cell(combination=combination, configuration_hash="h", seed=seed, status="finished",
                 updates=3, accuracy_pct=90.0, best_accuracy_pct=91.0)
 
-one_run.run_once = run_once
+multirun_job.run_once = run_once
 LAUNCHER
 anneal.commands.run.main()
 """
@@ -180,7 +180,7 @@ def elsewhere(**given):
         os.close(2)  # its words are in a file of the launcher
         os.open(os.devnull, os.O_WRONLY)
         if given["config"].hydra.job.num == 3:
-            one_run.run_once = lambda *_, **__: os._exit(9)
+            multirun_job.run_once = lambda *_, **__: os._exit(9)
         run_job(**given)
         os._exit(0)
     os.wait()

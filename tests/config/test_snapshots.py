@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anneal.config.durations import Clock, Duration, to_steps
-from anneal.config.snapshots import is_keep, parse_keep, snapshot_updates
+from anneal.config.snapshots import is_snapshot_rule, parse_snapshot_rule, snapshot_updates
 
 ENDS = (10, 30, 70, 150)
 
@@ -14,7 +14,7 @@ def kept(written: str, total: int = 200, fraction: float = 1.0, ends=ENDS) -> tu
     full = round(total / fraction)
     clock = Clock(steps_per_epoch=10, images_per_step=5, total_steps=full)
     return snapshot_updates(
-        parse_keep(written),
+        parse_snapshot_rule(written),
         ends=ends,
         total_steps=total,
         to_steps=lambda distance: to_steps(distance, clock, budget_fraction=fraction),
@@ -47,9 +47,9 @@ def test_what_is_asked_for_is_kept(written: str, updates: tuple[int, ...]) -> No
      "every 5", "every 5 steps 3", "cycle_ends 3", "none 1", "None", "last 1_0"],
 )  # fmt: skip
 def test_anything_else_is_refused_with_what_may_be_asked_for(written: str) -> None:
-    assert not is_keep(written)
+    assert not is_snapshot_rule(written)
     with pytest.raises(ValueError, match="must be none, cycle_ends, last <number of cycles> or"):
-        parse_keep(written)
+        parse_snapshot_rule(written)
 
 
 def test_without_a_cycle_that_ends_nothing_is_kept() -> None:

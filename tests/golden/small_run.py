@@ -12,8 +12,7 @@ from anneal.config.strict import parse
 from anneal.io.files import read_yaml
 from anneal.runs.compiling import obstacle_on_cpu
 from anneal.runs.plan import plan_run
-from anneal.runs.run import build_training
-from anneal.runs.setup import open_experiment
+from anneal.runs.setup import build_training, load_setup
 
 EXPERIMENT = Path(__file__).with_suffix(".yaml")
 # Each precision with what measured_settings.json picks beside it on one processor or another.
@@ -29,10 +28,10 @@ def losses_of_small_run(*, threads: int, settings: str) -> list[float]:
     experiment = parse(ExperimentConfig, read_yaml(EXPERIMENT), where=str(EXPERIMENT))
     hardware = dataclasses.replace(experiment.hardware, threads=threads, **SETTINGS[settings])
     experiment = dataclasses.replace(experiment, hardware=hardware)
-    workshop = open_experiment(experiment)
-    plan = plan_run(experiment, workshop.data.identity, bounds=None, where=str(EXPERIMENT))
+    setup = load_setup(experiment)
+    plan = plan_run(experiment, setup.data.identity, bounds=None, where=str(EXPERIMENT))
     records = []
-    build_training(plan, workshop, seed=0).run(record=records.append)
+    build_training(plan, setup, seed=0).run(record=records.append)
     return [record["loss"] for record in records]
 
 

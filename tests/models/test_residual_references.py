@@ -350,6 +350,7 @@ def test_a_closed_block_has_gradients_of_zero_and_keeps_its_statistics() -> None
         model=model,
         optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
         batches=lambda _: (torch.randn(4, 3, 8, 8), torch.arange(4)),
+        closed_blocks_coast=True,
     )
     learner.update(0)
     assert not any(p.grad is None or p.grad.any() for p in model.blocks[1].parameters())
@@ -379,6 +380,7 @@ def test_closed_blocks_decay_and_coast_as_in_the_authors_flat_vector(accumulatio
         ),
         batches=lambda number: (images[number], labels[number]),
         accumulation=accumulation,
+        closed_blocks_coast=True,
     )
     images = torch.randn(6 * accumulation, 4, 3, 8, 8, dtype=torch.float64)
     labels = torch.randint(0, 10, (6 * accumulation, 4))

@@ -12,7 +12,7 @@ from anneal.config.compose import compose_run
 from anneal.datasets.image_data import ImageData, Split
 from anneal.runs.hardware import Settings
 from anneal.runs.plan import plan_run
-from anneal.runs.setup import open_workshop
+from anneal.runs.setup import assemble_setup
 from anneal.training.scheduled_lr import ScheduledLR
 
 RTOL = 1e-7  # measured: 2e-9 of the largest weight after 7 updates; logits are read in float32
@@ -49,8 +49,8 @@ def test_a_clr_run_makes_the_updates_of_caffes_loops(
     lengths = ["training.length=7 steps", "scheduler.half_cycle=2 steps"]
     experiment = compose_run(["experiment=clr/cifar10_triangular", *lengths])
     plan = plan_run(experiment, identity, bounds=None, where="x")
-    workshop = open_workshop(experiment, data, EAGER)
-    learner = workshop.learner(seed=0)
+    setup = assemble_setup(experiment, data, EAGER)
+    learner = setup.learner(seed=0)
     learner.model.double()
     with torch.no_grad():
         for name, parameter in learner.model.named_parameters():
@@ -97,7 +97,7 @@ def test_a_run_on_the_first_images_subtracts_the_mean_image_of_all(
     train = images_and_labels(NUM_IMAGES, seed=1)
     data = ImageData("small", train, images_and_labels(10, seed=2), tuple("abcdefghij"), {})
     experiment = compose_run(["experiment=clr/cifar10_triangular", "dataset.first_images=20"])
-    workshop = open_workshop(experiment, data, EAGER)
-    assert len(workshop.data.train) == 20
-    assert workshop.normalise.mean is not None
-    assert torch.allclose(workshop.normalise.mean, train.images.double().mean(0).float())
+    setup = assemble_setup(experiment, data, EAGER)
+    assert len(setup.data.train) == 20
+    assert setup.normalise.mean is not None
+    assert torch.allclose(setup.normalise.mean, train.images.double().mean(0).float())

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from anneal.advise.trials import OWN_CODE
 from anneal.runs import code_digest as code
 from anneal.runs.code_digest import NUMBERS, code_digest, meaning
+from anneal.runs.range_test import READING
 
 PACKAGE = Path(code.__file__).parents[1]
 
@@ -43,6 +45,14 @@ def test_it_changes_with_each_file_and_folder_it_lists(package: Path, name: str)
     with file.open("a") as more:
         more.write("\nONE_MORE = 1\n")
     assert digest() != before
+
+
+@pytest.mark.parametrize("name", [*READING, OWN_CODE])
+def test_it_changes_with_each_file_that_a_caller_adds(package: Path, name: str) -> None:
+    before, path = code_digest.__wrapped__(name), package / name
+    with (path if path.is_file() else sorted(path.rglob("*.py"))[-1]).open("a") as more:
+        more.write("\nONE_MORE = 1\n")
+    assert code_digest.__wrapped__(name) != before
 
 
 def test_it_changes_with_what_is_compiled(package: Path) -> None:

@@ -20,8 +20,8 @@ from anneal.results.snapshot_evaluation import evaluate_snapshots
 from anneal.runs import run as runs
 from anneal.runs.directory import CHECKPOINT, HISTORY, PLAN, RESULT, SNAPSHOTS, RunDirectory
 from anneal.runs.plan import plan_run
-from anneal.runs.run import Interrupted, train_run
-from anneal.runs.setup import Workshop, build_training, open_experiment
+from anneal.runs.run import Interrupted, Run, train_run, usual_observers
+from anneal.runs.setup import ExperimentSetup, build_training, load_setup
 
 SMALL = Path(__file__).parents[1] / "golden" / "small_run.yaml"
 ENDS, TOTAL = [4, 12, 28], 30
@@ -55,21 +55,22 @@ def plain_experiment(**training):
 
 
 @pytest.fixture(scope="module")
-def workshop():
-    return open_experiment(parse(ExperimentConfig, plain_experiment(), where="x"))
+def setup():
+    return load_setup(parse(ExperimentConfig, plain_experiment(), where="x"))
 
 
-def planned(workshop, **training):
+def planned(setup, **training):
     experiment = parse(ExperimentConfig, plain_experiment(**training), where="x")
-    return plan_run(experiment, workshop.data.identity, bounds=None, where="x")
+    return plan_run(experiment, setup.data.identity, bounds=None, where="x")
 
 
-def train(plan, workshop, folder, *, seed=0):
+def train(plan, setup, folder, *, seed=0):
     directory = RunDirectory(
         folder / f"seed-{seed}", configuration_hash=plan.configuration_hash, code="c"
     )
+    run = Run(plan=plan, setup=setup, seed=seed, directory=directory, replaced=folder / "replaced")
     with directory.held():
-        train_run(plan, workshop, seed=seed, directory=directory, replaced=folder / "replaced")
+        train_run(run, usual_observers(run, job_type="train"))
     return directory
 
 
@@ -78,11 +79,11 @@ def kept(directory):
 
 
 @pytest.fixture(scope="module")
-def trained(workshop, tmp_path_factory):
+def trained(setup, tmp_path_factory):
     """Return the plan and the folder of three runs that kept their snapshots."""
-    folder, plan = tmp_path_factory.mktemp("runs"), planned(workshop)
+    folder, plan = tmp_path_factory.mktemp("runs"), planned(setup)
     for seed in (0, 1, 2):
-        train(plan, workshop, folder, seed=seed)
+        train(plan, setup, folder, seed=seed)
     return plan, folder
 
 
@@ -119,13 +120,11 @@ def stopped_after(updates, monkeypatch):
 # --- taken ----------------------------------------------------------------------------------------
 
 
-def test_a_run_keeps_the_weights_after_the_last_update_of_each_whole_cycle(
-    trained, workshop
-) -> None:
+def test_a_run_keeps_the_weights_after_the_last_update_of_each_whole_cycle(trained, setup) -> None:
     plan, folder = trained
     directory = RunDirectory(folder / "seed-0", configuration_hash=plan.configuration_hash)
     assert list(directory.snapshots()) == ENDS == list(plan.snapshots)
-    training = build_training(plan, workshop, seed=0)
+    training = build_training(plan, setup, seed=0)
     seen = {}
 
     def between(update):
@@ -148,9 +147,9 @@ def test_a_run_keeps_the_weights_after_the_last_update_of_each_whole_cycle(
         )
 
 
-def test_keeping_snapshots_changes_no_byte_of_the_record(trained, workshop, tmp_path) -> None:
+def test_keeping_snapshots_changes_no_byte_of_the_record(trained, setup, tmp_path) -> None:
     plan, folder = trained
-    without = train(planned(workshop, snapshots="none"), workshop, tmp_path)
+    without = train(planned(setup, snapshots="none"), setup, tmp_path)
     assert not (without.path / SNAPSHOTS).exists()
     assert without.configuration_hash == plan.configuration_hash
     for name in (HISTORY, RESULT):
@@ -158,9 +157,9 @@ def test_keeping_snapshots_changes_no_byte_of_the_record(trained, workshop, tmp_
 
 
 def test_what_is_kept_does_not_depend_on_the_schedule_where_distances_are_asked_for(
-    workshop, tmp_path
+    setup, tmp_path
 ) -> None:
-    directory = train(planned(workshop, snapshots="every 0.5 run"), workshop, tmp_path)
+    directory = train(planned(setup, snapshots="every 0.5 run"), setup, tmp_path)
     assert list(directory.snapshots()) == [15, 30]
     final = torch.load(directory.path / CHECKPOINT, weights_only=True)["state"]["model"]
     last = directory.read_snapshot(30)
@@ -172,11 +171,11 @@ def test_what_is_kept_does_not_depend_on_the_schedule_where_distances_are_asked_
 
 @pytest.mark.parametrize("stop", [3, 4, 13, 28, 29])
 def test_a_run_stopped_anywhere_ends_with_the_same_snapshots(
-    stop, trained, workshop, tmp_path, monkeypatch
+    stop, trained, setup, tmp_path, monkeypatch
 ) -> None:
     plan, folder = trained
     with stopped_after(stop, monkeypatch), pytest.raises(Interrupted):
-        train(plan, workshop, tmp_path)
+        train(plan, setup, tmp_path)
     directory = RunDirectory(tmp_path / "seed-0", configuration_hash=plan.configuration_hash)
     assert directory.read_checkpoint()["update"] == stop
     assert list(directory.snapshots()) == [end for end in ENDS if end <= stop]
@@ -185,48 +184,48 @@ def test_a_run_stopped_anywhere_ends_with_the_same_snapshots(
     for update in (28, 30):
         if update > stop:
             (directory.path / SNAPSHOTS / f"{update}.pt").write_bytes(b"ahead")
-    train(plan, workshop, tmp_path)
+    train(plan, setup, tmp_path)
     whole = RunDirectory(folder / "seed-0", configuration_hash=plan.configuration_hash)
     assert kept(directory) == kept(whole)
     assert (directory.path / HISTORY).read_bytes() == (whole.path / HISTORY).read_bytes()
 
 
-def test_a_run_started_anew_takes_no_older_snapshot_over(trained, workshop, tmp_path) -> None:
+def test_a_run_started_anew_takes_no_older_snapshot_over(trained, setup, tmp_path) -> None:
     plan, folder = trained
     (tmp_path / "seed-0" / SNAPSHOTS).mkdir(parents=True)
     (tmp_path / "seed-0" / SNAPSHOTS / "7.pt").write_bytes(b"of a run whose checkpoint is gone")
-    directory = train(plan, workshop, tmp_path)
+    directory = train(plan, setup, tmp_path)
     whole = RunDirectory(folder / "seed-0", configuration_hash=plan.configuration_hash)
     assert kept(directory) == kept(whole)
 
 
-def test_a_run_that_ended_without_them_says_how_to_get_them(workshop, tmp_path, capsys) -> None:
-    train(planned(workshop, snapshots="none"), workshop, tmp_path)
+def test_a_run_that_ended_without_them_says_how_to_get_them(setup, tmp_path, capsys) -> None:
+    train(planned(setup, snapshots="none"), setup, tmp_path)
     capsys.readouterr()
-    directory = train(planned(workshop), workshop, tmp_path)
+    directory = train(planned(setup), setup, tmp_path)
     said = capsys.readouterr().out
     assert "3 of 3 snapshots are not there (training.snapshots: cycle_ends)" in said
     assert directory.snapshots() == {}
 
 
 def test_a_run_that_went_on_with_the_key_switched_on_midway_names_those_it_passed(
-    workshop, tmp_path, monkeypatch, capsys
+    setup, tmp_path, monkeypatch, capsys
 ) -> None:
     with stopped_after(13, monkeypatch), pytest.raises(Interrupted):
-        train(planned(workshop, snapshots="none"), workshop, tmp_path)
+        train(planned(setup, snapshots="none"), setup, tmp_path)
     capsys.readouterr()
-    directory = train(planned(workshop), workshop, tmp_path)
+    directory = train(planned(setup), setup, tmp_path)
     (said,) = [line for line in capsys.readouterr().out.splitlines() if "not there" in line]
     assert "2 of 3 snapshots are not there (training.snapshots: cycle_ends)" in said
     assert list(directory.snapshots()) == [28]
 
 
 def test_a_run_that_went_on_and_lacks_none_says_nothing(
-    workshop, tmp_path, monkeypatch, capsys
+    setup, tmp_path, monkeypatch, capsys
 ) -> None:
     with stopped_after(13, monkeypatch), pytest.raises(Interrupted):
-        train(planned(workshop), workshop, tmp_path)
-    train(planned(workshop), workshop, tmp_path)
+        train(planned(setup), setup, tmp_path)
+    train(planned(setup), setup, tmp_path)
     assert "not there" not in capsys.readouterr().out
 
 
@@ -246,32 +245,32 @@ def test_a_snapshot_of_another_configuration_or_cut_short_is_refused(trained, tm
 # --- measured -------------------------------------------------------------------------------------
 
 
-def evaluated(plan, workshop, folder, keep, seeds=(0, 1, 2)):
-    ended = evaluate_runs(plan, workshop, folder, seeds)
-    return evaluate_snapshots(plan, workshop, folder, ended, keep=keep)
+def evaluated(plan, setup, folder, keep, seeds=(0, 1, 2)):
+    ended = evaluate_runs(plan, setup, folder, seeds)
+    return evaluate_snapshots(plan, setup, folder, ended, keep=keep)
 
 
-def softmax_of(workshop, weights):
+def softmax_of(setup, weights):
     """Run a network over the test images the plain way."""
-    model = workshop.model()
+    model = setup.model()
     model.load_state_dict(weights)
     model.eval()
-    test = workshop.data.test
+    test = setup.data.test
     with torch.no_grad():
-        logits = model(workshop.normalise(test.images))
+        logits = model(setup.normalise(test.images))
     return functional.softmax(logits, dim=1).numpy(), test.labels.numpy()
 
 
-def test_snapshots_are_measured_alone_and_together(trained, workshop, tmp_path) -> None:
+def test_snapshots_are_measured_alone_and_together(trained, setup, tmp_path) -> None:
     plan, folder = trained
-    found, together = evaluated(plan, workshop, folder, tmp_path)
+    found, together = evaluated(plan, setup, folder, tmp_path)
     outputs = {}
     for run in found:
         directory = RunDirectory(
             folder / f"seed-{run.seed}", configuration_hash=plan.configuration_hash
         )
-        outputs[run.seed] = [softmax_of(workshop, directory.read_snapshot(u))[0] for u in ENDS]
-    labels = workshop.data.test.labels.numpy()
+        outputs[run.seed] = [softmax_of(setup, directory.read_snapshot(u))[0] for u in ENDS]
+    labels = setup.data.test.labels.numpy()
 
     def accuracy(members):
         return 100 * (np.mean(members, axis=0).argmax(1) == labels).mean()
@@ -294,30 +293,30 @@ def test_snapshots_are_measured_alone_and_together(trained, workshop, tmp_path) 
 
 
 def test_the_recommended_weights_are_those_of_the_last_cycle_that_ended(
-    trained, workshop, tmp_path
+    trained, setup, tmp_path
 ) -> None:
     plan, folder = trained
-    found, _ = evaluated(plan, workshop, folder, tmp_path)
+    found, _ = evaluated(plan, setup, folder, tmp_path)
     for run in found:
         assert run.metrics["test_accuracy_pct@recommended"] == run.snapshots.accuracy_pct[-1]
 
 
 def test_without_snapshots_there_is_no_ensemble_and_the_evaluations_say_what_they_can(
-    workshop, tmp_path
+    setup, tmp_path
 ) -> None:
     """The last cycle ends after 28 updates, where nothing was evaluated; with 12, something was."""
-    plan = planned(workshop, snapshots="none")
-    train(plan, workshop, tmp_path)
-    (run,), together = evaluated(plan, workshop, tmp_path, tmp_path / "kept", seeds=[0])
+    plan = planned(setup, snapshots="none")
+    train(plan, setup, tmp_path)
+    (run,), together = evaluated(plan, setup, tmp_path, tmp_path / "kept", seeds=[0])
     assert (run.snapshots, together) == (None, {})
     assert not [name for name in run.metrics if "ensemble" in name or "recommended" in name]
     (shorter,), _ = evaluated(
-        dataclasses.replace(plan, cycle_ends=(4, 12)), workshop, tmp_path, tmp_path, seeds=[0]
+        dataclasses.replace(plan, cycle_ends=(4, 12)), setup, tmp_path, tmp_path, seeds=[0]
     )
     at_12 = next(line for line in run.history if line["update"] == 12)["test_accuracy_pct"]
     assert shorter.metrics["test_accuracy_pct@recommended"] == at_12
     (uncycled,), _ = evaluated(
-        dataclasses.replace(plan, cycle_ends=()), workshop, tmp_path, tmp_path, seeds=[0]
+        dataclasses.replace(plan, cycle_ends=()), setup, tmp_path, tmp_path, seeds=[0]
     )
     final = run.metrics["test_accuracy_pct@final"]
     assert uncycled.metrics["test_accuracy_pct@recommended"] == final
@@ -325,29 +324,29 @@ def test_without_snapshots_there_is_no_ensemble_and_the_evaluations_say_what_the
 
 
 def test_no_network_runs_twice_unless_its_weights_have_changed(
-    trained, workshop, tmp_path, monkeypatch
+    trained, setup, tmp_path, monkeypatch
 ) -> None:
     plan, folder = trained
     shutil.copytree(folder, tmp_path / "runs")
-    predict, calls = Workshop.predict, []
+    predict, calls = ExperimentSetup.predict, []
 
     def counted(self, model, split):
         calls.append(1)
         return predict(self, model, split)
 
-    monkeypatch.setattr(Workshop, "predict", counted)
-    first = evaluated(plan, workshop, tmp_path / "runs", tmp_path / "kept")
+    monkeypatch.setattr(ExperimentSetup, "predict", counted)
+    first = evaluated(plan, setup, tmp_path / "runs", tmp_path / "kept")
     assert len(calls) == 9
-    assert evaluated(plan, workshop, tmp_path / "runs", tmp_path / "kept") == first
+    assert evaluated(plan, setup, tmp_path / "runs", tmp_path / "kept") == first
     assert len(calls) == 9
     early, late = (tmp_path / "runs" / "seed-1" / SNAPSHOTS / f"{u}.pt" for u in (4, 28))
     shutil.copyfile(late, early)
-    changed, _ = evaluated(plan, workshop, tmp_path / "runs", tmp_path / "kept")
+    changed, _ = evaluated(plan, setup, tmp_path / "runs", tmp_path / "kept")
     assert len(calls) == 10
     assert changed[1].snapshots.accuracy_pct[0] == changed[1].snapshots.accuracy_pct[2]
 
 
-def test_a_snapshot_of_another_run_is_found_out(trained, workshop, tmp_path) -> None:
+def test_a_snapshot_of_another_run_is_found_out(trained, setup, tmp_path) -> None:
     """The run was evaluated after 12 updates: its snapshot must give the same accuracy."""
     plan, folder = trained
     shutil.copytree(folder / "seed-0", tmp_path / "seed-0")
@@ -355,7 +354,7 @@ def test_a_snapshot_of_another_run_is_found_out(trained, workshop, tmp_path) -> 
     weights = {name: torch.zeros_like(t) for name, t in directory.read_snapshot(12).items()}
     directory.save_snapshot(weights, update=12)
     with pytest.raises(ValueError, match=r"seed-0: snapshot 12 gives .* are not of one run"):
-        evaluated(plan, workshop, tmp_path, tmp_path / "kept", seeds=[0])
+        evaluated(plan, setup, tmp_path, tmp_path / "kept", seeds=[0])
 
 
 # --- the command ----------------------------------------------------------------------------------
@@ -370,13 +369,13 @@ def complaint(capsys, *arguments):
 
 
 def test_the_command_prints_the_grid_and_leaves_it_beside_the_runs(
-    trained, workshop, tmp_path, capsys
+    trained, setup, tmp_path, capsys
 ) -> None:
     plan, folder = trained
     shutil.copytree(folder, tmp_path / "runs")
     ensemble.main([str(tmp_path / "runs")])
     said = capsys.readouterr().out
-    found, together = evaluated(plan, workshop, folder, tmp_path / "kept")
+    found, together = evaluated(plan, setup, folder, tmp_path / "kept")
     mean = np.mean([run.metrics["test_accuracy_pct@ensemble_1x2"] for run in found])
     (single,) = [line for line in said.splitlines() if line.startswith("N = 1")]
     assert single.split()[3] == "3"  # groups
@@ -399,13 +398,13 @@ def test_a_single_run_has_its_own_ensemble(trained, tmp_path, capsys) -> None:
     assert (tmp_path / "there" / "ensemble.svg").is_file()
 
 
-def test_the_command_says_which_key_keeps_snapshots(workshop, tmp_path, capsys) -> None:
-    train(planned(workshop, snapshots="none"), workshop, tmp_path)
+def test_the_command_says_which_key_keeps_snapshots(setup, tmp_path, capsys) -> None:
+    train(planned(setup, snapshots="none"), setup, tmp_path)
     capsys.readouterr()
     said = complaint(capsys, tmp_path)
     assert "seed-0: no snapshots; move it away and train it again with" in said
     assert "training.snapshots=cycle_ends" in said
-    train(planned(workshop, snapshots="every 40 steps"), workshop, tmp_path / "far")
+    train(planned(setup, snapshots="every 40 steps"), setup, tmp_path / "far")
     capsys.readouterr()
     assert "though training.snapshots: every 40 steps; none fell into its 30 updates of" in (
         complaint(capsys, tmp_path / "far")
@@ -413,12 +412,12 @@ def test_the_command_says_which_key_keeps_snapshots(workshop, tmp_path, capsys) 
 
 
 def test_the_command_takes_only_what_the_plan_asks_for(
-    workshop, tmp_path, monkeypatch, capsys
+    setup, tmp_path, monkeypatch, capsys
 ) -> None:
     """Stopped after the snapshots of 4 and 12, it went on to keep that of 28 alone."""
     with stopped_after(13, monkeypatch), pytest.raises(Interrupted):
-        train(planned(workshop), workshop, tmp_path)
-    directory = train(planned(workshop, snapshots="last 1"), workshop, tmp_path)
+        train(planned(setup), setup, tmp_path)
+    directory = train(planned(setup, snapshots="last 1"), setup, tmp_path)
     assert list(directory.snapshots()) == ENDS
     ensemble.main([str(tmp_path)])
     written = json.loads((tmp_path / "ensemble" / "ensemble.json").read_text())
@@ -429,13 +428,13 @@ def test_the_command_takes_only_what_the_plan_asks_for(
 
 
 def test_the_command_refuses_what_is_no_run_or_no_one_experiment(
-    trained, workshop, tmp_path, capsys
+    trained, setup, tmp_path, capsys
 ) -> None:
     _, folder = trained
     assert complaint(capsys).endswith("got nothing")
     assert "neither a run directory seed-<n> nor a folder" in complaint(capsys, tmp_path)
     assert "seed 0 is given twice" in complaint(capsys, folder, folder / "seed-0")
-    train(planned(workshop, batch_size=10), workshop, tmp_path / "other", seed=7)
+    train(planned(setup, batch_size=10), setup, tmp_path / "other", seed=7)
     capsys.readouterr()
     assert "must be of one configuration" in complaint(capsys, folder, tmp_path / "other")
     unended = tmp_path / "unended" / "seed-0"

@@ -62,6 +62,7 @@ def make_training(
     momentum=False,
     compiled=False,
     total=TOTAL,
+    measured="test",
 ):
     """Build a small run with dropout, batch norm and augmentation: everything that has a state."""
     seed_everything(seed)
@@ -118,6 +119,7 @@ def make_training(
         log_at=evenly_spread(log_lines, total),
         evaluate_at=evenly_spread(evaluations, total),
         evaluate=lambda: measure(model, [(images, labels)], precision=precision),
+        split=measured,
     )
 
 
@@ -250,6 +252,14 @@ def test_the_record_says_the_rate_and_momentum_that_made_the_update():
         made = record["update"] - 1
         assert record["lr"] == training.scheduled.schedule(made)
         assert record["momentum"] == training.scheduled.momentum(made)
+
+
+def test_the_split_names_the_measurements_in_the_record():
+    _, of_test = run_to_the_end(total=4, evaluations=1)
+    _, held_out = run_to_the_end(total=4, evaluations=1, measured="held_out")
+    assert {"test_accuracy_pct", "test_loss"} <= of_test[-1].keys()
+    renamed = [{k.replace("test_", "held_out_"): v for k, v in line.items()} for line in of_test]
+    assert [list(line.items()) for line in held_out] == [list(line.items()) for line in renamed]
 
 
 def test_the_loss_of_a_record_is_the_mean_since_the_one_before():

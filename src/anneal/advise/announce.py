@@ -15,8 +15,8 @@ def announce_all(question: Question, *, is_swept: bool) -> None:
         question: what is asked.
         is_swept: whether its range test is done; the rest is then announced when it is known.
     """
-    workshop, sweep, config = question.workshop, question.sweep, question.experiment.range_test
-    data_set = workshop.data
+    setup, sweep, config = question.setup, question.sweep, question.experiment.range_test
+    data_set = setup.data
     say(
         f"{question.experiment.model.architecture} on {question.experiment.dataset.name}: "
         f"{data_set.num_classes} classes, {number(len(sweep.training))} training images to learn "
@@ -42,7 +42,7 @@ def announce_rest(question: Question, plans: Mapping[str, Trial]) -> None:
         plan
         for plan in plans.values()
         for seed in question.advice.seeds
-        if run_directory(plan, question.workshop, seed=seed).result() is None
+        if run_directory(plan, question.setup, seed=seed).result() is None
     ]
     trials = len(plans) * len(question.advice.seeds)
     if not left:
@@ -57,7 +57,7 @@ def announce_rest(question: Question, plans: Mapping[str, Trial]) -> None:
 
 
 def _time_words(question: Question, updates: int, evaluations: int) -> str:
-    pace = measure_pace(question.workshop, question.sweep)
+    pace = measure_pace(question.setup, question.sweep)
     seconds = updates * pace.update_seconds + evaluations * pace.evaluation_seconds
     return (
         f", about {duration_words(seconds)} at {pace.update_seconds:.2g} s each "

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from anneal.advise.candidates import CANDIDATES, AdviceConfig
 from anneal.advise.trials import Trial, plan_trial
-from anneal.commands.one_run import paths_of
 from anneal.config.compose import check_experiment, compose_plain, compose_run
+from anneal.config.paths import Paths
 from anneal.config.schema import ExperimentConfig, SchedulerConfig
 from anneal.config.strict import configuration_hash, parse, to_plain
 from anneal.io.files import read_json
 from anneal.io.text import did_you_mean
 from anneal.runs.plan import range_test_hash
 from anneal.runs.range_test import Sweep, lay_out
-from anneal.runs.setup import Workshop, open_experiment
+from anneal.runs.setup import ExperimentSetup, load_setup
 
 WHERE = "conf/advise.yaml"
 ANSWER = "advice.json"
@@ -35,7 +35,7 @@ class Question:
         advice: the section ``advise``.
         experiment: everything but the schedule.
         shapes: the section of ``conf/scheduler`` of each candidate, from the simplest.
-        workshop: its images and this machine's settings.
+        setup: its images and this machine's settings.
         sweep: what the range test does; its division of the images serves the trials too.
         digest: of everything asked but for the seeds of the trials.
     """
@@ -43,7 +43,7 @@ class Question:
     advice: AdviceConfig
     experiment: ExperimentConfig
     shapes: Mapping[str, SchedulerConfig]
-    workshop: Workshop
+    setup: ExperimentSetup
     sweep: Sweep
     digest: str
 
@@ -54,7 +54,7 @@ class Question:
                 name,
                 shape,
                 self.experiment,
-                self.workshop.data.identity,
+                self.setup.data.identity,
                 base_lr=base_lr,
                 max_lr=max_lr,
             )
@@ -84,20 +84,20 @@ def ask(arguments: Sequence[str]) -> Question:
     shapes = {
         name: compose_run([f"scheduler={CANDIDATES[name].scheduler}"]).scheduler for name in names
     }
-    workshop = open_experiment(experiment, paths_of(places))
-    if workshop.data.num_classes < 2:
+    setup = load_setup(experiment, Paths.from_section(places))
+    if setup.data.num_classes < 2:
         where = experiment.dataset.folder or experiment.dataset.name
         raise ValueError(
-            f"{where} holds one class, {workshop.data.class_names[0]}: a network has nothing to "
+            f"{where} holds one class, {setup.data.class_names[0]}: a network has nothing to "
             "tell apart; two or more are needed"
         )
     question = Question(
         advice=advice,
         experiment=experiment,
         shapes=shapes,
-        workshop=workshop,
-        sweep=lay_out(experiment, workshop),
-        digest=_digest(experiment, workshop, shapes),
+        setup=setup,
+        sweep=lay_out(experiment, setup),
+        digest=_digest(experiment, setup, shapes),
     )
     question.plans(1.0, 2.0)  # a run too short for a schedule is known before anything is trained
     return question
@@ -112,11 +112,11 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _digest(
-    experiment: ExperimentConfig, workshop: Workshop, shapes: Mapping[str, SchedulerConfig]
+    experiment: ExperimentConfig, setup: ExperimentSetup, shapes: Mapping[str, SchedulerConfig]
 ) -> str:
     return configuration_hash(
         {
-            "range_test": range_test_hash(experiment, workshop.data.identity),
+            "range_test": range_test_hash(experiment, setup.data.identity),
             "training": to_plain(experiment.training),
             "budget_fraction": experiment.budget_fraction,
             "candidates": {name: to_plain(shape) for name, shape in shapes.items()},

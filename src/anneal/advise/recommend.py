@@ -37,10 +37,10 @@ def recommend(question: Question, *, command: Sequence[str], folder: Path) -> Ad
     Raises:
         NoBoundsError: the range test gives no bounds; says what to do next.
     """
-    experiment, workshop = question.experiment, question.workshop
-    is_swept = suggestion_file(experiment, workshop, folder=RANGE_TEST_FOLDER).is_file()
+    experiment, setup = question.experiment, question.setup
+    is_swept = suggestion_file(experiment, setup, folder=RANGE_TEST_FOLDER).is_file()
     announce_all(question, is_swept=is_swept)
-    suggestion = find_bounds(experiment, workshop, folder=RANGE_TEST_FOLDER)
+    suggestion = find_bounds(experiment, setup, folder=RANGE_TEST_FOLDER)
     record = _read_sweeps(suggestion)
     bounds = take_bounds(
         record,
@@ -62,7 +62,7 @@ def recommend(question: Question, *, command: Sequence[str], folder: Path) -> Ad
         list(record.curves.values()),
         record.readings[record.rule],
         {
-            name: {s: read_curve(plan, workshop, seed=s) for s in question.advice.seeds}
+            name: {s: read_curve(plan, setup, seed=s) for s in question.advice.seeds}
             for name, plan in plans.items()
         },
         choice,
@@ -99,7 +99,7 @@ def run_trials(
             trial = number_of_seed * len(plans) + place
             label = f"{trial} of {len(plans) * len(seeds)}: {name}, seed {seed}"
             accuracies[name][seed] = run_trial(
-                plan, question.workshop, question.sweep, seed=seed, label=label
+                plan, question.setup, question.sweep, seed=seed, label=label
             )
     return accuracies
 
@@ -107,7 +107,7 @@ def run_trials(
 def _chance_pct(question: Question) -> float:
     """Return the held-out accuracy of always answering with the most frequent class."""
     held_out = question.sweep.held_out
-    labels = question.workshop.data.train.labels.cpu()[held_out]
+    labels = question.setup.data.train.labels.cpu()[held_out]
     return 100 * int(labels.bincount().max()) / len(held_out)
 
 
@@ -151,6 +151,6 @@ def _advice(
         choice=choice,
         plans={name: plan.describe() for name, plan in plans.items()},
         lines=tuple(lines),
-        settings=question.workshop.settings.describe(),
-        code=code_digest("advise/trials.py"),
+        settings=question.setup.settings.describe(),
+        code=code_digest(OWN_CODE),
     )

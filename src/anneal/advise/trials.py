@@ -20,9 +20,10 @@ from anneal.runs.directory import HISTORY, RunDirectory, read_lines
 from anneal.runs.layout import MULTIRUN, REPLACED, seed_folder
 from anneal.runs.plan import Plan, plan_run
 from anneal.runs.range_test import SPLIT_SEED, Sweep
-from anneal.runs.run import train_run
-from anneal.runs.setup import Workshop, build_training
+from anneal.runs.run import Run, train_run, usual_observers
+from anneal.runs.setup import ExperimentSetup, build_training
 
+OWN_CODE = "advise/trials.py"  # what a trial's numbers go through beside the training's
 MEASURED_ON = "held_out"
 FINAL = f"{MEASURED_ON}_accuracy_pct@final"
 MEASURED_SECONDS, FEWEST_MEASURED, MOST_MEASURED = 2.0, 3, 20  # updates, to know the pace
@@ -104,23 +105,23 @@ def _plan(
         raise ValueError(f"{error}; {words} advise.candidates") from None
 
 
-def run_directory(trial: Trial, workshop: Workshop, *, seed: int) -> RunDirectory:
+def run_directory(trial: Trial, setup: ExperimentSetup, *, seed: int) -> RunDirectory:
     """Return where a trial's run of one seed lies, or will lie."""
     return RunDirectory(
         seed_folder(MULTIRUN / trial.configuration_hash, seed),
         configuration_hash=trial.configuration_hash,
-        code=f"{code_digest('trials.py')} {workshop.settings.numerics}",
+        code=f"{code_digest(OWN_CODE)} {setup.settings.numerics}",
     )
 
 
 def run_trial(
-    trial: Trial, workshop: Workshop, sweep: Sweep, *, seed: int, label: str
+    trial: Trial, setup: ExperimentSetup, sweep: Sweep, *, seed: int, label: str
 ) -> float | None:
     """Train one candidate with one seed, unless it is finished.
 
     Args:
         trial: its plan.
-        workshop: data and settings.
+        setup: data and settings.
         sweep: of the range test, whose division of the training images serves here too.
         seed: of every random stream.
         label: what a person is shown it as.
@@ -128,28 +129,24 @@ def run_trial(
     Returns:
         accuracy on the held-out images after the last update, 0..100; None where it diverged.
     """
-    directory = run_directory(trial, workshop, seed=seed)
-    with directory.held():
-        result = train_run(
-            trial,
-            workshop,
-            seed=seed,
-            directory=directory,
-            replaced=MULTIRUN / REPLACED,
-            job_type="trial",
-            label=label,
-            build=functools.partial(
-                build_training, indices=sweep.training, held_out=sweep.held_out
-            ),
-            measured_on=MEASURED_ON,
-        )
+    run = Run(
+        plan=trial,
+        setup=setup,
+        seed=seed,
+        directory=run_directory(trial, setup, seed=seed),
+        replaced=MULTIRUN / REPLACED,
+        label=label,
+        build=functools.partial(build_training, indices=sweep.training, held_out=sweep.held_out),
+    )
+    with run.directory.held():
+        result = train_run(run, usual_observers(run, job_type="trial"))
     found = result.get(FINAL)
     return None if found is None else float(found)
 
 
-def read_curve(trial: Trial, workshop: Workshop, *, seed: int) -> Points:
+def read_curve(trial: Trial, setup: ExperimentSetup, *, seed: int) -> Points:
     """Return the held-out accuracies of a finished trial."""
-    lines = read_lines(run_directory(trial, workshop, seed=seed).path / HISTORY)
+    lines = read_lines(run_directory(trial, setup, seed=seed).path / HISTORY)
     column = f"{MEASURED_ON}_accuracy_pct"
     return [(int(line["update"]), float(line[column])) for line in lines if column in line]
 
@@ -169,12 +166,12 @@ class Pace:
     num_updates: int
 
 
-def measure_pace(workshop: Workshop, sweep: Sweep) -> Pace:
+def measure_pace(setup: ExperimentSetup, sweep: Sweep) -> Pace:
     """Time a few updates, at a rate of 0, and one evaluation; nothing of it is kept."""
-    learner = workshop.learner(0, indices=sweep.training)
+    learner = setup.learner(0, indices=sweep.training)
     for group in learner.optimizer.param_groups:
         group["lr"] = 0.0
-    evaluate = workshop.evaluate(learner.model, workshop.data.train, indices=sweep.held_out)
+    evaluate = setup.evaluate(learner.model, setup.data.train, indices=sweep.held_out)
     learner.model.train()
     for update in range(2):  # compilation, caches
         learner.update(update).item()

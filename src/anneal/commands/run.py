@@ -118,7 +118,7 @@ def _run_several(arguments: list[str], config_path: str) -> None:
 
 def train_job(composed: DictConfig) -> None:
     """Train what Hydra composed; leave its line of the table in the job's folder."""
-    from anneal.commands.one_run import (
+    from anneal.commands.multirun_job import (
         run_once,  # torch: seconds that --help and --cfg need not wait
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from anneal.config.durations import Duration
-from anneal.config.snapshots import WORDS, is_keep
+from anneal.config.snapshots import WORDS, is_snapshot_rule
 from anneal.config.strict import (
     FRACTION,
     NOT_NEGATIVE,
@@ -60,7 +60,18 @@ SEEDS = Rule(
     lambda v: 0 < len(v) == len(set(v)) and all(0 <= s < 2**32 for s in v),
 )
 
-KEPT = Rule(WORDS, is_keep)
+KEPT = Rule(WORDS, is_snapshot_rule)
+
+
+def check_seed(seed: object, *, where: str) -> int:
+    """Return the seed of a run.
+
+    Raises:
+        ValueError: it is no whole number from 0 to 2**32 - 1; names the file.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ValueError(f"{where}: seed must be a whole number from 0 to 2**32 - 1, got {seed!r}")
+    return seed
 
 
 @dataclass(frozen=True, kw_only=True)

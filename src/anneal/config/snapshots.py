@@ -1,7 +1,7 @@
-"""Which of a run's weights are kept as snapshots (PURE).
+"""The rule that says after which updates a run saves snapshots (``training.snapshots``).
 
-``training.snapshots`` says it; it changes no number, so that it is no part of a configuration's
-hash. The updates follow from the plan alone: a run that is stopped and goes on keeps the same.
+Snapshots change no number, so that the rule is no part of a configuration's hash. The updates
+follow from the plan alone: a resumed run saves the same.
 """
 
 import re
@@ -20,57 +20,59 @@ WORDS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Keep:
+class SnapshotRule:
     """What ``training.snapshots`` asks for.
 
     Args:
-        rule: none of them; at the end of each cycle; at the ends of the last few cycles of the
+        kind: none of them; at the end of each cycle; at the ends of the last few cycles of the
             run; at equal distances, whatever the schedule (the NoCycle snapshots of Huang et al.,
             arXiv 1704.00109).
         num_cycles: for ``last``, >= 1.
         distance: for ``every``.
     """
 
-    rule: Literal["none", "cycle_ends", "last", "every"]
+    kind: Literal["none", "cycle_ends", "last", "every"]
     num_cycles: int | None = None
     distance: Duration | None = None
 
 
-def parse_keep(written: str) -> Keep:
+def parse_snapshot_rule(written: str) -> SnapshotRule:
     """Read what ``training.snapshots`` says.
 
-    >>> parse_keep("last 3").num_cycles, str(parse_keep("every 0.2 run").distance)
-    (3, '0.2 run')
+    >>> parse_snapshot_rule("last 3").num_cycles
+    3
+    >>> str(parse_snapshot_rule("every 0.2 run").distance)
+    '0.2 run'
 
     Raises:
         ValueError: it says none of what it may.
     """
-    rule, _, rest = written.strip().partition(" ")
+    kind, _, rest = written.strip().partition(" ")
     if written in ("none", "cycle_ends"):
-        return Keep(rule=written)  # type: ignore[arg-type]  # one of the two
-    if rule == "last" and re.fullmatch(r"[1-9][0-9]{0,5}", rest.strip()):
-        return Keep(rule="last", num_cycles=int(rest))
-    if rule == "every":
+        return SnapshotRule(kind=written)  # type: ignore[arg-type]  # one of the two
+    if kind == "last" and re.fullmatch(r"[1-9][0-9]{0,5}", rest.strip()):
+        return SnapshotRule(kind="last", num_cycles=int(rest))
+    if kind == "every":
         try:
             distance = parse_duration(rest)
         except ValueError:
             distance = None
         if distance is not None and distance.value > 0:
-            return Keep(rule="every", distance=distance)
+            return SnapshotRule(kind="every", distance=distance)
     raise ValueError(f"{WORDS}, got {written!r}")
 
 
-def is_keep(written: str) -> bool:
+def is_snapshot_rule(written: str) -> bool:
     """Tell whether ``training.snapshots`` may say this."""
     try:
-        parse_keep(written)
+        parse_snapshot_rule(written)
     except ValueError:
         return False
     return True
 
 
 def snapshot_updates(
-    keep: Keep,
+    rule: SnapshotRule,
     *,
     ends: tuple[int, ...],
     total_steps: int,
@@ -78,28 +80,28 @@ def snapshot_updates(
 ) -> tuple[int, ...]:
     """Return the numbers of updates after which the weights are kept, ascending.
 
-    >>> keep = parse_keep("last 2")
-    >>> snapshot_updates(keep, ends=(10, 30, 70), total_steps=99, to_steps=lambda _: 1)
+    >>> rule = parse_snapshot_rule("last 2")
+    >>> snapshot_updates(rule, ends=(10, 30, 70), total_steps=99, to_steps=lambda _: 1)
     (30, 70)
 
     Args:
-        keep: what is asked for.
+        rule: what is asked for.
         ends: of the cycles of the whole run, as ``cycle_ends`` says.
         total_steps: updates of the run.
         to_steps: converts a duration into updates, at the run's budget.
     """
-    if keep.rule == "cycle_ends":
+    if rule.kind == "cycle_ends":
         return ends
-    if keep.num_cycles is not None:
-        return ends[-keep.num_cycles :]
-    if keep.distance is None:
+    if rule.num_cycles is not None:
+        return ends[-rule.num_cycles :]
+    if rule.distance is None:
         return ()
     updates: list[int] = []
     update = 0
     for times in count(1):
         # each multiple is converted for itself, so that 5 x 0.2 run is the run; at a small budget
         # they may lie closer than an update
-        far = to_steps(Duration(times * keep.distance.value, keep.distance.unit))
+        far = to_steps(Duration(times * rule.distance.value, rule.distance.unit))
         update = max(update + 1, far)
         if update > total_steps:
             break

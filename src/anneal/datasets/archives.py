@@ -15,47 +15,17 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
 
+from anneal.config.paths import Paths as Paths  # exported: each reader takes it from here
 from anneal.datasets.sources import Member, Source
 
 _LOG = logging.getLogger(__name__)
 _CHUNK_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class Paths:
-    """Where data lies on this machine.
-
-    Args:
-        data: ours; what is downloaded or unpacked goes here.
-        archives: a person's own folder of archives, unpacked or not; only read.
-    """
-
-    data: Path
-    archives: Path | None = None
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Paths":
-        """Read ``ANNEAL_DATA`` (``data`` when absent) and ``ANNEAL_ARCHIVES`` (none when absent).
-
-        >>> Paths.from_environment({"ANNEAL_DATA": "mine"})
-        Paths(data=PosixPath('mine'), archives=None)
-        """
-        archives = environment.get("ANNEAL_ARCHIVES")
-        return cls(
-            data=Path(environment.get("ANNEAL_DATA") or "data"),
-            archives=Path(archives) if archives else None,
-        )
-
-    @property
-    def roots(self) -> tuple[Path, ...]:
-        """The folders to look into, in order."""
-        return (self.data,) if self.archives is None else (self.archives, self.data)
 
 
 @dataclass(frozen=True, kw_only=True)

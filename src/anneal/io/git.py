@@ -1,4 +1,4 @@
-"""Where the sources of this checkout are published (edge)."""
+"""Git, asked for what it knows of this checkout."""
 
 import re
 import subprocess
@@ -9,13 +9,41 @@ from anneal.io.files import read_yaml
 CITATION = Path("CITATION.cff")
 
 
+def run_git(*arguments: str) -> bytes | None:
+    """Return what Git prints, or None where it refuses.
+
+    Raises:
+        OSError: Git is not installed.
+    """
+    done = subprocess.run(["git", *arguments], capture_output=True, check=False)
+    return done.stdout if done.returncode == 0 else None
+
+
+def read_git(*arguments: str) -> str:
+    """Return what Git prints as text without the space around it; empty where it refuses.
+
+    Raises:
+        OSError: Git is not installed.
+    """
+    return (run_git(*arguments) or b"").decode(errors="replace").strip()
+
+
+def current_commit() -> str | None:
+    """Return the commit checked out, with ``+`` where tracked sources differ from it."""
+    try:
+        head = read_git("rev-parse", "HEAD")
+        changed = run_git("status", "--porcelain", "--untracked-files=no", "--", "src", "conf")
+    except OSError:
+        return None
+    if not head or changed is None:
+        return None
+    return f"{head[:12]}{'+' if changed.strip() else ''}"
+
+
 def repository_address() -> str | None:
     """Return the repository's web address: of Git's ``origin``, else what CITATION.cff says."""
     try:
-        done = subprocess.run(
-            ["git", "remote", "get-url", "origin"], capture_output=True, text=True, check=False
-        )
-        address = web_address(done.stdout.strip())
+        address = web_address(read_git("remote", "get-url", "origin"))
     except OSError:
         address = None
     if address is None and CITATION.is_file():

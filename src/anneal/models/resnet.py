@@ -155,7 +155,7 @@ class StochasticDepthResNet(_ResNet):
     ``l / L * death_rate`` ("linear decay"): its residual is not computed, its gradient is zero and
     its batch statistics stay as they are. The rule still applies to its weights, which decay and
     coast on their momentum: main.lua zeroes one flat vector of gradients and hands it whole to
-    optim.sgd (``closed_blocks_coast``, which ``Learner`` reads). In evaluation each residual counts
+    optim.sgd (``closed_blocks_coast``, a field of ``Learner``). In evaluation each residual counts
     with its probability of survival. This is not timm's ``DropPath``, which draws for each image,
     divides by the probability in training and computes what it then drops.
 

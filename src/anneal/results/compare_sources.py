@@ -6,7 +6,6 @@ and whatever is changed there, stays as it is.
 
 import io
 import re
-import subprocess
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from anneal.io.files import read_yaml
+from anneal.io.git import read_git, run_git
 from anneal.io.text import did_you_mean, shorten
 from anneal.results.compare import ComparedExperiment
 from anneal.results.evaluate import environment_of
@@ -63,16 +63,16 @@ def read_side(asked: str) -> Side:
 
 def _read_commit(campaign: str, commit: str) -> Side:
     """Read a campaign's results as they were committed."""
-    sha = _git_line("rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}")
+    sha = read_git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}")
     if not sha:
         raise ValueError(f"{campaign}@{commit}: Git knows no commit {commit!r} here")
-    there = _git_line("ls-tree", "--name-only", sha, f"{RESULTS}/")
+    there = read_git("ls-tree", "--name-only", sha, f"{RESULTS}/")
     campaigns = [Path(line).name for line in there.splitlines()]
     if campaign not in campaigns:
         raise ValueError(
             f"commit {sha[:10]} has no results of {campaign!r}{did_you_mean(campaign, campaigns)}"
         )
-    packed = _git("archive", "--format=tar", sha, f"{RESULTS}/{campaign}")
+    packed = run_git("archive", "--format=tar", sha, f"{RESULTS}/{campaign}")
     assert packed is not None
     with tempfile.TemporaryDirectory(prefix="anneal-") as temporary:
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
@@ -82,19 +82,8 @@ def _read_commit(campaign: str, commit: str) -> Side:
         except ValueError as error:
             said = str(error).replace(f"{temporary}/", "")
             raise ValueError(f"commit {sha[:10]}: {said}") from None
-    about = _git_line("log", "-1", "--format=%h of %cs, %s", sha)
+    about = read_git("log", "-1", "--format=%h of %cs, %s", sha)
     return Side(words=f"{RESULTS / campaign} at commit {shorten(about, 80)}", cells=cells)
-
-
-def _git(*arguments: str) -> bytes | None:
-    """Return what Git prints, or None where it refuses."""
-    done = subprocess.run(["git", *arguments], capture_output=True, check=False)
-    return done.stdout if done.returncode == 0 else None
-
-
-def _git_line(*arguments: str) -> str:
-    """Return what Git prints as text; empty where it refuses."""
-    return (_git(*arguments) or b"").decode(errors="replace").strip()
 
 
 def _cells_of_folder(folder: Path) -> dict[str, ComparedExperiment]:

@@ -18,7 +18,7 @@ from anneal.results.metrics import Evidence, Run
 from anneal.results.snapshot_outputs import labels_of_test_images, snapshot_outputs
 from anneal.runs.directory import HISTORY, PLAN, RunDirectory, read_lines
 from anneal.runs.layout import seed_folder
-from anneal.runs.setup import open_experiment
+from anneal.runs.setup import load_setup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,15 +113,15 @@ def measure_runs(runs: Sequence[KeptRun], *, folder: Path, images: str | None) -
     if images is not None:
         dataset = dataclasses.replace(experiment.dataset, folder=images)
         experiment = dataclasses.replace(experiment, dataset=dataset)
-    workshop = open_experiment(experiment)
+    setup = load_setup(experiment)
     for run in runs:
-        if run.directory.environment()[-1]["data"] != workshop.data.identity:
+        if run.directory.environment()[-1]["data"] != setup.data.identity:
             raise ValueError(f"{run.directory.path} was trained on other images than those here")
-    labels = labels_of_test_images(workshop)
+    labels = labels_of_test_images(setup)
     outputs = {
         run.seed: snapshot_outputs(
             run.directory,
-            workshop,
+            setup,
             updates=run.updates,
             folder=seed_folder(folder, run.seed),
         )

@@ -13,7 +13,8 @@ from anneal.runs.layout import seed_folder
 from anneal.runs.plan import Plan
 
 if TYPE_CHECKING:
-    from anneal.runs.setup import Workshop  # torch: what only reads records need not wait for it
+    # torch: what only reads records need not wait for it
+    from anneal.runs.setup import ExperimentSetup
 
 CURVE_COLUMNS = {  # of curves.csv: of the history
     "update": "update",
@@ -39,7 +40,7 @@ class EndedRun:
 
 
 def evaluate_runs(
-    plan: Plan, workshop: "Workshop", folder: Path, seeds: Iterable[int]
+    plan: Plan, setup: "ExperimentSetup", folder: Path, seeds: Iterable[int]
 ) -> list[EndedRun]:
     """Measure the weights that each ended seed left.
 
@@ -57,7 +58,7 @@ def evaluate_runs(
             continue
         metrics = {n: v for n, v in result.items() if "@" in n or n == "best_update"}
         if result["status"] == "finished":
-            metrics |= _measure_again(directory, workshop, metrics["test_accuracy_pct@final"])
+            metrics |= _measure_again(directory, setup, metrics["test_accuracy_pct@final"])
         runs.append(
             EndedRun(
                 seed=seed,
@@ -71,14 +72,16 @@ def evaluate_runs(
     return runs
 
 
-def _measure_again(directory: RunDirectory, workshop: "Workshop", said: float) -> dict[str, float]:
+def _measure_again(
+    directory: RunDirectory, setup: "ExperimentSetup", said: float
+) -> dict[str, float]:
     """Measure the final weights in a fresh network, and compare with what training said."""
     checkpoint = directory.read_checkpoint()
     if checkpoint is None:
         raise ValueError(f"{directory.path / CHECKPOINT} is missing, and the run has ended")
-    model = workshop.model()
+    model = setup.model()
     model.load_state_dict(checkpoint["state"]["model"])
-    measured = workshop.evaluate(model, workshop.data.test)()
+    measured = setup.evaluate(model, setup.data.test)()
     check_one_run(directory, CHECKPOINT, measured.accuracy_pct, said, measured.num_images)
     values = {
         "test_accuracy_pct@final": measured.accuracy_pct,

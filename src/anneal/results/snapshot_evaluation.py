@@ -17,11 +17,11 @@ from anneal.results.snapshot_outputs import labels_of_test_images, snapshot_outp
 from anneal.runs.directory import RunDirectory
 from anneal.runs.layout import seed_folder
 from anneal.runs.plan import Plan
-from anneal.runs.setup import Workshop
+from anneal.runs.setup import ExperimentSetup
 
 
 def evaluate_snapshots(
-    plan: Plan, workshop: Workshop, folder: Path, runs: Sequence[EndedRun], *, keep: Path
+    plan: Plan, setup: ExperimentSetup, folder: Path, runs: Sequence[EndedRun], *, keep: Path
 ) -> tuple[list[EndedRun], dict[Group, dict[str, float]]]:
     """Measure the snapshots that the finished runs kept, alone and together.
 
@@ -31,7 +31,7 @@ def evaluate_snapshots(
 
     Args:
         plan: of all these runs.
-        workshop: data and settings of their experiment.
+        setup: data and settings of their experiment.
         folder: of the run directories.
         runs: as ``evaluate_runs`` returned them.
         keep: takes a folder for each seed with its outputs.
@@ -42,7 +42,7 @@ def evaluate_snapshots(
     Raises:
         ValueError: a snapshot cannot be read, or does not give the accuracy that the history has.
     """
-    labels = labels_of_test_images(workshop)
+    labels = labels_of_test_images(setup)
     outputs: dict[int, Sequence[Output]] = {}
     added = []
     for run in runs:
@@ -52,7 +52,7 @@ def evaluate_snapshots(
             )
             updates = [u for u in plan.snapshots if u in directory.snapshots()]
             found = snapshot_outputs(
-                directory, workshop, updates=updates, folder=seed_folder(keep, run.seed)
+                directory, setup, updates=updates, folder=seed_folder(keep, run.seed)
             )
             if found:
                 outputs[run.seed] = list(found.values())

@@ -15,19 +15,19 @@ from anneal.io.files import read_json, synced, write_json
 from anneal.results.ensembles import Labels, Output
 from anneal.runs.code_digest import code_digest
 from anneal.runs.directory import RunDirectory
-from anneal.runs.setup import Workshop
+from anneal.runs.setup import ExperimentSetup
 
 RECEIPTS = "outputs.json"
 
 
 def snapshot_outputs(
-    directory: RunDirectory, workshop: Workshop, *, updates: Iterable[int], folder: Path
+    directory: RunDirectory, setup: ExperimentSetup, *, updates: Iterable[int], folder: Path
 ) -> dict[int, Output]:
     """Return the softmax outputs of snapshots on the test images, by update.
 
     Args:
         directory: of the run.
-        workshop: data and settings of its experiment.
+        setup: data and settings of its experiment.
         updates: of snapshots that are there.
         folder: keeps the arrays.
 
@@ -42,18 +42,18 @@ def snapshot_outputs(
         array = folder / f"{update}.npy"
         with files[update].open("rb") as file:
             weights = hashlib.file_digest(file, "sha256").hexdigest()
-        made_of = f"{weights} {code_digest()} {workshop.settings.numerics}"
+        made_of = f"{weights} {code_digest()} {setup.settings.numerics}"
         if receipts.get(str(update)) != made_of or not array.is_file():
-            model = model or workshop.model()
+            model = model or setup.model()
             model.load_state_dict(directory.read_snapshot(update))
             with synced(array) as written:
-                np.save(written, workshop.predict(model, workshop.data.test).numpy())
+                np.save(written, setup.predict(model, setup.data.test).numpy())
             receipts |= {str(update): made_of}
             write_json(folder / RECEIPTS, receipts)
         outputs[update] = np.load(array, mmap_mode="r")
     return outputs
 
 
-def labels_of_test_images(workshop: Workshop) -> Labels:
+def labels_of_test_images(setup: ExperimentSetup) -> Labels:
     """Return the class of each test image, int64 (images,)."""
-    return workshop.data.test.labels.cpu().numpy()
+    return setup.data.test.labels.cpu().numpy()

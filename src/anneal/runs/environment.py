@@ -1,8 +1,7 @@
-"""What a run ran on: commit, versions, device, threads, flags (edge)."""
+"""The environment of a run: commit, versions, device, threads, flags."""
 
 import os
 import platform
-import subprocess
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 
+from anneal.io.git import current_commit
 from anneal.runs.hardware import cpu_capability
 
 PACKAGES = ("anneal", "torch", "torchvision", "timm", "numpy")
@@ -20,7 +20,7 @@ def describe_environment() -> dict[str, Any]:
     """Return one entry of environment.json, all of it plain data."""
     return {
         "started": now(),
-        "commit": commit(),
+        "commit": current_commit(),
         "versions": {name: version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -43,21 +43,6 @@ def version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def commit() -> str | None:
-    """Return the commit checked out, with ``+`` where tracked sources differ from it."""
-    try:
-        head = _git("rev-parse", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no", "--", "src", "conf")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return f"{head[:12]}{'+' if changed else ''}"
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def cpu_name() -> str:

@@ -13,7 +13,7 @@ from anneal.config.bounds import apply_bounds
 from anneal.config.durations import Clock, scaled, to_steps
 from anneal.config.scheduler import ScheduleBuilder, convert_duration
 from anneal.config.schema import ExperimentConfig
-from anneal.config.snapshots import parse_keep, snapshot_updates
+from anneal.config.snapshots import parse_snapshot_rule, snapshot_updates
 from anneal.config.strict import configuration_hash, to_plain
 from anneal.datasets.registry import find_dataset
 from anneal.runs.optimizers import check_momentum, check_optimizer
@@ -148,7 +148,7 @@ def plan_run(
         full_total_steps=full_total_steps,
         cycle_ends=ends,
         snapshots=snapshot_updates(
-            parse_keep(training.snapshots),
+            parse_snapshot_rule(training.snapshots),
             ends=ends,
             total_steps=total_steps,
             to_steps=lambda distance: to_steps(distance, clock, budget_fraction=fraction),

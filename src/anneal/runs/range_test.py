@@ -24,40 +24,40 @@ from anneal.runs.code_digest import code_digest
 from anneal.runs.layout import CURVE, SUGGESTION
 from anneal.runs.plan import range_test_hash, steps_per_epoch_of
 from anneal.runs.progress import Meter, metered
-from anneal.runs.setup import Workshop
+from anneal.runs.setup import ExperimentSetup
 from anneal.runs.tracking import Tracker, open_tracker
 from anneal.schedules import Schedule, exponential_ramp, linear_ramp
 
 # The code of a range test, beside the training's.
-READING = ("bounds", "range_test.py", "sweeps.py")
+READING = ("config/bounds.py", "range_test", "runs/range_test.py")
 SPLIT_SEED = 0  # of the held-out images: the same for all seeds, so that curves compare
 PICTURE = "range_test.svg"
 SWEEP_COLUMNS = ("seed", "update", "lr", "accuracy_pct", "held_out_loss", "train_loss")
 
 
-def find_bounds(experiment: ExperimentConfig, workshop: Workshop, *, folder: Path) -> Path:
+def find_bounds(experiment: ExperimentConfig, setup: ExperimentSetup, *, folder: Path) -> Path:
     """Return the suggestion of this experiment's range test, run unless it lies there already.
 
     Args:
         experiment: its dataset, model, optimizer, batch size and range_test are what is tested.
-        workshop: its data and settings.
+        setup: its data and settings.
         folder: takes one folder for each different range test, named by the hash of its
             configuration and the digest of the code.
     """
-    digest = range_test_hash(experiment, workshop.data.identity)
-    suggestion = suggestion_file(experiment, workshop, folder=folder)
+    digest = range_test_hash(experiment, setup.data.identity)
+    suggestion = suggestion_file(experiment, setup, folder=folder)
     own = suggestion.parent
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f".{own.name}.lock"):
         if not suggestion.is_file():
-            sweep_seeds(experiment, workshop, name=digest, folder=own)
+            sweep_seeds(experiment, setup, name=digest, folder=own)
     return suggestion
 
 
-def suggestion_file(experiment: ExperimentConfig, workshop: Workshop, *, folder: Path) -> Path:
+def suggestion_file(experiment: ExperimentConfig, setup: ExperimentSetup, *, folder: Path) -> Path:
     """Return where :func:`find_bounds` finds or leaves the suggestion; runs nothing."""
-    digest = range_test_hash(experiment, workshop.data.identity)
-    name = f"{digest}-{code_digest(*READING)}-{workshop.settings.precision}"
+    digest = range_test_hash(experiment, setup.data.identity)
+    name = f"{digest}-{code_digest(*READING)}-{setup.settings.precision}"
     return folder / name / SUGGESTION
 
 
@@ -78,7 +78,7 @@ class Sweep:
     schedule: Schedule
 
 
-def lay_out(experiment: ExperimentConfig, workshop: Workshop) -> Sweep:
+def lay_out(experiment: ExperimentConfig, setup: ExperimentSetup) -> Sweep:
     """Hold images out and turn the sweep's length into updates.
 
     Raises:
@@ -86,7 +86,7 @@ def lay_out(experiment: ExperimentConfig, workshop: Workshop) -> Sweep:
     """
     config = experiment.range_test
     training, held_out = hold_out(
-        workshop.data.train, fraction=config.held_out_fraction, seed=SPLIT_SEED
+        setup.data.train, fraction=config.held_out_fraction, seed=SPLIT_SEED
     )
     clock = Clock(
         steps_per_epoch=steps_per_epoch_of(experiment, len(training)),
@@ -107,7 +107,7 @@ def images_per_update(experiment: ExperimentConfig) -> int:
 
 
 def sweep_seeds(
-    experiment: ExperimentConfig, workshop: Workshop, *, name: str, folder: Path
+    experiment: ExperimentConfig, setup: ExperimentSetup, *, name: str, folder: Path
 ) -> dict[str, Any]:
     """Run a range test with each of its seeds; write suggestion.json, curve.csv and the picture.
 
@@ -118,11 +118,11 @@ def sweep_seeds(
         ValueError: the sweep is shorter than its points, or its rates do not rise.
     """
     config = experiment.range_test
-    sweep = lay_out(experiment, workshop)
+    sweep = lay_out(experiment, setup)
     total_steps, held_out = sweep.total_steps, sweep.held_out
     curves = []
     for seed in config.seeds:
-        learner = workshop.learner(seed, indices=sweep.training)
+        learner = setup.learner(seed, indices=sweep.training)
         with (
             open_tracker(
                 experiment.tracking,
@@ -141,9 +141,7 @@ def sweep_seeds(
                     schedule=sweep.schedule,
                     total_steps=total_steps,
                     points=config.points,
-                    evaluate=workshop.evaluate(
-                        learner.model, workshop.data.train, indices=held_out
-                    ),
+                    evaluate=setup.evaluate(learner.model, setup.data.train, indices=held_out),
                     on_point=functools.partial(_show, meter, tracker),
                 )
             )
@@ -177,7 +175,7 @@ def sweep_seeds(
         "diverged_lr": {
             str(seed): curve.diverged_lr for seed, curve in zip(config.seeds, curves, strict=True)
         },
-        "settings": workshop.settings.describe(),
+        "settings": setup.settings.describe(),
     }
     title = f"Range test: {experiment.model.architecture} on {experiment.dataset.name}"
     write_whole(folder / CURVE, sweeps_csv(dict(zip(config.seeds, curves, strict=True))))

@@ -1,141 +1,156 @@
-"""One run, from its plan to its directory: started, resumed or skipped (edge)."""
+"""One run: trained to its end, resumed from its checkpoint, or skipped where it has ended."""
 
+import functools
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from anneal.io.terminal import say
-from anneal.runs.directory import HISTORY, TIMING, RunDirectory, read_lines
+from anneal.runs.directory import HISTORY, RunDirectory, read_lines
 from anneal.runs.environment import describe_environment, now
+from anneal.runs.observers import (
+    Checkpoints,
+    History,
+    Observer,
+    ProgressBar,
+    Snapshots,
+    Tracking,
+    observed,
+)
 from anneal.runs.plan import Plan
-from anneal.runs.progress import metered
-from anneal.runs.setup import Workshop, build_training
+from anneal.runs.setup import ExperimentSetup, build_training
 from anneal.runs.tracking import open_tracker
 from anneal.training.loop import Outcome, Record, Training
-
-Build = Callable[..., Training]  # (plan, workshop, *, seed)
-CHECKPOINT_SECONDS = 60.0  # between checkpoints: what a crash may cost
 
 
 class Interrupted(KeyboardInterrupt):
     """A person pressed Ctrl-C; a checkpoint was written."""
 
 
-def train_run(
-    plan: Plan,
-    workshop: Workshop,
-    *,
-    seed: int,
-    directory: RunDirectory,
-    replaced: Path,
-    job_type: str = "train",
-    label: str | None = None,
-    build: Build = build_training,
-    measured_on: str = "test",
-) -> dict[str, Any]:
-    """Train one seed to its end, going on from a checkpoint where there is one.
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One seed of a plan, to be trained in its directory.
 
     Args:
-        plan: what is to be run.
-        workshop: data and settings of its experiment.
+        plan: what is trained.
+        setup: data and settings of its experiment.
         seed: of every random stream.
-        directory: where its record lies; must be held.
-        replaced: takes a run of another configuration that lies there.
-        job_type: for the tracker.
-        label: what a person is shown it as; None: its directory.
-        build: makes the loop of the plan, at its first update.
-        measured_on: the images that this loop measures on: in the record it stands in the place of
-            ``test``, which is what the loop itself calls them.
+        directory: takes the record; must be held.
+        replaced: folder that takes a run of another configuration found in the directory.
+        label: what the terminal calls it; None: its directory.
+        build: (plan, setup, seed=...) -> the loop at its first update.
+    """
+
+    plan: Plan
+    setup: ExperimentSetup
+    seed: int
+    directory: RunDirectory
+    replaced: Path
+    label: str | None = None
+    build: Callable[..., Training] = build_training
+
+    @property
+    def name(self) -> str:
+        """What the terminal calls it."""
+        return self.label or str(self.directory.path)
+
+
+def train_run(run: Run, observers: Sequence[Observer]) -> dict[str, Any]:
+    """Train one seed to its end, from its checkpoint where there is one.
+
+    Args:
+        run: what is trained, and where.
+        observers: see :func:`usual_observers`; called in this order.
 
     Returns:
         result.json: ``status`` (finished or diverged), ``updates``, metrics.
 
     Raises:
         Interrupted: Ctrl-C; the checkpoint is on disk.
-        ValueError: the directory holds a checkpoint that cannot be gone on from.
+        ValueError: the directory holds a checkpoint that cannot be resumed.
     """
-    label = label or str(directory.path)
-    if (result := directory.result()) is not None:
-        say(f"{label}: {result['status']} already, not run again")
+    if (result := run.directory.result()) is not None:
+        say(f"{run.name}: {result['status']} already, not run again")
         if result["status"] == "finished":
-            _say_what_is_missing(plan, directory, made=plan.total_steps)
+            _say_what_is_missing(run.plan, run.directory, made=run.plan.total_steps)
         return result
-    directory.open(plan.describe(), replaced=replaced)
-    training = build(plan, workshop, seed=seed)
-    checkpoint = directory.go_on()
-    if checkpoint is not None:
-        training.load_state_dict(checkpoint["state"])
-    start = training.update
-    _say_what_is_missing(plan, directory, made=start)
-    directory.add_environment(
-        describe_environment()
-        | {
-            "settings": workshop.settings.describe(),
-            "data": workshop.data.identity,
-            "from_update": start,
-        }
-    )
-    with (
-        open_tracker(
-            plan.experiment.tracking,
-            run_dir=directory.path,
-            group=plan.experiment.name,
-            job_type=job_type,
-            name=f"{plan.experiment.name} seed {seed}",
-            tags=tuple(
-                tag
-                for tag in (
-                    plan.experiment.paper,
-                    plan.experiment.scheduler.name,
-                    plan.experiment.dataset.name,
-                )
-                if tag
-            ),
-            configuration=plan.describe() | {"seed": seed},
-            resume_from_update=start or None,
-        ) as tracker,
-        metered(label, total=plan.total_steps, done=start) as meter,
-        interruptible() as interrupted,
-    ):
-        began = saved = time.monotonic()
+    training = _open(run)
+    with observed(training, observers), interruptible() as interrupted:
+        began = time.monotonic()
 
         def record(line: Record) -> None:
-            line = {key.replace("test_", f"{measured_on}_", 1): v for key, v in line.items()}
-            directory.append(HISTORY, line)
-            directory.append(
-                TIMING,
-                {"update": line["update"], "seconds": round(time.monotonic() - began, 3)},
-            )
-            tracker.log(int(line["update"]), dict(line))
-            if (accuracy := line.get(f"{measured_on}_accuracy_pct")) is not None:
-                meter(int(line["update"]), f"{accuracy:.1f} %")
+            for observer in observers:
+                observer.record(line)
 
         def between(update: int) -> bool:
-            nonlocal saved
-            meter(update, None)
-            if update in plan.snapshots:  # before the checkpoint: none is ahead of its snapshots
-                directory.save_snapshot(training.learner.model.state_dict(), update=update)
-            if interrupted() or time.monotonic() - saved > CHECKPOINT_SECONDS:
-                directory.save_checkpoint(training.state_dict(), update=update)
-                saved = time.monotonic()
-            return not interrupted()
+            stopping = interrupted()
+            for observer in observers:
+                observer.between(update, stopping=stopping)
+            return not stopping
 
         outcome = training.run(record=record, between=between)
         seconds = round(time.monotonic() - began, 3)
-        directory.end_environment(ended=now(), to_update=outcome.updates, seconds=seconds)
-        if outcome.status == "stopped":
-            tracker.close("stopped")
-            raise Interrupted
-        result = _finish(directory, training, outcome, measured_on)
-        tracker.summary({key: value for key, value in result.items() if value is not None})
-        tracker.close(outcome.status)
-        if interrupted():  # on the very last update: this run has ended, the next must not begin
+        run.directory.end_environment(ended=now(), to_update=outcome.updates, seconds=seconds)
+        if outcome.status != "stopped":
+            result = _finish(run.directory, training, outcome)
+        for observer in observers:
+            observer.end(outcome.status, result)
+        if result is None or interrupted():  # on the last update too: the next must not begin
             raise Interrupted
     return result
+
+
+def usual_observers(run: Run, *, job_type: str) -> list[Observer]:
+    """Return what every run is observed by, the record before its views.
+
+    Args:
+        run: the run.
+        job_type: for the tracker.
+    """
+    experiment = run.plan.experiment
+    tags = (experiment.paper, experiment.scheduler.name, experiment.dataset.name)
+    open_view = functools.partial(
+        open_tracker,
+        experiment.tracking,
+        run_dir=run.directory.path,
+        group=experiment.name,
+        job_type=job_type,
+        name=f"{experiment.name} seed {run.seed}",
+        tags=tuple(tag for tag in tags if tag),
+        configuration=run.plan.describe() | {"seed": run.seed},
+    )
+    return [
+        History(run.directory),
+        Snapshots(run.directory, run.plan.snapshots),  # before the checkpoints
+        Checkpoints(run.directory),
+        Tracking(open_view),
+        ProgressBar(run.name),
+    ]
+
+
+def _open(run: Run) -> Training:
+    """Make the directory ready and return the loop, at its checkpoint where there is one."""
+    directory = run.directory
+    directory.open(run.plan.describe(), replaced=run.replaced)
+    training = run.build(run.plan, run.setup, seed=run.seed)
+    checkpoint = directory.go_on()
+    if checkpoint is not None:
+        training.load_state_dict(checkpoint["state"])
+    _say_what_is_missing(run.plan, directory, made=training.update)
+    directory.add_environment(
+        describe_environment()
+        | {
+            "settings": run.setup.settings.describe(),
+            "data": run.setup.data.identity,
+            "from_update": training.update,
+        }
+    )
+    return training
 
 
 def _say_what_is_missing(plan: Plan, directory: RunDirectory, *, made: int) -> None:
@@ -152,15 +167,14 @@ def _say_what_is_missing(plan: Plan, directory: RunDirectory, *, made: int) -> N
         )
 
 
-def _finish(
-    directory: RunDirectory, training: Training, outcome: Outcome, measured_on: str
-) -> dict[str, Any]:
+def _finish(directory: RunDirectory, training: Training, outcome: Outcome) -> dict[str, Any]:
+    """Save the last checkpoint and the result."""
     directory.save_checkpoint(training.state_dict(), update=outcome.updates)
     result = {
         "status": outcome.status,
         "updates": outcome.updates,
         **final_and_best(
-            read_lines(directory.path / HISTORY), finished=outcome.status, split=measured_on
+            read_lines(directory.path / HISTORY), finished=outcome.status, split=training.split
         ),
     }
     directory.finish(result)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from anneal.config.paths import Paths
 from anneal.config.schema import ExperimentConfig, OptimizerConfig
-from anneal.datasets import Paths, load_dataset
+from anneal.datasets import load_dataset
 from anneal.datasets.batches import EvaluationBatches, Normalise, TrainingBatches, statistics_of
 from anneal.datasets.image_data import ImageData, Images
 from anneal.io.files import read_json
@@ -27,7 +28,7 @@ EVALUATION_BATCH = 500
 
 
 @dataclass(frozen=True)
-class Workshop:
+class ExperimentSetup:
     """One experiment's data and settings, shared by all its seeds."""
 
     experiment: ExperimentConfig
@@ -63,6 +64,7 @@ class Workshop:
             precision=self.settings.dtype,
             accumulation=config.training.accumulation,
             label_smoothing=config.training.label_smoothing,
+            closed_blocks_coast=getattr(model, "closed_blocks_coast", False),
         )
 
     def model(self) -> nn.Module:
@@ -109,7 +111,9 @@ class Workshop:
         )
 
 
-def open_workshop(experiment: ExperimentConfig, data: ImageData, settings: Settings) -> Workshop:
+def assemble_setup(
+    experiment: ExperimentConfig, data: ImageData, settings: Settings
+) -> ExperimentSetup:
     """Bring an experiment, its images and this machine's settings together.
 
     The statistics are of all training images, also where ``dataset.first_images`` trains on some:
@@ -117,12 +121,12 @@ def open_workshop(experiment: ExperimentConfig, data: ImageData, settings: Setti
     """
     statistics = statistics_of(data.train, experiment.dataset)
     data = data.first(experiment.dataset.first_images)
-    return Workshop(experiment, data.to(settings.device), settings, statistics)
+    return ExperimentSetup(experiment, data.to(settings.device), settings, statistics)
 
 
 def build_training(
     plan: Plan,
-    workshop: Workshop,
+    setup: ExperimentSetup,
     *,
     seed: int,
     indices: torch.Tensor | None = None,
@@ -132,12 +136,12 @@ def build_training(
 
     Args:
         plan: what the run does.
-        workshop: data and settings.
+        setup: data and settings.
         seed: of every random stream.
         indices: training images that it learns from; None: all.
         held_out: training images that it is measured on; None: the test images.
     """
-    learner = workshop.learner(seed, indices=indices)
+    learner = setup.learner(seed, indices=indices)
     config = plan.experiment.training
     return Training(
         learner=learner,
@@ -145,11 +149,12 @@ def build_training(
         total_steps=plan.total_steps,
         log_at=evenly_spread(config.log_lines, plan.total_steps),
         evaluate_at=evenly_spread(config.evaluations, plan.total_steps),
-        evaluate=workshop.evaluate(
+        evaluate=setup.evaluate(
             learner.model,
-            workshop.data.test if held_out is None else workshop.data.train,
+            setup.data.test if held_out is None else setup.data.train,
             indices=held_out,
         ),
+        split="test" if held_out is None else "held_out",
     )
 
 
@@ -175,25 +180,25 @@ def build_optimizer(
         raise ValueError(f"conf/optimizer/{config.name}.yaml: {error}") from None
 
 
-def open_experiment(experiment: ExperimentConfig, paths: Paths | None = None) -> Workshop:
+def load_setup(experiment: ExperimentConfig, paths: Paths | None = None) -> ExperimentSetup:
     """Load an experiment's images and decide how this machine computes."""
     data = load_dataset(experiment.dataset, paths or Paths.from_environment())
     settings = decide(experiment.hardware, architecture=experiment.model.architecture)
-    return open_workshop(experiment, data, settings)
+    return assemble_setup(experiment, data, settings)
 
 
-def plan_experiment(loaded: Loaded, bounds: Bounds | None) -> tuple[Plan, Workshop]:
+def plan_experiment(loaded: Loaded, bounds: Bounds | None) -> tuple[Plan, ExperimentSetup]:
     """Load what one experiment of a campaign needs, and plan it.
 
     Raises:
         ValueError: the images are not those that ``download`` identified.
     """
-    workshop = open_experiment(loaded.experiment)
-    identity = workshop.data.identity
+    setup = load_setup(loaded.experiment)
+    identity = setup.data.identity
     file = identity_file(loaded.experiment.dataset.name)
     if file.is_file() and read_json(file) != identity:
         raise ValueError(
             f"{file} describes other images than those found now: run the download stage again"
         )
     plan = plan_run(loaded.experiment, identity, bounds=bounds, where=str(loaded.path))
-    return plan, workshop
+    return plan, setup

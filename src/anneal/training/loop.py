@@ -1,6 +1,6 @@
-"""The training loop: updates, and nothing else, are its clock (engine).
+"""The training loop, whose only clock is the number of updates made.
 
-No files and no configuration here: objects come in, records go out through callbacks.
+It knows no files and no configuration: objects come in, records go out through callbacks.
 """
 
 import math
@@ -26,14 +26,14 @@ class Learner:
     """What makes one update.
 
     Args:
-        model: images (B, C, H, W) -> logits (B, classes), in train mode. With a true attribute
-            ``closed_blocks_coast``, weights that took no part in an update have a gradient of zero
-            there: the rule's decay and momentum still move them. Otherwise they stay.
+        model: images (B, C, H, W) -> logits (B, classes), in train mode.
         optimizer: holds the model's parameters; its rates are set by a schedule.
         batches: number of the batch since the start of the run -> images (B, C, H, W), labels (B,).
         precision: of the forward pass (autocast).
         accumulation: batches whose mean gradient makes one update, >= 1.
         label_smoothing: in [0, 1).
+        closed_blocks_coast: True: weights that took no part in an update have a gradient of zero
+            there, so that the rule's decay and momentum still move them. False: they stay.
     """
 
     model: nn.Module
@@ -42,6 +42,7 @@ class Learner:
     precision: torch.dtype = torch.float32
     accumulation: int = 1
     label_smoothing: float = 0.0
+    closed_blocks_coast: bool = False
 
     def update(self, update: int) -> torch.Tensor:
         """Make the update that follows ``update`` updates; return its mean loss, not yet read.
@@ -62,7 +63,7 @@ class Learner:
                 loss = loss / self.accumulation
             loss.backward()  # type: ignore[no-untyped-call]
             total = loss.detach() if total is None else total + loss.detach()
-        if getattr(self.model, "closed_blocks_coast", False):
+        if self.closed_blocks_coast:
             for weight in self.model.parameters():
                 if weight.grad is None and weight.requires_grad:
                     weight.grad = torch.zeros_like(weight)
@@ -93,8 +94,9 @@ class Training:
 
     ``record`` gets one dict for each logged update: ``update`` (updates made by then), ``lr`` and
     ``momentum`` (those of the last update made), ``loss`` (mean over the updates since the record
-    before) and, where measured, ``test_*``. It holds no wall time, so that a run which was stopped
-    and resumed leaves the same bytes as one that was not.
+    before) and, where measured, ``<split>_accuracy_pct``, ``<split>_top5_accuracy_pct`` and
+    ``<split>_loss``. It holds no wall time, so that a run which was stopped and resumed leaves the
+    same bytes as one that was not.
 
     Args:
         learner: makes the updates.
@@ -102,7 +104,8 @@ class Training:
         total_steps: updates of the whole run.
         log_at: updates after which a record is made; the loss is read from the device only then.
         evaluate_at: updates after which ``evaluate`` is called, a subset of ``log_at``.
-        evaluate: measures the model on the test images.
+        evaluate: measures the model on the images of ``split``.
+        split: names these images in the record: ``test`` or ``held_out``.
     """
 
     def __init__(
@@ -114,10 +117,12 @@ class Training:
         log_at: Sequence[int],
         evaluate_at: Sequence[int],
         evaluate: Callable[[], Measurement],
+        split: str = "test",
     ) -> None:
         self.learner = learner
         self.scheduled = scheduled
         self.total_steps = total_steps
+        self.split = split
         self._evaluate_at = set(evaluate_at)
         self._log_at = set(log_at) | self._evaluate_at | {total_steps}
         self._evaluate = evaluate
@@ -155,7 +160,7 @@ class Training:
         return Outcome(status="finished", updates=self.update)
 
     def _log(self, record: Callable[[Record], None]) -> bool:
-        """Make one record; False when a loss, of training or test, is no finite number."""
+        """Make one record; False when a loss, of training or ``split``, is no finite number."""
         assert self._loss_sum is not None
         loss = self._loss_sum.item() / self._losses
         self._loss_sum, self._losses = None, 0
@@ -170,12 +175,12 @@ class Training:
             line["loss"] = loss
         if finite and self.update in self._evaluate_at:
             measured = self._evaluate()
-            line["test_accuracy_pct"] = measured.accuracy_pct
+            line[f"{self.split}_accuracy_pct"] = measured.accuracy_pct
             if measured.top5_accuracy_pct is not None:
-                line["test_top5_accuracy_pct"] = measured.top5_accuracy_pct
+                line[f"{self.split}_top5_accuracy_pct"] = measured.top5_accuracy_pct
             finite = math.isfinite(measured.loss)  # the last update may have broken the weights
             if finite:
-                line["test_loss"] = measured.loss
+                line[f"{self.split}_loss"] = measured.loss
         record(line)
         return finite
 

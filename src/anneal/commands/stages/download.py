@@ -4,9 +4,10 @@
 """
 
 from anneal.config.compose import compose_plain
+from anneal.config.paths import Paths
 from anneal.config.schema import DatasetConfig
 from anneal.config.strict import parse
-from anneal.datasets import Paths, identify
+from anneal.datasets import identify
 from anneal.io.files import write_json
 from anneal.io.terminal import command, say
 from anneal.runs.layout import identity_file

@@ -28,10 +28,10 @@ def main(arguments: list[str]) -> None:
         (folder / RECORD).unlink(missing_ok=True)
         say(f"{name}: nothing to evaluate. {abstention}")
         return
-    plan, workshop = plan_experiment(loaded, bounds)
+    plan, setup = plan_experiment(loaded, bounds)
     trained = RUNS / campaign / name
-    runs = evaluate_runs(plan, workshop, trained, loaded.seeds)
-    runs, ensembles = evaluate_snapshots(plan, workshop, trained, runs, keep=folder)
+    runs = evaluate_runs(plan, setup, trained, loaded.seeds)
+    runs, ensembles = evaluate_snapshots(plan, setup, trained, runs, keep=folder)
     record = make_record(plan, campaign=campaign, runs=runs, ensembles=ensembles)
     write_json(folder / RECORD, record)
     write_whole(folder / CURVES, curves_csv(runs))

@@ -9,7 +9,7 @@ from anneal.io.files import read_yaml
 from anneal.io.terminal import command
 from anneal.runs.layout import EXPERIMENTS, RANGE_TESTS
 from anneal.runs.range_test import sweep_seeds
-from anneal.runs.setup import open_experiment
+from anneal.runs.setup import load_setup
 
 
 @command("campaign", "range_test")
@@ -18,8 +18,8 @@ def main(arguments: list[str]) -> None:
     campaign, name = arguments
     path = EXPERIMENTS / campaign / RANGE_TESTS.name / f"{name}.yaml"
     experiment = parse(ExperimentConfig, read_yaml(path), where=str(path))
-    workshop = open_experiment(experiment)
-    sweep_seeds(experiment, workshop, name=name, folder=RANGE_TESTS / campaign / name)
+    setup = load_setup(experiment)
+    sweep_seeds(experiment, setup, name=name, folder=RANGE_TESTS / campaign / name)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from anneal.runs.committed import committed_seeds
 from anneal.runs.directory import RunDirectory
 from anneal.runs.inputs import NoBoundsError, load_bounds, load_experiment
 from anneal.runs.layout import RANGE_TESTS, REPLACED, RUNS, SUGGESTION, seed_folder
-from anneal.runs.run import train_run
+from anneal.runs.run import Run, train_run, usual_observers
 from anneal.runs.setup import plan_experiment
 
 
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> None:
     except NoBoundsError as abstention:
         say(f"{name}: not trained. {abstention}")
         return
-    plan, workshop = plan_experiment(loaded, bounds)
+    plan, setup = plan_experiment(loaded, bounds)
     committed = committed_seeds(campaign, name, plan.configuration_hash)
     for seed in loaded.seeds:
         if seed in committed:
@@ -34,11 +34,12 @@ def main(arguments: list[str]) -> None:
         directory = RunDirectory(
             seed_folder(folder, seed),
             configuration_hash=plan.configuration_hash,
-            code=f"{code_digest()} {workshop.settings.numerics}",
+            code=f"{code_digest()} {setup.settings.numerics}",
         )
+        replaced = RUNS / campaign / REPLACED / name
+        run = Run(plan=plan, setup=setup, seed=seed, directory=directory, replaced=replaced)
         with directory.held():
-            replaced = RUNS / campaign / REPLACED / name
-            train_run(plan, workshop, seed=seed, directory=directory, replaced=replaced)
+            train_run(run, usual_observers(run, job_type="train"))
 
 
 if __name__ == "__main__":
