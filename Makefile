@@ -95,7 +95,7 @@ hooks: $(INSTALLED)  ## run ruff on the staged files before each Git commit (pre
 .PHONY: docs
 docs: $(INSTALLED)  ## build the documentation into site/; a warning is an error
 	$(require_mkdocs)
-	mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict  # the notice is about a later mkdocs
 
 .PHONY: params
 params: $(INSTALLED)  ## compose conf/ into params.yaml, after every edit of conf/
