@@ -29,6 +29,8 @@ require_git = $(call require,git --version,git is needed (DVC works inside a Git
 require_dvc = $(call require,git rev-parse --is-inside-work-tree,\
 	this folder is not a Git repository$(comma) which DVC needs; clone the project or run `git init`)$(call \
 	require,test -f .dvc/config,.dvc/config is missing$(comma) so this is no DVC repository; `git checkout .dvc` brings it back)
+require_mkdocs = $(call require,test -x $(VENV)/bin/mkdocs,the documentation needs the extra docs; install it \
+	with `$(UV) pip install --python $(VENV)/bin/python -e ".[docs]"`)
 comma := ,
 
 .PHONY: help
@@ -72,12 +74,28 @@ test: $(INSTALLED)  ## run every test (real archives too when ANNEAL_ARCHIVES na
 	@# A file a process, for files share fixtures; one thread each, for threads that share cores wait.
 	OMP_NUM_THREADS=1 pytest -q --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
+# Rooms whose tests take milliseconds each, without the files that train, start processes or compose every row.
+FAST := schedules config claims results io contracts
+NOT_FAST := config/test_compose results/test_ensemble_store results/test_campaign results/test_compare \
+	io/test_files contracts/test_conf contracts/test_rows contracts/test_docs
+
 .PHONY: check
-check: $(INSTALLED)  ## format, lint, types and contracts; what a commit has to pass
+check: $(INSTALLED)  ## format, lint, types and the fast tests, in under 90 s; what a change has to pass
 	ruff format --check .
 	ruff check .
 	mypy
-	pytest -q -m "not slow and not archives and not gpu" tests/contracts
+	OMP_NUM_THREADS=1 pytest -q --numprocesses=auto --dist=loadfile --no-loadscope-reorder \
+		-m "not slow and not archives and not gpu" \
+		$(FAST:%=tests/%) $(NOT_FAST:%=--ignore=tests/%.py)
+
+.PHONY: hooks
+hooks: $(INSTALLED)  ## run ruff on the staged files before each Git commit (pre-commit, seconds)
+	pre-commit install
+
+.PHONY: docs
+docs: $(INSTALLED)  ## build the documentation into site/; a warning is an error
+	$(require_mkdocs)
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict  # the notice is about a later mkdocs
 
 .PHONY: params
 params: $(INSTALLED)  ## compose conf/ into params.yaml, after every edit of conf/
@@ -114,5 +132,5 @@ build: $(INSTALLED)  ## build the wheel into dist/
 
 .PHONY: clean
 clean:  ## remove caches and build output; never data, runs or results
-	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.room_times import times_by_room
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WRONG_PROCESSOR = "wrong processor: "  # how a test's reason to skip begins
@@ -27,7 +28,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was skipped for want of which processor: tests begin such a reason alike."""
+    """Print what each room took, and what was skipped for want of which processor."""
+    phases = [
+        report
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport)
+    ]
+    lines = times_by_room(phases)
+    if len(lines) > 1:
+        terminalreporter.section("time by room, summed over processes")
+    for line in lines if len(lines) > 1 else []:
+        terminalreporter.line(line)
     reasons = Counter(
         report.longrepr[2].removeprefix("Skipped: ").removeprefix(WRONG_PROCESSOR)
         for report in terminalreporter.stats.get("skipped", [])

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 SOURCE_LINES = 350
 NAMELESS = {"utils", "util", "common", "helpers", "helper", "base", "misc", "shared", "tools"}
@@ -209,12 +210,49 @@ def test_dvc_sends_nothing_and_composes_conf(repository: Path) -> None:
     )
 
 
-def test_ci_and_the_hook_call_make(repository: Path) -> None:
+def test_ci_calls_make(repository: Path) -> None:
     ci = repository / ".ci" / "run"
     assert os.access(ci, os.X_OK)
+    workflow = (repository / ".github" / "workflows" / "ci.yml").read_text()
     for verb in ("make check", "make test"):
         assert verb in ci.read_text()
-    assert "make check" in (repository / ".pre-commit-config.yaml").read_text()
+        assert verb in workflow
+    assert "make reproduce" in (repository / ".github" / "workflows" / "nightly.yml").read_text()
+    assert "make docs" in (repository / ".github" / "workflows" / "docs.yml").read_text()
+
+
+def test_hooks_run_the_locked_ruff_and_need_no_network(repository: Path) -> None:
+    (source,) = yaml.safe_load((repository / ".pre-commit-config.yaml").read_text())["repos"]
+    assert source["repo"] == "local"
+    assert [hook["id"] for hook in source["hooks"]] == ["ruff-format", "ruff-check"]
+    for hook in source["hooks"]:
+        assert hook["language"] == "system"
+        assert hook["entry"].startswith(".venv/bin/ruff ")
+
+
+def test_fast_tests_of_make_check_leave_out_only_files_that_exist(repository: Path) -> None:
+    makefile = (repository / "Makefile").read_text().replace("\\\n", " ")
+    for name, ending in (("FAST", ""), ("NOT_FAST", ".py")):
+        (listed,) = re.findall(rf"^{name} := (.+)$", makefile, re.MULTILINE)
+        missing = [n for n in listed.split() if not (repository / f"tests/{n}{ending}").exists()]
+        assert missing == []
+
+
+WORKFLOWS = sorted((Path(__file__).parents[2] / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflow_pins_its_actions_and_bounds_time_and_permissions(path: Path) -> None:
+    uses = re.findall(r"uses: (\S+)(.*)", path.read_text())
+    pinned = r"[\w-]+/[\w-]+@[0-9a-f]{40}"
+    loose = [
+        a for a, version in uses if not re.fullmatch(pinned, a) or not re.match(r" # v\d", version)
+    ]
+    assert loose == []
+    workflow = yaml.safe_load(path.read_text())
+    assert workflow["permissions"] == {"contents": "read"}
+    assert "group" in workflow["concurrency"]
+    assert [name for name, job in workflow["jobs"].items() if "timeout-minutes" not in job] == []
 
 
 def test_the_commands_of_the_readme_exist(repository: Path) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 CONFIDENCE = 0.95
-FEWEST_RUNS = 3  # for a verdict (design: reproduced needs n >= 3)
+FEWEST_RUNS = 3  # for a verdict (docs/design.md, Verdicts)
 FEWEST_FLIPS = 6  # 2 of 2**6 patterns are 3.1 %; 2 of 2**5 would be 6.3 %
 MOST_FLIPS = 16  # 65,535 subsets; with more pairs Student's t is as good and no enumeration
 

@@ -1,0 +1,78 @@
+"""The documentation: its Python runs, its lists are complete, and it builds without a warning."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from anneal.claims.files import load_claims
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = sorted(path for path in DOCS.glob("*.md") if "```python\n" in path.read_text())
+
+
+def hook(name: str) -> ModuleType:
+    pytest.importorskip("mkdocs", reason="the extra docs is not installed")
+    spec = importlib.util.spec_from_file_location(name, DOCS / "hooks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_python_of_a_page_runs(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, object] = {}
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        exec(compile(block, page.name, "exec"), names)
+        said = capsys.readouterr().out.strip()
+        for promised in re.findall(r"\bprint\(.*\)  # (.*)", block):
+            assert said == promised
+
+
+def test_every_public_schedule_has_its_picture() -> None:
+    gallery = hook("schedule_gallery")
+    assert gallery.public_schedules() == gallery.CALLS.keys()
+    assert all(gallery.schedule_of(call)(0) >= 0 for call in gallery.CALLS.values())
+    assert gallery.picture("triangular2").startswith(b"<?xml")
+
+
+def test_a_papers_page_has_row_claim_command_and_cost() -> None:
+    pages = hook("paper_pages")
+    claims = load_claims(DOCS.parent / "paper" / "claims")
+    assert pages.TITLES.keys() == {claim.id.split("/")[0] for claim in claims}
+    found = [claim for claim in claims if claim.id == "clr/table1/cifar10/triangular2"]
+    page = pages.paper_page(
+        "CLR",
+        found,
+        planned={},
+        campaigns={"clr/cifar10_triangular2": ["clr_cifar10"]},
+        cost=lambda _row: pages.RowCost(updates=25_000, peta_flop=0.178),
+    )
+    for line in (
+        "## Table 1",
+        "- triangular2 reaches 81.4 % after 25,000 iterations (tolerance 0.6)",
+        "dvc exp run -S campaign=clr_cifar10",
+        "anneal run experiment=clr/cifar10_triangular2 seed=0",
+        "Cost: 25,000 updates, 0.18 PFLOP.",
+    ):
+        assert line in page.splitlines()
+    planned = {"clr/cifar10_triangular2": "a GPU."}
+    page = pages.paper_page("CLR", found, planned=planned, campaigns={}, cost=lambda _row: 1 / 0)
+    assert "Not written yet. It needs: a GPU." in page.splitlines()
+
+
+@pytest.mark.slow
+def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="the extra docs is not installed")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    built = subprocess.run(
+        command, cwd=DOCS.parent, capture_output=True, text=True, check=False, timeout=800
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    for page in ("schedules", "range_test", "design", "reproduce/clr", "api/schedules"):
+        assert (tmp_path / page / "index.html").is_file(), page
