@@ -30,6 +30,7 @@ from anneal.runs import progress
 from anneal.runs import run as runs
 from anneal.runs import setup as builders
 from anneal.runs.directory import RunDirectory
+from anneal.runs.kernels import check_kernels
 from anneal.runs.plan import plan_run
 from anneal.runs.progress import Meter
 from anneal.runs.setup import Workshop, open_experiment
@@ -192,7 +193,7 @@ def may_leave_out(gate: Gate) -> None:
     runs.metered, Tracker.log = metered, track
 
 
-def ours(network: str, gate: Gate, threads: int) -> None:
+def ours(network: str, gate: Gate, threads: int, *, kernels: str = "none") -> None:
     """Train as ``anneal run`` does, from batches to W&B."""
     may_leave_out(gate)
     asked = [
@@ -203,6 +204,7 @@ def ours(network: str, gate: Gate, threads: int) -> None:
         f"training.batch_size={NETWORKS[network].batch}",
         "tracking=offline",
         f"hardware.threads={threads}",
+        f"hardware.kernels={kernels}",
     ]
     experiment = compose_run(asked)
     opened = open_experiment(experiment)
@@ -339,9 +341,23 @@ def images_folder() -> Path:
 
 PARTS = ("schedule", "logging", "progress", "tracking")
 PLAIN = ("plain, 0 workers", "plain, 2 workers")
+WITH_KERNELS = "ours with CPU kernels"
 IN_MEMORY = "in-memory loop"
 CONVOLUTIONS = "convolutions alone"
 PRODUCTS = {"matmul float32": torch.float32, "matmul bf16": torch.bfloat16}
+
+
+def contenders_of(network: str) -> tuple[str, ...]:
+    """Return every contender that can train a network here."""
+    try:
+        check_kernels(
+            device=device().type,
+            architecture=NETWORKS[network].architecture,
+            precision=torch.bfloat16,
+        )
+    except ValueError:  # the extension is not installed, or has no kernels for it
+        return tuple(name for name in CONTENDERS if name != WITH_KERNELS)
+    return CONTENDERS
 
 
 def run_contender(name: str, network: str, gate: Gate, threads: int) -> None:
@@ -350,6 +366,8 @@ def run_contender(name: str, network: str, gate: Gate, threads: int) -> None:
         matmul(network, gate, threads, dtype=PRODUCTS[name], size=matrix_size())
     elif name == "ours":
         ours(network, gate, threads)
+    elif name == WITH_KERNELS:
+        ours(network, gate, threads, kernels="cpu")
     elif name in PLAIN:
         plain(network, gate, threads, workers=int(name.split()[1]))
     elif name == IN_MEMORY:
@@ -360,7 +378,7 @@ def run_contender(name: str, network: str, gate: Gate, threads: int) -> None:
         timm_loader(network, gate, threads)
 
 
-CONTENDERS = ("ours", *PLAIN, "timm's loader", IN_MEMORY, CONVOLUTIONS, *PRODUCTS)
+CONTENDERS = ("ours", WITH_KERNELS, *PLAIN, "timm's loader", IN_MEMORY, CONVOLUTIONS, *PRODUCTS)
 BARE = "ours without all four"
 APART = {"ours": (), BARE: PARTS} | {f"ours without {part}": (part,) for part in PARTS}
 
