@@ -63,19 +63,20 @@ def load_bounds(path: Path) -> Bounds | None:
     )
 
 
-def committed_seeds(campaign: str, experiment: str, configuration_hash: str) -> set[int]:
-    """Return the seeds that results/ already holds under this configuration.
+def committed_seeds(campaign: str, experiment: str, configuration_hash: str) -> dict[int, str]:
+    """Return the seeds that results/ already holds under this configuration, each with its kernels.
 
-    None are returned for a campaign that says ``rerun_committed: true``.
+    That is ``none`` or ``cpu``, and ``unrecorded`` of a run that is older than the record. The
+    mapping is empty for a campaign that says ``rerun_committed: true``.
     """
     rows = RESULTS / campaign / "runs.csv"
     described = read_yaml(EXPERIMENTS / campaign / CAMPAIGN_FILE)
     if described["rerun_committed"] or not rows.is_file():
-        return set()
+        return {}
     wanted = (experiment, configuration_hash)
     with rows.open(newline="") as file:
         return {
-            int(row["seed"])
+            int(row["seed"]): row.get("kernels") or "unrecorded"
             for row in csv.DictReader(file)
             if (row["experiment"], row["configuration_hash"]) == wanted
         }
