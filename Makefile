@@ -52,7 +52,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(UV) pip install --quiet --python $(VENV)/bin/python --require-hashes -r requirements.lock || { \
 		echo "uv could not install the lock; trying pip, which has settings of its own"; \
 		$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; }
-	@$(UV) pip install --quiet --python $(VENV)/bin/python --offline --no-deps --no-build-isolation -e .
+	@$(UV) pip install --quiet --python $(VENV)/bin/python --offline --no-deps --no-build-isolation \
+		-e . -e extensions/cpu_kernels
 	@touch $@
 
 .PHONY: reproduce

@@ -24,6 +24,7 @@ from torch.nn import functional
 from anneal.config.compose import compose_run
 from anneal.datasets import Paths
 from anneal.runs.directory import RunDirectory
+from anneal.runs.kernels import check_kernels
 from anneal.runs.plan import plan_run
 from anneal.runs.run import Run, train_run, usual_observers
 from anneal.runs.setup import load_setup
@@ -62,7 +63,7 @@ NETWORKS = {
 }
 
 
-def ours(network: str, gate: Gate, threads: int) -> None:
+def ours(network: str, gate: Gate, threads: int, *, kernels: str = "none") -> None:
     """Train as ``anneal run`` does, from batches to W&B."""
     asked = [
         *NETWORKS[network].experiment,
@@ -72,6 +73,7 @@ def ours(network: str, gate: Gate, threads: int) -> None:
         f"training.batch_size={NETWORKS[network].batch}",
         "tracking=offline",
         f"hardware.threads={threads}",
+        f"hardware.kernels={kernels}",
     ]
     experiment = compose_run(asked)
     opened = load_setup(experiment)
@@ -212,9 +214,23 @@ def images_folder() -> Path:
 
 
 PLAIN = ("plain, 0 workers", "plain, 2 workers")
+WITH_KERNELS = "ours with CPU kernels"
 IN_MEMORY = "in-memory loop"
 CONVOLUTIONS = "convolutions alone"
 PRODUCTS = {"matmul float32": torch.float32, "matmul bf16": torch.bfloat16}
+
+
+def contenders_of(network: str) -> tuple[str, ...]:
+    """Return every contender that can train a network here."""
+    try:
+        check_kernels(
+            device=device().type,
+            architecture=NETWORKS[network].architecture,
+            precision=torch.bfloat16,
+        )
+    except ValueError:  # the extension is not installed, or has no kernels for it
+        return tuple(name for name in CONTENDERS if name != WITH_KERNELS)
+    return CONTENDERS
 
 
 def run_contender(name: str, network: str, gate: Gate, threads: int) -> None:
@@ -223,6 +239,8 @@ def run_contender(name: str, network: str, gate: Gate, threads: int) -> None:
         matmul(network, gate, threads, dtype=PRODUCTS[name], size=matrix_size())
     elif name == "ours":
         ours(network, gate, threads)
+    elif name == WITH_KERNELS:
+        ours(network, gate, threads, kernels="cpu")
     elif name in PLAIN:
         plain(network, gate, threads, workers=int(name.split()[1]))
     elif name == IN_MEMORY:
@@ -233,7 +251,7 @@ def run_contender(name: str, network: str, gate: Gate, threads: int) -> None:
         timm_loader(network, gate, threads)
 
 
-CONTENDERS = ("ours", *PLAIN, "timm's loader", IN_MEMORY, CONVOLUTIONS, *PRODUCTS)
+CONTENDERS = ("ours", WITH_KERNELS, *PLAIN, "timm's loader", IN_MEMORY, CONVOLUTIONS, *PRODUCTS)
 BARE = "ours without all four"
 APART = {"ours": (), BARE: PARTS} | {f"ours without {part}": (part,) for part in PARTS}
 

@@ -4,10 +4,12 @@ python benchmarks/settings.py [--architectures caffe_cifar resnet18] [--write]
 
 Prints, for each network, images/s of a whole training step as a ratio to float32, contiguous,
 eager in the same process; --write puts the fastest into src/anneal/runs/measured_settings.json, the
-table that ``hardware=auto`` reads.
+table that ``hardware=auto`` reads. Where the extension anneal_cpu_kernels is installed and serves a
+network, its kernels are measured too; the table never names them.
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import statistics
@@ -18,9 +20,9 @@ import torch
 from torch.nn import functional
 
 from anneal.models.build import build_model, parameter_groups
-from anneal.runs.compiling import compile_model
 from anneal.runs.environment import cpu_name, describe_environment
 from anneal.runs.hardware import PRECISIONS, cpu_capability, num_cores
+from anneal.runs.kernels import apply_kernels, check_kernels
 from anneal.training.evaluation import autocast
 from anneal.training.optimizers.caffe import CaffeSGD
 
@@ -29,6 +31,7 @@ REFERENCE = ("float32", "contiguous", "off")
 CHOICES = list(
     itertools.product(("float32", "bf16"), ("contiguous", "channels_last"), ("off", "on"))
 )
+KERNELS = [(precision, "channels_last", "kernels") for precision in ("float32", "bf16")]
 BATCH, SIZE, CLASSES = 100, 32, 10
 ENOUGH = 1.05  # a choice must win by 5 % over a simpler one
 
@@ -48,7 +51,9 @@ def make_step(architecture: str, choice: tuple[str, str, str], device: str):
         small_images=not architecture.startswith(("caffe_", "cifar_")),
     ).to(device=device, memory_format=layout)
     if compiled == "on":
-        compile_model(model, PRECISIONS[precision])
+        model.compile()
+    elif compiled == "kernels":
+        apply_kernels(model, PRECISIONS[precision])
     optimizer = CaffeSGD(parameter_groups(model, weight_decay=0.004), lr=1.0, momentum=0.9)
     for group in optimizer.param_groups:
         group["lr"] *= 0.001
@@ -78,13 +83,25 @@ def images_per_second(step, device: str, *, seconds: float) -> float:
     return done * BATCH / (time.perf_counter() - began)
 
 
+def served(architecture: str, device: str) -> list[tuple[str, str, str]]:
+    """Return the choices with kernels that are there for a network."""
+    found = []
+    for choice in KERNELS:
+        with contextlib.suppress(ValueError):  # not installed, or not for this network
+            precision = PRECISIONS[choice[0]]
+            check_kernels(device=device, architecture=architecture, precision=precision)
+            found.append(choice)
+    return found
+
+
 def measure(architecture: str, device: str, *, rounds: int, seconds: float):
     """Return the median images/s of each choice, the rounds interleaved."""
-    steps = {choice: make_step(architecture, choice, device) for choice in CHOICES}
+    choices = CHOICES + served(architecture, device)
+    steps = {choice: make_step(architecture, choice, device) for choice in choices}
     for step in steps.values():
         for _ in range(3):
             step()  # compile and warm up
-    rates = {choice: [] for choice in CHOICES}
+    rates = {choice: [] for choice in choices}
     for _ in range(rounds):
         for choice, step in steps.items():
             rates[choice].append(images_per_second(step, device, seconds=seconds))
@@ -92,11 +109,11 @@ def measure(architecture: str, device: str, *, rounds: int, seconds: float):
 
 
 def best(rates):
-    """Return the simplest choice that nothing beats by more than ENOUGH.
+    """Return the simplest choice that no other of CHOICES beats by more than ENOUGH.
 
     Eager counts as simpler than compiled: it starts at once and needs no compiler.
     """
-    top = max(rates.values())
+    top = max(rates[choice] for choice in CHOICES)
     return next(
         c
         for c in sorted(CHOICES, key=lambda c: (c[2] == "on", c != REFERENCE, -rates[c]))
@@ -133,7 +150,7 @@ def main() -> None:
         for choice, rate in sorted(rates.items(), key=lambda item: -item[1]):
             precision, memory_format, compiled = choice
             mark = "  <- chosen" if choice == chosen else ""
-            eager = "compiled" if compiled == "on" else "eager"
+            eager = {"on": "compiled", "off": "eager", "kernels": "with kernels"}[compiled]
             print(
                 f"  {rate / rates[REFERENCE]:5.2f}  {precision:8} {memory_format:13} {eager}{mark}"
             )

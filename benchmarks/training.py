@@ -38,6 +38,7 @@ from contenders import (
     NETWORKS,
     PLAIN,
     PRODUCTS,
+    contenders_of,
 )
 from plain_loop import small_network
 from scipy.stats import quantile_test
@@ -364,7 +365,7 @@ def main() -> None:
     }
     how = {"threads": arguments.threads}
     for network in arguments.networks:
-        names = arguments.only or CONTENDERS
+        names = arguments.only or contenders_of(network)
         rates = measure(network, names, rounds=arguments.rounds, seconds=arguments.seconds, **how)
         apart: Rates = {}
         if network in TAKEN_APART and not arguments.only:

@@ -52,8 +52,12 @@ class World:
         schedule: Mapping[str, Any] | None = None,
         rise: float = 0.15,
         range_test: Mapping[str, Any] | None = None,
+        kernels: Mapping[int, str] | None = None,
     ) -> None:
-        """Write one record; a seed whose final accuracy is None diverged on the way."""
+        """Write one record; a seed whose final accuracy is None diverged on the way.
+
+        A seed without an entry in ``kernels`` is as old as a record that does not say.
+        """
         folder = self.root / "evaluations" / self.campaign / experiment
         folder.mkdir(parents=True, exist_ok=True)
         rng = np.random.default_rng(len(experiment))
@@ -96,7 +100,8 @@ class World:
                         "torch": "2.11.0",
                         "started": "2026-03-04T05:06:07+00:00",
                         "seconds": 12.3456,
-                    },
+                    }
+                    | ({"kernels": kernels[seed]} if kernels and seed in kernels else {}),
                 }
             )
         record = {

@@ -19,8 +19,6 @@ PACKAGE = SOURCE / "anneal"
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 READ_BY = {  # files of the package that are no modules
     "runs/measured_settings.json": "anneal.runs.hardware",
-    "models/fused_pooling.cpp": "anneal.runs.compiling",
-    "models/fused_residual.cpp": "anneal.runs.compiling",
 }
 
 # A training goes through these three and what they import. Not in the digest, each for a reason:
@@ -35,6 +33,7 @@ RECORDED_ELSEWHERE = {
     "anneal.io": "it reads and writes files, and computes nothing",
     "anneal.runs.inputs": "what it reads is in the configuration's hash",
     "anneal.runs.layout": "names of folders alone",
+    "anneal.runs.kernels": "what it loads is in the settings' numerics, with its digest",
     "anneal.runs.hardware": "the precision asked for is in the hash, the choice in the environment",
 }
 

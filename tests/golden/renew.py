@@ -31,13 +31,13 @@ STEERING = ("ATEN_", "DNNL_", "GOMP_", "KMP_", "MKL_", "OMP_", "ONEDNN_", "OPENB
 PATIENT = {"OMP_WAIT_POLICY": "passive"}  # a busy machine: 14 s instead of 40, and the same bits
 
 
-def golden_file(threads: int, level: str = NATIVE) -> Path:
+def golden_file(threads: int, level: str = NATIVE, *, folder: Path = FOLDER) -> Path:
     """Return the file of this processor's losses, by number of threads and instructions.
 
     A processor with AVX2 alone is held to nothing: its native losses are the ones with AVX2.
     """
     held = "" if level in (NATIVE, cpu_capability()) else f"-as-{level}"
-    return FOLDER / f"{cpu_capability()}{held}-{threads}-thread{'s' * (threads > 1)}.json"
+    return folder / f"{cpu_capability()}{held}-{threads}-thread{'s' * (threads > 1)}.json"
 
 
 def made_on() -> dict[str, str | None]:
@@ -45,12 +45,26 @@ def made_on() -> dict[str, str | None]:
     return {"cpu": cpu_name(), "torch": version("torch")}
 
 
-def measure(thread_counts: Iterable[int], level: str) -> dict[int, dict[str, list[float]]]:
+def losses_kept(path: Path) -> tuple[dict[str, list[float]], str | None]:
+    """Return golden losses by settings, or why these bits cannot be expected of this processor."""
+    if not path.is_file():
+        return {}, f"wrong processor: no {path.name} yet, `renew.py --new` beside it writes it"
+    kept, here = json.loads(path.read_text()), made_on()
+    for what, value in kept["made_on"].items():
+        if value != here[what]:
+            made = f"{path.name} was made on {what} {value}, this is {here[what]}"
+            return {}, f"wrong processor: {made}"
+    return kept["losses"], None
+
+
+def measure(
+    thread_counts: Iterable[int], level: str, folder: Path = FOLDER
+) -> dict[int, dict[str, list[float]]]:
     """Return the losses by threads and settings, each number of threads in a fresh process."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(STEERING)
     }
-    command = [sys.executable, str(FOLDER / "small_run.py")]
+    command = [sys.executable, str(folder / "small_run.py")]
     started = {
         threads: subprocess.Popen(
             [*command, str(threads), level],
@@ -67,7 +81,7 @@ def measure(thread_counts: Iterable[int], level: str) -> dict[int, dict[str, lis
     return {threads: json.loads(text.splitlines()[-1]) for threads, text in printed.items()}
 
 
-def main() -> None:
+def main(folder: Path = FOLDER, levels: Iterable[str] = tuple(LEVELS)) -> None:
     """Write the files that were asked for, or say what to ask."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     asked = parser.add_mutually_exclusive_group(required=True)
@@ -75,10 +89,10 @@ def main() -> None:
     asked.add_argument("--changes-numbers", action="store_true", help="replace what is there")
     new = parser.parse_args().new
     measured = [
-        (golden_file(threads, level), losses)
-        for level in LEVELS
+        (golden_file(threads, level, folder=folder), losses)
+        for level in levels
         if level != cpu_capability()
-        for threads, losses in measure(THREADS, level).items()
+        for threads, losses in measure(THREADS, level, folder).items()
     ]
     for path, losses in measured:
         content = {"made_on": made_on(), "losses": losses}

@@ -86,6 +86,30 @@ def test_every_number_of_a_row_is_there(reported):
     assert "run 2026-03-04" in page(reported)
 
 
+@pytest.mark.parametrize(
+    ("kernels", "shown"),
+    [
+        ({}, "3 finished, [curves]"),
+        ({0: "none", 1: "none", 2: "none"}, "3 finished, [curves]"),
+        ({0: "cpu", 1: "cpu", 2: "cpu"}, "3 finished, with CPU kernels, [curves]"),
+        ({2: "none"}, "3 finished, CPU kernels: 1 none, 2 unrecorded, [curves]"),
+    ],
+)
+def test_row_says_which_runs_had_kernels_where_they_are_not_alike(world, kernels, shown):
+    world.campaign, world.budget_fraction = "quick", 0.01
+    world.describe_campaign(["digits/fixed"], [0, 1, 2])
+    world.evaluate("digits/fixed", {0: 94.0, 1: 95.0, 2: 94.5}, kernels=kernels)
+    collect.main(["quick"])
+    (world.root / "README.md").write_text(
+        "# a\n\n<!-- verdicts:begin -->\n<!-- verdicts:end -->\n\nend\n"
+    )
+    report.main([])
+    line = next(line for line in page(world).splitlines() if "`digits/fixed`" in line)
+    assert shown in line
+    places = ["cpu, float32, CPU kernels, commit" in page(world), "float32, commit" in page(world)]
+    assert places == ([True, False] if kernels.get(0) == "cpu" else [False, True])
+
+
 def test_a_diverged_run_is_shown_with_its_seed_and_update(reported):
     line = next(line for line in page(reported).splitlines() if "`digits/decay`" in line)
     assert "2 finished, **1 diverged** (seed 1 at update 233)" in line

@@ -58,6 +58,31 @@ def test_rows_are_ordered_and_complete(collected):
     )
 
 
+def test_kernels_of_a_run_are_recorded_and_of_an_old_one_unrecorded(world):
+    world.describe_campaign(TWO, [0, 1])
+    world.evaluate("digits/fixed", {0: 94.0, 1: 95.0}, kernels={1: "none"})
+    world.evaluate("digits/decay", {0: 94.0}, kernels={0: "cpu"})
+    collect.main(["quick"])
+    assert [(line["experiment"], line["kernels"]) for line in run_lines(world)] == [
+        ("digits/decay", "cpu"),
+        ("digits/fixed", "unrecorded"),
+        ("digits/fixed", "none"),
+    ]
+
+
+def test_table_without_the_column_kernels_reads_unrecorded(collected):
+    path = collected.root / "results/quick/runs.csv"
+    lines = run_lines(collected)
+    with path.open("w", newline="") as file:
+        old = csv.DictWriter(
+            file, [name for name in lines[0] if name != "kernels"], extrasaction="ignore"
+        )
+        old.writeheader()
+        old.writerows(lines)
+    runs = load_results(path.parent).runs.values()
+    assert {run.environment["kernels"] for run in runs} == {"unrecorded"}
+
+
 def test_a_clone_without_runs_removes_nothing(collected):
     before = collected.files("results")
     shutil.rmtree(collected.root / "evaluations")

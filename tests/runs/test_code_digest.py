@@ -55,10 +55,15 @@ def test_it_changes_with_each_file_that_a_caller_adds(package: Path, name: str) 
     assert code_digest.__wrapped__(name) != before
 
 
-def test_it_changes_with_what_is_compiled(package: Path) -> None:
-    before = digest()
-    edit(package / "models" / "fused_pooling.cpp", "STRIDE = 2", "STRIDE = 3")
-    assert digest() != before
+def test_digest_of_a_folder_changes_with_python_and_cpp_sources(tmp_path: Path) -> None:
+    (tmp_path / "wrapper.py").write_text("STRIDE = 2\n")
+    (tmp_path / "kernel.cpp").write_text("int stride = 2;\n")
+    seen = {code.digest_of(tmp_path, ["."])}
+    edit(tmp_path / "kernel.cpp", "stride = 2", "stride = 3")
+    seen.add(code.digest_of(tmp_path, ["."]))
+    edit(tmp_path / "wrapper.py", "STRIDE = 2", "STRIDE = 3")
+    seen.add(code.digest_of(tmp_path, ["."]))
+    assert len(seen) == 3
 
 
 def test_it_changes_with_a_number_a_name_an_order_and_a_file(package: Path) -> None:

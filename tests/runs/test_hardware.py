@@ -34,7 +34,7 @@ def this_machine(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
         monkeypatch.setattr(hardware, "cpu_capability", lambda: capability)
         obstacle = None if compiler else "compiling needs a C++ compiler, and there is none"
-        monkeypatch.setattr(hardware, "obstacle_on_cpu", lambda _architecture, _precision: obstacle)
+        monkeypatch.setattr(hardware, "compiler_obstacle", lambda: obstacle)
 
     be()
     return be
@@ -127,6 +127,7 @@ def test_each_kind_of_device_has_a_measurement_that_fits_all() -> None:
         assert row["settings"]["precision"] in hardware.PRECISIONS
         assert row["settings"]["memory_format"] in ("contiguous", "channels_last")
         assert row["settings"]["compile"] in ("on", "off")
+        assert "kernels" not in row["settings"]  # never picked by auto
 
 
 def test_what_is_asked_for_comes_before_what_was_measured(this_machine: Any) -> None:
@@ -173,6 +174,16 @@ def test_compiling_without_a_compiler_is_left_where_auto_would_have(
     assert decided().compile
 
 
+@pytest.mark.parametrize("wanted", ["no-such-compiler", "no-such-compiler -m64"])
+def test_missing_compiler_is_named_with_what_was_sought(
+    wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setenv("CXX", wanted)
+    message = f"compiling for the CPU needs a C++ compiler (CXX={wanted}), and there is none"
+    assert hardware.compiler_obstacle() == message
+
+
 def test_threads_are_set_and_without_a_number_one_for_each_core() -> None:
     assert decided(threads=2).threads == 2
     assert torch.get_num_threads() == 2
@@ -183,7 +194,9 @@ def test_threads_are_set_and_without_a_number_one_for_each_core() -> None:
 def test_the_choice_is_plain_data_for_the_record() -> None:
     described = decided(compile="off").describe()
     assert json.loads(json.dumps(described)) == described
-    assert described.keys() == {"device", "precision", "memory_format", "compile", "threads"}
+    keys = {"device", "precision", "memory_format", "compile", "threads", "kernels"}
+    assert described.keys() == keys
+    assert described["kernels"] == "none"
 
 
 @pytest.mark.parametrize(

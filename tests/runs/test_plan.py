@@ -515,6 +515,7 @@ CHANGES_NUMBERS = {
     "training.log_lines": 30,
     "training.label_smoothing": 0.1,
     "hardware.precision": "bf16",
+    "hardware.kernels": "cpu",
     "budget_fraction": 0.5,
 }
 CHANGES_NO_NUMBERS = {
@@ -690,6 +691,7 @@ OF_THE_SWEEP = {
     "model.architecture": "resnet18",
     "optimizer.momentum": 0.8,
     "hardware.precision": "bf16",
+    "hardware.kernels": "cpu",
 }
 NOT_OF_THE_SWEEP = {
     "scheduler.name": "triangular",

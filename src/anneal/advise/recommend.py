@@ -10,7 +10,7 @@ from anneal.advise.candidates import Choice, choose
 from anneal.advise.figure import draw_advice
 from anneal.advise.page import PICTURE, RANGE_TEST_PICTURE, Advice, Lines, data, page, snippet_file
 from anneal.advise.question import ANSWER, Question
-from anneal.advise.trials import Trial, read_curve, run_trial
+from anneal.advise.trials import OWN_CODE, Trial, read_curve, run_trial
 from anneal.io.csv_files import read_columns
 from anneal.io.files import read_json, write_json, write_whole
 from anneal.io.terminal import say

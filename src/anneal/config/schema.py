@@ -169,6 +169,7 @@ class HardwareConfig:
     memory_format: Annotated[str, one_of("auto", "contiguous", "channels_last")]
     compile: Annotated[str, one_of("auto", "on", "off")]
     threads: Annotated[int | None, POSITIVE]  # None: one for each core
+    kernels: Annotated[str, one_of("none", "cpu")] = "none"  # cpu: extensions/cpu_kernels
 
 
 @dataclass(frozen=True, kw_only=True)

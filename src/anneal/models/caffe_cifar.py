@@ -29,8 +29,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from anneal.models.caffe_layers import CaffeBatchNorm
-from anneal.models.fused_pooling import DTYPES, FusedPooling, Kernels, pooled_size
+from anneal.models.caffe_layers import CaffeBatchNorm, pooled_size
 
 __all__ = [
     "CaffeBatchNorm",
@@ -133,7 +132,6 @@ class CaffeNet(nn.Module):
                 f"img_size must be at least {SMALLEST_IMAGE} px (three poolings), got {img_size}"
             )
         self.num_classes = num_classes
-        self.kernels: Kernels | None = None  # set by compile_model, on a CPU
         side = pooled_size(pooled_size(pooled_size(img_size)))
         self.conv1 = nn.Conv2d(in_chans, 32, 5, padding=2, bias=conv_bias)
         self.conv2 = nn.Conv2d(32, 32, 5, padding=2, bias=conv_bias)
@@ -156,10 +154,6 @@ class CaffeNet(nn.Module):
             relu: Whether a ReLU comes before the mean, or after the maximum (they commute).
             norm: What comes last.
         """
-        if self.kernels is not None and x.device.type == "cpu" and x.dtype in DTYPES:
-            alpha = 0.0 if norm is None else norm.alpha
-            pooled: Tensor = FusedPooling.apply(x, self.kernels, maximum, relu, alpha)  # type: ignore[no-untyped-call]
-            return pooled
         if relu and not maximum:
             x = functional.relu(x)
         pool = functional.max_pool2d if maximum else functional.avg_pool2d

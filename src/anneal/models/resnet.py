@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anneal.models.entrypoints import blocks_of_depth, check_share
-from anneal.models.fused_residual import Kernels, Layers, fits, run_blocks
 
 WIDTHS: Final = (16, 32, 64)
 
@@ -46,11 +45,6 @@ class BasicBlock(nn.Module):
         self.stride = stride
         self.new_channels = channels - in_channels
         self.pooled_shortcut = pooled_shortcut
-
-    @property
-    def layers(self) -> Layers:
-        """What it has, in order."""
-        return self.conv1, self.bn1, self.conv2, self.bn2
 
     def residual(self, x: Tensor) -> Tensor:
         """Return what is added to the shortcut: (B, C, H, W) -> (B, channels, H/s, W/s)."""
@@ -129,7 +123,6 @@ class ResNetCIFAR(_ResNet):
             conv_bias=False,
             pooled_shortcut=False,
         )
-        self.kernels: Kernels | None = None  # set by compile_model, on a CPU
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -137,14 +130,9 @@ class ResNetCIFAR(_ResNet):
 
     def forward(self, x: Tensor) -> Tensor:
         """Classify images (B, in_chans, H, W); returns logits (B, num_classes)."""
-        x = self.conv1(x)
-        if self.kernels is not None and self.training and fits(x, self.conv1.weight):
-            layers = [b.layers for b in self.blocks if isinstance(b, BasicBlock)]
-            x = run_blocks(x, self.bn1, layers, self.kernels)
-        else:
-            x = functional.relu(self.bn1(x))
-            for block in self.blocks:
-                x = block(x)
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
         return self.classify(x)
 
 

@@ -246,7 +246,17 @@ def _status_words(row: Row) -> str:
     if diverged:
         seeds = ", ".join(f"seed {run.seed} at update {number(run.updates)}" for run in diverged)
         words += f"{', ' if words else ''}**{len(diverged)} diverged** ({seeds})"
-    return words or "not run"
+    return (words or "not run") + _kernels_words(row.evidence.runs)
+
+
+def _kernels_words(runs: Sequence[Run]) -> str:
+    """Return which runs had CPU kernels, where any had or only some of them say."""
+    counts = Counter(run.environment.get("kernels", "unrecorded") for run in runs)
+    if counts.keys() == {"cpu"}:
+        return ", with CPU kernels"
+    if len(counts) < 2:
+        return ""
+    return f", CPU kernels: {', '.join(f'{n} {words}' for words, n in sorted(counts.items()))}"
 
 
 def where_words(section: Section) -> str:
@@ -264,6 +274,8 @@ def where_words(section: Section) -> str:
 def _place(run: Run) -> str:
     known = run.environment
     parts = [known.get("device", ""), known.get("precision", "")]
+    if known.get("kernels") == "cpu":
+        parts.append("CPU kernels")
     if known.get("commit"):
         changed = " with changes" if known["commit"].endswith("+") else ""
         parts.append(f"commit {known['commit'][:10]}{changed}")

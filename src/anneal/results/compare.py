@@ -28,7 +28,7 @@ Movement = Literal[
     "appeared",
     "vanished",
 ]
-COMPARED_ENVIRONMENT = ("commit", "device", "precision", "threads", "torch")
+COMPARED_ENVIRONMENT = ("commit", "device", "precision", "kernels", "threads", "torch")
 # Of a configuration: names and views change no number; a budget is said apart.
 NO_NUMBERS = ("name", "title", "paper", "tracking", "budget_fraction")
 RECORD_ROUNDING = 1e-8  # of a value: the record keeps ten digits

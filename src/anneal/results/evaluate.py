@@ -111,6 +111,7 @@ def environment_of(directory: RunDirectory) -> dict[str, Any]:
     return {
         "device": last["gpu"] if last["settings"]["device"] == "cuda" else last["cpu"],
         "precision": last["settings"]["precision"],
+        "kernels": last["settings"].get("kernels"),
         "threads": last["settings"]["threads"],
         "commit": last["commit"],
         "torch": last["versions"]["torch"],

@@ -12,7 +12,7 @@ from anneal.results.curves import Curve, thin
 from anneal.results.ensemble_store import plain_snapshots
 from anneal.results.ensembles import Group
 from anneal.results.metrics import Run, RunEnding
-from anneal.results.store import ENVIRONMENT, plain, read_curves
+from anneal.results.store import ENVIRONMENT, UNRECORDED, plain, read_curves
 from anneal.runs.layout import (
     CAMPAIGN_FILE,
     CURVE,
@@ -124,7 +124,8 @@ def read_run(run: Mapping[str, Any], configuration_hash: str, curve: Curve | Non
         status=cast(RunEnding, status),
         updates=int(run["updates"]),
         metrics=_read_metrics(run["metrics"]),
-        environment={
+        environment=UNRECORDED
+        | {
             key: _environment_words(environment[key])
             for key in ENVIRONMENT
             if environment.get(key) is not None

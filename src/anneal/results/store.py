@@ -42,7 +42,8 @@ from anneal.results.statistics import mean_interval
 from anneal.runs.committed import RUNS_FILE, read_run_rows
 from anneal.runs.layout import CAMPAIGN_FILE
 
-ENVIRONMENT = ("device", "precision", "threads", "commit", "torch", "started", "seconds")
+ENVIRONMENT = ("device", "precision", "kernels", "threads", "commit", "torch", "started", "seconds")
+UNRECORDED = {"kernels": "unrecorded"}  # of runs from before there was such a column
 _KEY = ("experiment", "seed", "configuration_hash")
 _FIRST = (*_KEY, "status", "updates")
 PLOTTED = ("test_accuracy_pct", "train_loss", "lr")
@@ -101,7 +102,7 @@ def _load_runs(folder: Path) -> dict[RunKey, Run]:
                 status=cast(RunEnding, row["status"]),
                 updates=int(row["updates"]),
                 metrics={key: float(value) for key, value in measured.items()},
-                environment={key: row[key] for key in ENVIRONMENT if row.get(key)},
+                environment=UNRECORDED | {key: row[key] for key in ENVIRONMENT if row.get(key)},
                 curve=curves[name].get((configuration, seed)),
                 snapshots=snapshots[name].get((configuration, seed)),
             )

@@ -6,13 +6,13 @@ Comments, docstrings and layout of Python do not count.
 import ast
 import functools
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 NUMBERS = (  # files and folders of this package that a training's numbers go through
     "config/scheduler.py",
     "datasets",
     "models",
-    "runs/compiling.py",
     "runs/optimizers.py",
     "runs/plan.py",
     "runs/setup.py",
@@ -24,9 +24,13 @@ NUMBERS = (  # files and folders of this package that a training's numbers go th
 @functools.cache
 def code_digest(*more: str) -> str:
     """Return 12 hexadecimal digits that change when the sources of numbers, or ``more``, do."""
-    package = Path(__file__).parents[1]
+    return digest_of(Path(__file__).parents[1], (*NUMBERS, *more))
+
+
+def digest_of(package: Path, names: Iterable[str]) -> str:
+    """Return 12 hexadecimal digits that change when these files and folders of a package do."""
     digest = hashlib.sha256()
-    for name in (*NUMBERS, *more):
+    for name in names:
         path = package / name
         files = [*path.rglob("*.py"), *path.rglob("*.cpp")] if path.is_dir() else [path]
         for file in sorted(files):

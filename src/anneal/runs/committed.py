@@ -14,16 +14,17 @@ def read_run_rows(folder: Path) -> list[dict[str, str]]:
     return read_rows(folder / RUNS_FILE)
 
 
-def committed_seeds(campaign: str, experiment: str, configuration_hash: str) -> set[int]:
-    """Return the seeds that results/ already holds under this configuration.
+def committed_seeds(campaign: str, experiment: str, configuration_hash: str) -> dict[int, str]:
+    """Return the seeds that results/ already holds under this configuration, each with its kernels.
 
-    None are returned for a campaign that says ``rerun_committed: true``.
+    That is ``none`` or ``cpu``, and ``unrecorded`` of a run that is older than the record. The
+    mapping is empty for a campaign that says ``rerun_committed: true``.
     """
     if read_yaml(EXPERIMENTS / campaign / CAMPAIGN_FILE)["rerun_committed"]:
-        return set()
+        return {}
     wanted = (experiment, configuration_hash)
     return {
-        int(row["seed"])
+        int(row["seed"]): row.get("kernels") or "unrecorded"
         for row in read_run_rows(RESULTS / campaign)
         if (row["experiment"], row["configuration_hash"]) == wanted
     }

@@ -9,6 +9,8 @@ import contextlib
 import ctypes
 import json
 import os
+import shlex
+import shutil
 from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 import torch
 
 from anneal.config.schema import HardwareConfig
-from anneal.runs.compiling import has_tiles, obstacle_on_cpu
+from anneal.runs.kernels import check_kernels, kernels_digest
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 
@@ -25,7 +27,8 @@ PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 class Settings:
     """How this process computes: every ``auto`` decided.
 
-    ``compile``: by ``anneal.runs.compiling``, with torch's compiler or kernels of our own.
+    ``compile``: with torch's compiler. ``kernels``: ``none``, or ``cpu`` for those of the extension
+    ``anneal_cpu_kernels``.
     """
 
     device: str
@@ -33,6 +36,7 @@ class Settings:
     memory_format: str
     compile: bool
     threads: int
+    kernels: str = "none"
 
     @property
     def dtype(self) -> torch.dtype:
@@ -47,7 +51,8 @@ class Settings:
     @property
     def numerics(self) -> str:
         """What of the choice may change a number's last digits, in words."""
-        return f"{self.precision} {self.memory_format} {'compiled' if self.compile else 'eager'}"
+        words = f"{self.precision} {self.memory_format} {'compiled' if self.compile else 'eager'}"
+        return words if self.kernels == "none" else f"{words} {self.kernels} {kernels_digest()}"
 
     def describe(self) -> dict[str, Any]:
         """Return the choice as plain data, for environment.json."""
@@ -66,10 +71,16 @@ def decide(config: HardwareConfig, *, architecture: str) -> Settings:
     compiled = row["compile"] if config.compile == "auto" else config.compile
     precision = row["precision"] if config.precision == "auto" else config.precision
     if compiled == "on" and device == "cpu":
-        obstacle = obstacle_on_cpu(architecture, PRECISIONS[precision])
+        obstacle = compiler_obstacle()
         if obstacle is not None and config.compile == "on":
             raise ValueError(f'{where}: compile: "on": {obstacle}')
         compiled = "off" if obstacle is not None else compiled
+    if config.kernels == "cpu":
+        try:
+            dtype = PRECISIONS[precision]
+            check_kernels(device=device, architecture=architecture, precision=dtype)
+        except ValueError as error:
+            raise ValueError(f"{where}: kernels: {error}") from None
     memory_format = row["memory_format"] if config.memory_format == "auto" else config.memory_format
     threads = config.threads or num_cores()
     torch.set_num_threads(threads)
@@ -82,6 +93,7 @@ def decide(config: HardwareConfig, *, architecture: str) -> Settings:
         memory_format=memory_format,
         compile=compiled == "on",
         threads=threads,
+        kernels=config.kernels,
     )
 
 
@@ -121,6 +133,35 @@ def _measured(device: str, architecture: str) -> dict[str, str]:
             if all(row[key] == value for key, value in wanted.items()):
                 return dict(row["settings"])
     raise AssertionError(f"measured_settings.json has no row for {device}")
+
+
+def find_compiler() -> list[str]:
+    """Return the C++ compiler as a command: what ``CXX`` says, or the first that is found.
+
+    Raises:
+        ValueError: there is none.
+    """
+    wanted = shlex.split(os.environ.get("CXX", ""))
+    for command in [wanted] if wanted else (["g++"], ["clang++"], ["c++"]):
+        if shutil.which(command[0]) is not None:
+            return command
+    sought = f"CXX={' '.join(wanted)}" if wanted else "g++ or clang++"
+    raise ValueError(f"compiling for the CPU needs a C++ compiler ({sought}), and there is none")
+
+
+def compiler_obstacle() -> str | None:
+    """Return why torch's compiler cannot compile for the CPU here; None where it can."""
+    try:
+        find_compiler()
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def has_tiles() -> bool:
+    """Tell whether the processor multiplies bf16 matrices in tiles (AMX), and Linux permits it."""
+    supported = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return bool(supported() and torch.cpu._init_amx())
 
 
 def cpu_capability() -> str:

@@ -215,7 +215,8 @@ def _numbers_of(experiment: ExperimentConfig, identity: Mapping[str, Any]) -> di
 
     Left out: names, titles, seeds, paths, tracking, snapshots, the device and how it computes; of
     ``hardware`` the precision that was asked for stays in (what ``auto`` picked is in
-    environment.json).
+    environment.json), and ``kernels`` where they are not ``none``: such runs are never pooled with
+    runs without them.
     """
     plain = to_plain(experiment)
     sections = {name: dict(plain[name]) for name in ("dataset", "model", "optimizer", "training")}
@@ -225,4 +226,7 @@ def _numbers_of(experiment: ExperimentConfig, identity: Mapping[str, Any]) -> di
     for name in ("length", "snapshots"):
         sections["training"].pop(name)
     data = {key: value for key, value in identity.items() if key != "name"}
-    return {**sections, "precision": plain["hardware"]["precision"], "data": data}
+    hardware = {
+        key: plain["hardware"][key] for key in ("precision", "kernels") if key in plain["hardware"]
+    }
+    return {**sections, **hardware, "data": data}

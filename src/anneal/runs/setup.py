@@ -13,9 +13,9 @@ from anneal.datasets.batches import EvaluationBatches, Normalise, TrainingBatche
 from anneal.datasets.image_data import ImageData, Images
 from anneal.io.files import read_json
 from anneal.models.build import build_model, parameter_groups
-from anneal.runs.compiling import compile_model
 from anneal.runs.hardware import Settings, decide
 from anneal.runs.inputs import Loaded
+from anneal.runs.kernels import apply_kernels
 from anneal.runs.layout import identity_file
 from anneal.runs.optimizers import OPTIMIZERS
 from anneal.runs.plan import Bounds, Plan, plan_run
@@ -68,7 +68,7 @@ class ExperimentSetup:
         )
 
     def model(self) -> nn.Module:
-        """Build the network on its device, in its memory format, compiled when settings say so."""
+        """Build the network as the settings say: device, memory format, kernels, compiler."""
         config = self.experiment.model
         channels, height, _ = self.data.image_shape
         model = build_model(
@@ -85,8 +85,10 @@ class ExperimentSetup:
         )
         # torch's annotations of Module.to leave memory_format out
         model.to(device=self.settings.device, memory_format=memory_format)  # type: ignore[call-overload]
+        if self.settings.kernels == "cpu":
+            apply_kernels(model, self.settings.dtype)
         if self.settings.compile:
-            compile_model(model, self.settings.dtype)
+            model.compile()
         return model
 
     def evaluate(

@@ -27,6 +27,13 @@ def main(arguments: list[str]) -> None:
         return
     plan, setup = plan_experiment(loaded, bounds)
     committed = committed_seeds(campaign, name, plan.configuration_hash)
+    unrecorded = [seed for seed, kernels in committed.items() if kernels == "unrecorded"]
+    if unrecorded and not committed.keys() >= set(loaded.seeds):
+        say(
+            f"{name}: results/{campaign} does not say whether seeds "
+            f"{', '.join(map(str, unrecorded))} had CPU kernels; "
+            "the seeds trained now say that they have none"
+        )
     for seed in loaded.seeds:
         if seed in committed:
             say(f"{name} seed {seed}: in results/{campaign} already, not run again")

@@ -2,8 +2,8 @@
 // processor that multiplies matrices in tiles (AMX): 3x3 convolutions, batch normalisation,
 // shortcut and ReLU.
 //
-// The plain form is BasicBlock in resnet_cifar.py; tests/models holds both against each other.
-// Compiled on first use by compiling.py. The caller has asked Linux for the tiles
+// The plain form is BasicBlock in anneal/models/resnet.py; the tests compare both.
+// Compiled on first use by compiler.py. The caller has asked Linux for the tiles
 // (torch.cpu._init_amx).
 //
 // Shapes, all dense and channels last: z1, z2, y (N, H, W, C), x the same or, with a stride of 2,

@@ -1,8 +1,8 @@
 // Pooling, ReLU and LRN within channels of Caffe's CIFAR-10 networks, fused, forward and backward.
 //
 // What torch does in a dozen passes over memory is done image by image in the cache here. The plain
-// form is in caffe_cifar.py (Caffe @9b89154: pooling_layer.cpp, relu_layer.cpp, lrn_layer.cpp), and
-// tests/models holds both against each other. Compiled on first use by compiling.py.
+// form is CaffeNet.pool (Caffe @9b89154: pooling_layer.cpp, relu_layer.cpp, lrn_layer.cpp); the
+// tests compare both. Compiled on first use by compiler.py.
 //
 // Shapes, all dense and channels last: z (N, H, W, C) what is pooled, y (N, P, Q, C) what comes out;
 // P = ceil((H - 3) / 2) + 1, windows of 3x3 and stride 2, the last one clipped by the image's end.

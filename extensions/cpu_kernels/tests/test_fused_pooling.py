@@ -1,38 +1,30 @@
-"""The compiled pooling of Caffe's networks against the plain layers, which are held to Caffe's."""
+"""Fused pooling of Caffe's networks against the plain layers, which are tested against Caffe's."""
 
 import pytest
 import torch
 from torch import Tensor
+from torch.library import opcheck
 
 from anneal.models.caffe_cifar import CaffeCIFAR, CaffeCIFARSigmoidBN, WithinChannelLRN
-from anneal.models.fused_pooling import FusedPooling, Kernels
-from anneal.runs.compiling import compile_model, obstacle_on_cpu
+from anneal_cpu_kernels import apply
+from anneal_cpu_kernels.fused_pooling import fused_pool
 
-needs_compiler = pytest.mark.skipif(
-    obstacle_on_cpu("any", torch.float32) is not None, reason="there is no C++ compiler"
-)
+pytestmark = pytest.mark.usefixtures("needs_compiler")
 
 # Measured, relative to the largest value: float32 5e-7, bf16 half a unit in the last place (2^-9)
 # more than the plain layers, which round at each of them.
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 2**-7}
 
 
-def kernels() -> Kernels:
-    network = CaffeCIFAR()
-    compile_model(network, torch.float32)
-    assert network.kernels is not None
-    return network.kernels
-
-
 def plain_and_fused(
     z: Tensor, *, maximum: bool, relu: bool, alpha: float
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Output and gradient of the plain layers, and of the compiled ones."""
+    """Return output and gradient of the plain layers, and of the fused ones."""
     network = CaffeCIFAR()
     norm = WithinChannelLRN(alpha) if alpha else None
     pools = (
         lambda x: network.pool(x, maximum=maximum, relu=relu, norm=norm),
-        lambda x: FusedPooling.apply(x, kernels(), maximum, relu, alpha),
+        lambda x: fused_pool(x, maximum=maximum, relu=relu, alpha=alpha),
     )
     found = []
     for pool in pools:
@@ -45,13 +37,12 @@ def plain_and_fused(
     return found[0], found[1]
 
 
-@needs_compiler
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("alpha", [0.0, 0.5])
 @pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize("maximum", [True, False])
 @pytest.mark.parametrize("size", [(8, 8), (9, 12), (11, 2), (24, 31), (31, 8), (32, 32)])
-def test_the_compiled_layers_do_what_the_plain_ones_do(
+def test_fused_pooling_equals_the_plain_layers(
     size: tuple[int, int], maximum: bool, relu: bool, alpha: float, dtype: torch.dtype
 ) -> None:
     z = torch.randn(3, 32, *size, generator=torch.Generator().manual_seed(size[0])).to(dtype)
@@ -63,9 +54,8 @@ def test_the_compiled_layers_do_what_the_plain_ones_do(
             assert (got - wanted).abs().max() <= TOLERANCE[dtype] * wanted.abs().max()
 
 
-@needs_compiler
 @pytest.mark.parametrize("relu", [True, False])
-def test_of_equal_values_the_first_wins_and_gets_the_gradient(relu: bool) -> None:
+def test_first_of_equal_values_gets_the_gradient(relu: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     z = torch.randint(-2, 3, (2, 16, 12, 13), generator=generator).float()
     plain, fused = plain_and_fused(z, maximum=True, relu=relu, alpha=0.0)
@@ -73,12 +63,11 @@ def test_of_equal_values_the_first_wins_and_gets_the_gradient(relu: bool) -> Non
     assert torch.equal(plain[1], fused[1])
 
 
-@needs_compiler
 @pytest.mark.parametrize("value", [float("nan"), -float("nan"), float("inf"), -float("inf"), 1e25])
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("alpha", [0.0, 5e-5])
 @pytest.mark.parametrize("maximum", [True, False])
-def test_what_is_no_number_or_squares_to_none_becomes_what_it_becomes_in_the_plain_layers(
+def test_nan_and_infinity_give_what_the_plain_layers_give(
     maximum: bool, alpha: float, dtype: torch.dtype, value: float
 ) -> None:
     z = torch.ones(1, 16, 8, 8, dtype=dtype)
@@ -88,7 +77,6 @@ def test_what_is_no_number_or_squares_to_none_becomes_what_it_becomes_in_the_pla
     assert torch.equal(fused[1].isnan().any(), plain[1].isnan().any())
 
 
-@needs_compiler
 @pytest.mark.parametrize(
     ("z", "alpha"),
     [
@@ -100,31 +88,46 @@ def test_what_is_no_number_or_squares_to_none_becomes_what_it_becomes_in_the_pla
         (torch.ones(1, 16, 8, 8), float("nan")),
     ],
 )
-def test_what_the_kernels_are_not_made_for_never_reaches_them(z: Tensor, alpha: float) -> None:
+def test_input_without_a_kernel_is_refused(z: Tensor, alpha: float) -> None:
     with pytest.raises(ValueError, match="fused pooling takes"):
-        FusedPooling.apply(z, kernels(), True, True, alpha)
+        fused_pool(z, maximum=True, relu=True, alpha=alpha)
 
 
-@needs_compiler
-def test_a_compiled_network_takes_what_the_kernels_do_not_by_the_plain_layers() -> None:
-    model = CaffeCIFAR().double()
-    images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
-    wanted = model(images)
-    compile_model(model, torch.float32)
-    assert torch.equal(model(images), wanted)
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize(("maximum", "relu", "alpha"), [(True, True, 5e-5), (False, True, 0.0)])
+def test_pooling_operator_passes_opcheck(
+    maximum: bool, relu: bool, alpha: float, dtype: torch.dtype
+) -> None:
+    z = torch.randn(2, 16, 9, 8, dtype=dtype, requires_grad=True)
+    opcheck(torch.ops.anneal_cpu_kernels.pool.default, (z, maximum, relu, alpha))
 
 
-@needs_compiler
+def test_second_backward_of_pooling_gives_the_same_gradient() -> None:
+    z = torch.randn(2, 16, 9, 8, requires_grad=True)
+    total = fused_pool(z, maximum=False, relu=True, alpha=0.1).sum()
+    (first,) = torch.autograd.grad(total, z, retain_graph=True)
+    (second,) = torch.autograd.grad(total, z)
+    assert torch.equal(first, second)
+
+
+def test_second_derivative_of_pooling_is_refused() -> None:
+    z = torch.randn(2, 16, 9, 8, requires_grad=True)
+    total = fused_pool(z, maximum=False, relu=True, alpha=0.1).sum()
+    (gradient,) = torch.autograd.grad(total, z, create_graph=True)
+    with pytest.raises(RuntimeError, match="no autograd formula"):
+        gradient.sum().backward()
+
+
 @pytest.mark.parametrize("network", [CaffeCIFAR, CaffeCIFARSigmoidBN])
-def test_a_compiled_network_gives_the_same_loss_and_gradients(
+def test_network_with_kernels_has_the_same_loss_and_gradients(
     network: type[CaffeCIFAR] | type[CaffeCIFARSigmoidBN],
 ) -> None:
     found = []
-    for compiled in (False, True):
+    for fused in (False, True):
         torch.manual_seed(0)
         model = network()
-        if compiled:
-            compile_model(model, torch.float32)
+        if fused:
+            apply(model, torch.float32)
         with torch.no_grad():
             model.conv1.weight.mul_(100)  # as it is after some training
         images = 100 * torch.randn(8, 3, 32, 32)
@@ -138,8 +141,7 @@ def test_a_compiled_network_gives_the_same_loss_and_gradients(
         assert (got - wanted).norm() <= 2e-5 * wanted.norm()
 
 
-@needs_compiler
-def test_bits_do_not_depend_on_the_number_of_threads() -> None:
+def test_bits_are_equal_for_any_number_of_threads() -> None:
     z = torch.randn(7, 32, 32, 32)
     threads = torch.get_num_threads()
     try:
