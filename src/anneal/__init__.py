@@ -123,7 +123,13 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(home)
+    try:
+        module = import_module(home)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        said = f"anneal.{name} needs torch: pip install 'anneal-lr[torch]'"
+        raise ModuleNotFoundError(said, name="torch") from None
     value = module if home == f"{__name__}.{name}" else getattr(module, name)
     globals()[name] = value  # from here on an ordinary attribute
     return value

@@ -37,6 +37,7 @@ from anneal.advise.question import ANSWER, Question, ask, refuse_another
 from anneal.advise.trials import Trial, measure_pace, read_curve, run_directory, run_trial
 from anneal.claims.words import number
 from anneal.commands.status import in_words
+from anneal.config.folders import own_folder_first
 from anneal.config.schema import RangeTestConfig
 from anneal.io.files import read_json, write_json, write_whole
 from anneal.io.terminal import command, say
@@ -56,7 +57,8 @@ DIGITS = 3  # of the bounds: a range test knows no more, and what is pasted stay
 @command(free=True)
 def main(arguments: list[str]) -> None:
     """Advise on bounds and a schedule: anneal advise dataset=digits optimizer=sgd."""
-    question = ask(arguments)
+    with own_folder_first(arguments) as left:
+        question = ask(left)
     folder = ADVICE / question.advice.name
     refuse_another(folder, question.digest)
     announced = _announce_all(question)
@@ -284,7 +286,3 @@ def _say_advice(advice: Advice, folder: Path) -> None:
             say(f"\nWith torch alone there is none: {lines.torch.reason}.")
     more = "".join(f", with {lines.name} to paste too" for lines in advice.lines[1:])
     say(f"\n{folder / PAGE}{more}")
-
-
-if __name__ == "__main__":
-    main()

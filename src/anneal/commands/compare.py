@@ -211,7 +211,3 @@ def _plain_row(row: Row) -> dict[str, Any]:
         "configuration": [vars(change) for change in row.configuration],
         "environment": [vars(change) for change in row.environment],
     }
-
-
-if __name__ == "__main__":
-    main()

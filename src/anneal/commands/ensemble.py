@@ -241,7 +241,3 @@ def write_ensemble(evidence: Evidence, *, plan: dict[str, Any], folder: Path) ->
     ends = cycle_ends(from_description(plan["schedule"]), plan["total_steps"])
     title = f"{plan['configuration']['title']}: snapshots"
     write_whole(folder / "ensemble.svg", draw_ensembles(evidence, ends=ends, title=title))
-
-
-if __name__ == "__main__":
-    main()

@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 
+from anneal.config.folders import checkout
 from anneal.runs.hardware import cpu_capability
 
-PACKAGES = ("anneal", "torch", "torchvision", "timm", "numpy")
+DISTRIBUTION = "anneal-lr"
+PACKAGES = ("torch", "torchvision", "timm", "numpy")
 FLAGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG")
 
 
@@ -21,7 +23,7 @@ def describe_environment() -> dict[str, Any]:
     return {
         "started": now(),
         "commit": commit(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": {"anneal": version(DISTRIBUTION)} | {name: version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": cpu_name(),
@@ -46,10 +48,14 @@ def version(package: str) -> str | None:
 
 
 def commit() -> str | None:
-    """Return the commit checked out, with ``+`` where tracked sources differ from it."""
+    """Return this code's commit, with ``+`` where tracked sources differ; None for a wheel."""
+    root = checkout()
+    if root is None:  # a repository around the current folder is somebody else's
+        return None
     try:
-        head = _git("rev-parse", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no", "--", "src", "conf")
+        head = _git("-C", str(root), "rev-parse", "HEAD")
+        options = ("--porcelain", "--untracked-files=no", "--", "src", "conf")
+        changed = _git("-C", str(root), "status", *options)
     except (OSError, subprocess.CalledProcessError):
         return None
     return f"{head[:12]}{'+' if changed else ''}"
