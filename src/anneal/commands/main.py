@@ -24,6 +24,7 @@ VERBS = {  # verb -> (its module, one line of help)
     "plot": ("anneal.commands.plot", "draw a schedule before anything is trained"),
     "publish": ("anneal.commands.publish", "publish a campaign as a W&B report"),
     "params": ("anneal.commands.params", "compose conf/ into params.yaml"),
+    "completion": ("anneal.commands.completion", "print what makes a shell complete these"),
 }
 HELP = {"-h", "--help"}
 
