@@ -8,8 +8,14 @@ UV := $(VENV)/bin/uv
 # The first of these that is there and new enough; `make PYTHON=... setup` takes another.
 PYTHON ?= $(firstword $(foreach p,python3.11 python3 python,$(shell \
 	$(p) -c 'import sys; sys.version_info < (3, 11) or print("$(p)")' 2>/dev/null)))
+EXTRAS ?=  # `make setup EXTRAS="eeg cluster"` adds what pyproject.toml calls so; `all` of them
+ALL_EXTRAS := eeg imagenet cluster
 OPEN ?=  # `make report OPEN=1` shows the page in a browser
 UPGRADE ?=  # `make lock UPGRADE=--upgrade` moves every pin to its newest version
+
+COMPILE = $(UV) pip compile pyproject.toml requirements.in $(UPGRADE) --quiet --python-version 3.11 \
+	--python-platform linux --generate-hashes --no-emit-index-url --annotation-style line \
+	--custom-compile-command "make lock"
 
 # DVC's stages say `python`, so the environment's programs come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -39,7 +45,7 @@ help:  ## list the verbs
 		do printf '%-18s %s\n' "$$verb" "$$what"; done
 
 .PHONY: setup
-setup: $(INSTALLED)  ## create the virtual environment .venv from requirements.lock
+setup: $(INSTALLED) $(patsubst %,$(INSTALLED)-%,$(EXTRAS:all=$(ALL_EXTRAS)))  ## create .venv from the lock (EXTRAS=eeg: with an extra, EXTRAS=all)
 
 $(INSTALLED): requirements.lock pyproject.toml
 	$(require_linux)$(require_python)$(require_venv)$(require_git)
@@ -49,11 +55,19 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@awk '/^[^ ]/ { keep = /^uv==/ } keep' requirements.lock >$(VENV)/uv.lock
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
 		--require-hashes -r $(VENV)/uv.lock
-	@$(UV) pip install --quiet --python $(VENV)/bin/python --require-hashes -r requirements.lock || { \
+	@$(UV) pip install --quiet --compile-bytecode --python $(VENV)/bin/python --require-hashes \
+		-r requirements.lock || { \
 		echo "uv could not install the lock; trying pip, which has settings of its own"; \
 		$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; }
 	@$(UV) pip install --quiet --python $(VENV)/bin/python --offline --no-deps --no-build-isolation \
 		-e . -e extensions/cpu_kernels
+	@touch $@
+
+# The lock with all extras says which versions; what is there already agrees with it.
+$(INSTALLED)-%: $(INSTALLED) requirements-all.lock
+	@echo "Adding the extra $*"
+	@$(UV) pip install --quiet --compile-bytecode --python $(VENV)/bin/python --no-build-isolation \
+		--constraint requirements-all.lock -e '.[$*]'
 	@touch $@
 
 .PHONY: reproduce
@@ -122,10 +136,9 @@ benchmark: $(INSTALLED)  ## measure this machine: settings, and our trainer agai
 	python benchmarks/training.py
 
 .PHONY: lock
-lock: $(INSTALLED)  ## renew requirements.lock after an edit of dependencies (UPGRADE=--upgrade: newest)
-	$(UV) pip compile pyproject.toml requirements.in --extra dev $(UPGRADE) --quiet \
-		--python-version 3.11 --python-platform linux --generate-hashes --no-emit-index-url \
-		--annotation-style line --custom-compile-command "make lock" --output-file requirements.lock
+lock: $(INSTALLED)  ## renew both locks after an edit of dependencies (UPGRADE=--upgrade: newest)
+	$(COMPILE) --all-extras --output-file requirements-all.lock
+	$(COMPILE) --extra dev --constraint requirements-all.lock --output-file requirements.lock
 
 .PHONY: build
 build: $(INSTALLED)  ## build the wheel into dist/

@@ -188,6 +188,7 @@ def _make_world(root: Path) -> World:
     kept = [path.name for path in sources if path.name not in ("report.md", "report.html")]
     for name in (*kept, "references.bib", "deviations.yaml", "claims/clr.yaml"):
         (folder / name).write_bytes((PAPER / name).read_bytes())
+    (root / "pyproject.toml").write_bytes((PAPER.parent / "pyproject.toml").read_bytes())
     return World(root=root)
 
 

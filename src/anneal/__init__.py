@@ -38,7 +38,13 @@ if not TYPE_CHECKING:
     def __getattr__(name: str) -> object:
         if name not in _LAZY:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+        try:
+            value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            said = f"anneal.{name} needs torch: pip install 'anneal-lr[torch]'"
+            raise ModuleNotFoundError(said, name="torch") from None
         return value
 
     def __dir__() -> list[str]:

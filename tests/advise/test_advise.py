@@ -60,13 +60,6 @@ class Untouchable:
         raise AssertionError(f"a test image was asked for ({name})")
 
 
-def project(folder: Path, repository: Path) -> Path:
-    """Return a folder with a project's configuration and nothing else."""
-    folder.mkdir(exist_ok=True)
-    (folder / "conf").symlink_to(repository / "conf")
-    return folder
-
-
 def said_by(run: Callable[[], None], capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
     """Return what a command printed, and its one line of error, empty when it ended well."""
     capsys.readouterr()
@@ -91,8 +84,7 @@ def images() -> dict[str, list[Any]]:
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory, images: dict[str, list[Any]]) -> Path:
     """Ask once, with test images that nobody may look at."""
-    repository = Path(__file__).resolve().parents[2]
-    folder = project(tmp_path_factory.mktemp("asked"), repository)
+    folder = tmp_path_factory.mktemp("asked")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         load = loading.load_dataset
@@ -270,12 +262,9 @@ def test_the_answer_to_another_question_is_not_written_over(
 
 @pytest.mark.slow
 def test_without_bounds_it_says_why_and_what_to_do_next_and_trains_no_candidate(
-    tmp_path: Path,
-    repository: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(project(tmp_path, repository))
+    monkeypatch.chdir(tmp_path)
     tiny = ["range_test.last_lr=0.0004", "range_test.length=30 steps", "range_test.points=10"]
     _, error = said_by(lambda: advise.main([*SMALL, *tiny]), capsys)
     assert error.startswith("the range test gives no bounds, smith abstains: ")
@@ -359,18 +348,17 @@ def a_folder(path: Path, *, classes: int) -> Path:
 
 @pytest.fixture
 def complaint(
-    tmp_path: Path,
-    repository: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., str]:
     """Return a function that asks and returns the one line of error; nothing is left behind."""
-    monkeypatch.chdir(project(tmp_path / "here", repository))
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
 
     def ask_wrongly(*arguments: str) -> str:
         _, error = said_by(lambda: advise.main(list(arguments)), capsys)
         assert error
-        assert [path.name for path in Path().iterdir()] == ["conf"]
+        assert list(Path().iterdir()) == []
         return error
 
     return ask_wrongly
@@ -448,7 +436,7 @@ def test_the_command_of_the_readme_with_a_smaller_budget(
         re.MULTILINE,
     )
     assert commands, "README.md shows no advice on digits"
-    monkeypatch.chdir(project(tmp_path, repository))
+    monkeypatch.chdir(tmp_path)
     smaller = [
         "training.length=24 steps",
         "training.evaluations=2",

@@ -191,10 +191,8 @@ utils.run_job = elsewhere
 
 
 def multirun(
-    tmp_path: Path, repository: Path, *arguments: str, launcher: str = ""
+    tmp_path: Path, *arguments: str, launcher: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    if not (tmp_path / "conf").exists():
-        (tmp_path / "conf").symlink_to(repository / "conf")
     return subprocess.run(
         [sys.executable, "-c", STAND_IN.replace("LAUNCHER", launcher), "-m", *arguments],
         cwd=tmp_path,
@@ -212,9 +210,9 @@ def num_runs(stdout: str) -> int:
 
 
 def test_one_combination_out_of_memory_or_of_values_leaves_the_table_of_the_others(
-    tmp_path: Path, repository: Path
+    tmp_path: Path,
 ) -> None:
-    ended = multirun(tmp_path, repository, "seed=0,1,3,${no_such_key}")
+    ended = multirun(tmp_path, "seed=0,1,3,${no_such_key}")
     assert ended.returncode == 1
     assert "90.00 %" in ended.stdout
     assert num_runs(ended.stdout) == 2
@@ -225,19 +223,15 @@ def test_one_combination_out_of_memory_or_of_values_leaves_the_table_of_the_othe
     assert last == "error: 2 of 4 runs failed"
 
 
-def test_a_mistake_of_ours_keeps_its_traceback_and_the_table(
-    tmp_path: Path, repository: Path
-) -> None:
-    ended = multirun(tmp_path, repository, "seed=0,2,3")
+def test_a_mistake_of_ours_keeps_its_traceback_and_the_table(tmp_path: Path) -> None:
+    ended = multirun(tmp_path, "seed=0,2,3")
     assert ended.returncode == 1
     assert "KeyError: 'ours'" in ended.stderr
     assert num_runs(ended.stdout) == 2
 
 
-def test_jobs_in_other_processes_are_read_from_their_folders(
-    tmp_path: Path, repository: Path
-) -> None:
-    ended = multirun(tmp_path, repository, "seed=0,1,3,4", launcher=OTHER_PROCESSES)
+def test_jobs_in_other_processes_are_read_from_their_folders(tmp_path: Path) -> None:
+    ended = multirun(tmp_path, "seed=0,1,3,4", launcher=OTHER_PROCESSES)
     assert ended.returncode == 1
     assert num_runs(ended.stdout) == 2
     assert ended.stderr.splitlines() == [
@@ -248,17 +242,17 @@ def test_jobs_in_other_processes_are_read_from_their_folders(
 
 
 def test_a_folder_that_is_asked_for_is_used_and_what_an_earlier_multirun_left_does_not_count(
-    tmp_path: Path, repository: Path
+    tmp_path: Path,
 ) -> None:
-    first = multirun(tmp_path, repository, "seed=0,1,3", "hydra.sweep.dir=mine")
+    first = multirun(tmp_path, "seed=0,1,3", "hydra.sweep.dir=mine")
     assert first.returncode == 1
     left = sorted(
         p.relative_to(tmp_path / "mine").as_posix() for p in (tmp_path / "mine").glob("*/*")
     )
     assert left == ["0/job.json", "1/error.json", "2/job.json"]
-    second = multirun(tmp_path, repository, "seed=5", "hydra.sweep.dir=mine")
+    second = multirun(tmp_path, "seed=5", "hydra.sweep.dir=mine")
     assert (second.returncode, second.stderr) == (0, "")
     assert num_runs(second.stdout) == 1
     assert not (tmp_path / "multirun").exists()
-    refused = multirun(tmp_path, repository, "seed=5", "hydra.sweep.dir=${now:%Y}")
+    refused = multirun(tmp_path, "seed=5", "hydra.sweep.dir=${now:%Y}")
     assert refused.stderr == "error: hydra.sweep.dir must be a folder's plain name, got ${now:%Y}\n"

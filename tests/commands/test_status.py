@@ -20,7 +20,8 @@ ROWS = ("digits/sgdr", "digits/one_cycle")
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path) -> Path:
     """Return a folder with conf/ and a campaign of two experiments and two seeds."""
-    (tmp_path / "conf").symlink_to(repository / "conf")
+    for name in ("conf", "pyproject.toml"):
+        (tmp_path / name).symlink_to(repository / name)
     monkeypatch.chdir(tmp_path)
     campaign()
     return tmp_path

@@ -36,6 +36,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a copy of paper/ and conf/ in which somebody did what the section says."""
     for folder in ("paper", "conf"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
     for name, text in blocks().items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -72,8 +72,17 @@ def test_what_runs_produce_is_ignored_and_what_is_committed_is_not(repository: P
     assert [name for name in committed if ignored(name)] == []
 
 
-def test_the_lock_has_a_hash_for_each_pin_and_no_place_in_it(repository: Path) -> None:
-    text = (repository / "requirements.lock").read_text()
+LOCKS = ["requirements.lock", "requirements-all.lock"]
+
+
+def pins_of(lock: Path) -> dict[str, str]:
+    """Return name -> version of a lock."""
+    return dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", lock.read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_the_lock_has_a_hash_for_each_pin_and_no_place_in_it(repository: Path, lock: str) -> None:
+    text = (repository / lock).read_text()
     entries = re.split(r"\n(?=[A-Za-z0-9])", text.split("\n", 2)[2])
     pins = [entry.split()[0] for entry in entries]
     assert [pin for pin in pins if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", pin)] == []
@@ -87,17 +96,42 @@ def test_the_lock_has_a_hash_for_each_pin_and_no_place_in_it(repository: Path) -
     assert {"uv", "setuptools"} <= {pin.split("==")[0] for pin in pins}
 
 
-def test_the_lock_pins_every_dependency_of_pyproject(repository: Path) -> None:
+@pytest.mark.parametrize("lock", LOCKS)
+def test_the_lock_pins_every_dependency_of_pyproject(repository: Path, lock: str) -> None:
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
-    lock = (repository / "requirements.lock").read_text()
-    pins = dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", lock, re.MULTILINE))
+    extras = project["optional-dependencies"]
+    chosen = extras if "all" in lock else ("torch", "pipeline", "dev")
+    wanted = project["dependencies"] + [line for name in chosen for line in extras[name]]
+    pins = pins_of(repository / lock)
     for requirement in wanted:
+        if requirement.startswith(f"{project['name']}["):  # another extra of ours
+            continue
         name, _, version = re.fullmatch(r"([A-Za-z0-9._-]+)(==)?(.*)", requirement).groups()
         pinned = pins.get(name.lower().replace("_", "-"))
         assert pinned is not None, f"{name} is not in the lock: run `make lock`"
         if "==" in requirement:
             assert pinned == version, f"{name}: run `make lock`"
+
+
+def test_base_lock_pins_what_the_lock_of_all_extras_pins(repository: Path) -> None:
+    base, whole = (pins_of(repository / lock) for lock in LOCKS)
+    assert base.items() <= whole.items()
+
+
+def test_library_alone_needs_numpy_and_scipy(repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    assert project["name"] == "anneal-lr"
+    names = [re.split(r"[<>=]", line)[0] for line in project["dependencies"]]
+    assert names == ["numpy", "scipy"]
+    assert set(project["optional-dependencies"]) == {
+        "torch", "pipeline", "eeg", "imagenet", "cluster", "dev",
+    }  # fmt: skip
+
+
+def test_make_adds_every_extra_that_is_not_set_up_anyway(repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    (listed,) = re.findall(r"^ALL_EXTRAS := (.*)$", (repository / "Makefile").read_text(), re.M)
+    assert set(listed.split()) == {*project["optional-dependencies"]} - {"torch", "pipeline", "dev"}
 
 
 def test_make_alone_lists_each_verb_with_one_line(repository: Path) -> None:

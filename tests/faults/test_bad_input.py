@@ -11,7 +11,8 @@ import yaml
 @pytest.fixture
 def project(tmp_path: Path, repository: Path) -> Path:
     """Return a folder with a project's configuration and nothing else."""
-    (tmp_path / "conf").symlink_to(repository / "conf")
+    for name in ("conf", "pyproject.toml"):
+        (tmp_path / name).symlink_to(repository / name)
     (tmp_path / "params.yaml").write_bytes((repository / "params.yaml").read_bytes())
     return tmp_path
 
@@ -38,7 +39,8 @@ def written(project: Path) -> list[str]:
     return sorted(
         file.as_posix()
         for file in files
-        if file.parts[:2] != ("multirun", ".hydra") and file != Path("params.yaml")
+        if file.parts[:2] != ("multirun", ".hydra")
+        and file.name not in ("params.yaml", "pyproject.toml")
     )
 
 
@@ -131,8 +133,8 @@ def test_help_says_what_can_be_said(project: Path) -> None:
     assert lines[0].startswith("Train one run, or with -m every combination")
     for said in (
         "  anneal run -m scheduler=triangular,triangular2,constant seed=0,1,2",
-        "seed: 0",
-        "  length: 300 steps",
+        "seed: 0 # from 0 to 2**32 - 1; not part of the configuration's hash",
+        "  length: 300 steps # or epochs, images",
     ):
         assert said in lines
     (schedulers,) = [line for line in lines if line.startswith("scheduler: ")]
@@ -161,13 +163,20 @@ def test_every_command_without_torch_says_what_it_is_for(project: Path, verb: st
 
 
 @pytest.mark.parametrize(
-    "arguments", [("run",), ("plot",), ("params",), ("status", "quick")], ids=lambda a: a[0]
+    ("arguments", "what"),
+    [
+        (("params",), "anneal params"),
+        (("status", "quick"), "anneal status"),
+        (("publish", "quick"), "anneal publish"),
+        (("costs",), "the campaign of params.yaml"),
+        (("compare", "quick", "quick@HEAD"), "'quick' is no folder here, and a campaign"),
+    ],
 )
-def test_elsewhere_than_at_the_root_a_command_says_where_to_go(
-    tmp_path: Path, arguments: tuple[str, ...]
+def test_command_outside_the_repository_says_where_to_run_it(
+    tmp_path: Path, arguments: tuple[str, ...], what: str
 ) -> None:
     ended = run(tmp_path, *arguments)
-    said = "error: conf/config.yaml is not here: run this from the root of the project\n"
+    said = f"error: {what} needs the project's repository: run it from the root of a clone\n"
     assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", said)
     assert list(tmp_path.iterdir()) == []
 

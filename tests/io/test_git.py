@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from anneal.io.git import current_commit, read_git, run_git
+from anneal.io.git import commit_of, read_git, run_git
 
 
 @pytest.fixture
@@ -28,9 +28,9 @@ def test_commit_has_a_plus_where_tracked_sources_differ(checkout: Path) -> None:
     assert len(head) == 12
     (checkout / "notes" / "one").write_text("2")
     (checkout / "src" / "new").write_text("untracked")
-    assert current_commit() == head
+    assert commit_of(checkout) == head
     (checkout / "src" / "one").write_text("2")
-    assert current_commit() == f"{head}+"
+    assert commit_of(checkout) == f"{head}+"
 
 
 def test_refusal_is_none_or_an_empty_line(checkout: Path) -> None:
@@ -43,8 +43,8 @@ def test_there_is_no_commit_without_a_repository_or_without_git(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert current_commit() is None
+    assert commit_of(tmp_path) is None
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert current_commit() is None
+    assert commit_of(tmp_path) is None
     with pytest.raises(OSError, match="git"):
         run_git("status")

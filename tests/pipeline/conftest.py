@@ -66,7 +66,7 @@ def copy_project(destination):
     shutil.copytree(FIXTURE, destination / "conf", dirs_exist_ok=True)
     project = Project(destination)
     project.run("git", "init", "-q", "-b", "main")
-    project.python("-m", "anneal.config.compose", "campaign=smoke", "tracking=off", "hardware=cpu")
+    project.python("-m", "anneal", "params", "campaign=smoke", "tracking=off", "hardware=cpu")
     project.commit("the project with a small campaign")
     return project
 

@@ -105,7 +105,7 @@ def test_metrics_and_plots_are_there_for_dvc_to_show(reproduced):
 
 def test_the_status_says_that_all_have_ended(reproduced):
     project, _ = reproduced
-    assert "6 of 6 runs ended" in project.python("-m", "anneal.commands.status")
+    assert "6 of 6 runs ended" in project.python("-m", "anneal", "status")
 
 
 def test_editing_one_experiment_reruns_that_one(reproduced):
@@ -130,7 +130,8 @@ def test_a_seed_more_trains_that_seed_only(reproduced):
     old = snapshot(project, "runs/smoke/smoke/plain/seed-0", "runs/smoke/smoke/plain/seed-1")
     project.python(
         "-m",
-        "anneal.config.compose",
+        "anneal",
+        "params",
         "campaign=smoke",
         "tracking=off",
         "hardware=cpu",

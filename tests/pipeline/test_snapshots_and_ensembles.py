@@ -44,7 +44,7 @@ def test_a_campaign_takes_its_ensembles_into_results_and_an_added_seed_measures_
     experiment.write_text(text.replace("log_lines: 20", "log_lines: 20\n  snapshots: last 2"))
     folder = project.root / "evaluations/smoke/smoke/plain"
     for seeds in ("[0,1]", "[0,1,2]"):
-        project.python("-m", "anneal.config.compose", "campaign=smoke", "tracking=off",
+        project.python("-m", "anneal", "params", "campaign=smoke", "tracking=off",
                        "hardware=cpu", "hardware.threads=1", f"seeds={seeds}")  # fmt: skip
         before = {p: p.stat().st_mtime_ns for p in folder.glob("seed-*/*.npy")}
         project.run("dvc", "repro", "evaluate@smoke/plain")

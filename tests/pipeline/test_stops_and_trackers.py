@@ -24,7 +24,7 @@ FAKE_WANDB = {
 @pytest.fixture(scope="module")
 def composed(project):
     """Return the project ready to train one seed."""
-    project.python("-m", "anneal.config.compose", "campaign=smoke", "tracking=off", "hardware=cpu",
+    project.python("-m", "anneal", "params", "campaign=smoke", "tracking=off", "hardware=cpu",
                    "seeds=[0]", "budget_fraction=1.0")  # fmt: skip
     project.python("-m", "anneal.commands.stages.compose")
     project.python("-m", "anneal.commands.stages.download", "digits")
@@ -83,7 +83,7 @@ def test_ctrl_c_writes_a_checkpoint_and_the_run_goes_on_to_the_same_bits(compose
     assert said.splitlines()[-1] == "error: interrupted"
     assert (composed.root / RUN / CHECKPOINT).is_file()
     assert not (composed.root / RUN / RESULT).is_file()
-    assert "stopped at" in composed.python("-m", "anneal.commands.status")
+    assert "stopped at" in composed.python("-m", "anneal", "status")
     assert "left of 400" in composed.python(*TRAIN)
     assert same(record(composed), uninterrupted)
 

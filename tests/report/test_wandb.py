@@ -13,6 +13,7 @@ from filelock import FileLock
 from tests.report.wandb_server import ID, Server, serving
 
 from anneal.claims.words import verdicts_overview
+from anneal.commands import publish as publish_command
 from anneal.commands.stages import collect, report
 from anneal.config.compose import compose_run
 from anneal.io.files import write_json, write_yaml
@@ -227,7 +228,7 @@ def test_a_dry_run_says_what_it_would_do_and_what_is_missing(
     project: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = project.files("results", "paper", "runs", "wandb")
-    publish.main(["quick", "--dry-run"])
+    publish_command.main(["quick", "--dry-run"])
     said = capsys.readouterr().out
     assert "report 'anneal quick' in <the entity of the key>/anneal: new" in said
     assert said.count("  wandb sync ") == 4
@@ -241,7 +242,7 @@ def test_a_dry_run_says_what_it_would_do_and_what_is_missing(
 def test_the_report_can_be_printed_as_it_would_be_sent(
     project: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    publish.main(["quick", "--json"])
+    publish_command.main(["quick", "--json"])
     spec = json.loads(capsys.readouterr().out)
     assert spec["project"] == {"name": "anneal", "entityName": ""}
     assert spec["spec"]["version"] == 5
@@ -261,7 +262,7 @@ def test_what_cannot_be_done_is_one_line(
     project: Any, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        publish.main(arguments)
+        publish_command.main(arguments)
     assert ended.value.code == 1
     assert capsys.readouterr().err == f"error: {said}\n"
     assert not Path("paper/links.json").exists()
@@ -274,7 +275,7 @@ def test_with_a_key_and_no_run_on_disk_it_says_that(
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     Path("wandb").rename("elsewhere")
     with pytest.raises(SystemExit):
-        publish.main(["quick"])
+        publish_command.main(["quick"])
     assert "not published: no tracked run of quick on disk" in capsys.readouterr().err
 
 

@@ -19,6 +19,7 @@ pictures. What is finished is not run again when the same is asked once more.
 from anneal.advise.page import terminal_lines
 from anneal.advise.question import ask, refuse_another
 from anneal.advise.recommend import PAGE, recommend
+from anneal.config.folders import own_folder_first
 from anneal.io.terminal import command, say
 from anneal.runs.layout import ADVICE
 
@@ -26,13 +27,10 @@ from anneal.runs.layout import ADVICE
 @command(free=True)
 def main(arguments: list[str]) -> None:
     """Advise on bounds and a schedule: anneal advise dataset=digits optimizer=sgd."""
-    question = ask(arguments)
+    with own_folder_first(arguments) as left:
+        question = ask(left)
     folder = ADVICE / question.advice.name
     refuse_another(folder, question.digest)
     advice = recommend(question, command=arguments, folder=folder)
     for line in terminal_lines(advice, page=folder / PAGE):
         say(line)
-
-
-if __name__ == "__main__":
-    main()

@@ -64,7 +64,3 @@ def read_arguments(arguments: Sequence[str]) -> tuple[list[str], str, bool]:
     if len(sides) != 2:
         raise ValueError(f"needs two sides to compare, got {' '.join(sides) or 'nothing'}")
     return sides, metric, as_json
-
-
-if __name__ == "__main__":
-    main()

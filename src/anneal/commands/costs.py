@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from anneal.config.compose import compose_campaign, compose_experiment, load_campaign
 from anneal.config.durations import Clock, to_steps
+from anneal.config.folders import require_repository
 from anneal.config.schema import CampaignConfig, ExperimentConfig, ModelConfig
 from anneal.datasets.registry import DATASETS, PublishedSize, find_dataset
 from anneal.io.terminal import command, say
@@ -187,11 +188,9 @@ def main(arguments: list[str]) -> None:
             speed = math.nan
         if not 0 < speed < math.inf:
             raise ValueError(f"TFLOP/s must be a positive number, got {arguments[1]}")
+    if not arguments:
+        require_repository("the campaign of params.yaml")
     config = compose_campaign(arguments[0]) if arguments else load_campaign()
     say(f"campaign {config.campaign.name}: {config.campaign.title}; of one run of each row:")
     for line in table(campaign_costs(config), tera_flop_per_s=speed):
         say(f"  {line}")
-
-
-if __name__ == "__main__":
-    main()

@@ -40,7 +40,3 @@ def main(arguments: list[str]) -> None:
     write_whole(folder / "ensemble.svg", draw_ensembles(evidence, ends=ends, title=title))
     say("\n".join(ensemble_words(evidence)))
     say(f"{folder}: ensemble.json, ensemble.csv, diversity.csv, ensemble.svg")
-
-
-if __name__ == "__main__":
-    main()

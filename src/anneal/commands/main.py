@@ -1,10 +1,18 @@
-"""The command ``anneal``: one verb each, imported when it is asked for."""
+"""The command ``anneal``: one verb each, imported when it is asked for.
 
+``--help`` prints what a verb's module says of itself without importing it, for that takes seconds.
+"""
+
+import ast
 import difflib
 import sys
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 
-from anneal.io.terminal import USER_ERROR, complain, say
+from anneal.commands.run_help import run_options
+from anneal.config.folders import own_folder_first
+from anneal.io.terminal import USER_ERROR, command, complain, say
 
 VERBS = {  # verb -> (its module, one line of help)
     "run": ("anneal.commands.run", "train one run, or every combination of options (-m)"),
@@ -14,15 +22,17 @@ VERBS = {  # verb -> (its module, one line of help)
     "status": ("anneal.commands.status", "show what of a campaign is done, running and left"),
     "costs": ("anneal.commands.costs", "show what the rows of a campaign cost"),
     "plot": ("anneal.commands.plot", "draw a schedule before anything is trained"),
-    "publish": ("anneal.report.wandb", "publish a campaign as a W&B report"),
-    "params": ("anneal.config.compose", "compose conf/ into params.yaml"),
+    "publish": ("anneal.commands.publish", "publish a campaign as a W&B report"),
+    "params": ("anneal.commands.params", "compose conf/ into params.yaml"),
+    "completion": ("anneal.commands.completion", "print what makes a shell complete these"),
 }
+HELP = {"-h", "--help"}
 
 
 def main() -> None:
     """Hand the arguments to the verb that comes first, or list the verbs."""
     verb, *arguments = sys.argv[1:] or ["--help"]
-    if verb in ("-h", "--help", "help"):
+    if verb in (*HELP, "help"):
         say(usage())
         return
     if verb not in VERBS:
@@ -30,12 +40,36 @@ def main() -> None:
         hint = f"did you mean '{near[0]}'?" if near else f"there is {', '.join(VERBS)}"
         complain(f"anneal has no verb '{verb}'; {hint}")
         sys.exit(USER_ERROR)
-    import_module(VERBS[verb][0]).main(arguments)
+    if not HELP.isdisjoint(arguments):
+        show_help([verb, *(word for word in arguments if word not in HELP)])
+        return
+    try:
+        import_module(VERBS[verb][0]).main(arguments)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "anneal").split(".")[0]
+        if missing == "anneal" or "--traceback" in arguments:
+            raise
+        complain(f"`anneal {verb}` needs {missing}: pip install 'anneal-lr[pipeline]'")
+        sys.exit(USER_ERROR)
 
 
 def usage() -> str:
     """Return the help: every verb in a line."""
-    lines = [f"  {verb:<10}{line}" for verb, (_, line) in VERBS.items()]
+    width = max(map(len, VERBS)) + 2
+    lines = [f"  {verb:<{width}}{line}" for verb, (_, line) in VERBS.items()]
     return "\n".join(
         ["usage: anneal <verb> ...", "", *lines, "", "`anneal <verb> --help` says more of each."]
     )
+
+
+@command(free=True)
+def show_help(arguments: list[str]) -> None:
+    """Print the docstring of a verb's module; for ``run`` also the options that there are."""
+    verb, *others = arguments
+    spec = find_spec(VERBS[verb][0])
+    assert spec is not None
+    assert spec.origin is not None
+    say(ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or "")
+    if verb == "run":
+        with own_folder_first(others):
+            say(f"\n{run_options()}")

@@ -7,6 +7,7 @@ same overrides as ``anneal run``, and ``to=<file>.png`` or ``.svg``.
 from pathlib import Path
 
 from anneal.config.compose import compose_run
+from anneal.config.folders import own_folder_first
 from anneal.io.terminal import command, say
 from anneal.report.schedule_figure import draw_schedule
 from anneal.runs.plan import check_plan
@@ -16,7 +17,8 @@ from anneal.runs.plan import check_plan
 def main(arguments: list[str]) -> None:
     """Draw the schedule that these overrides give: anneal plot scheduler=triangular2."""
     asked = [a.removeprefix("to=") for a in arguments if a.startswith("to=")]
-    experiment = compose_run([a for a in arguments if not a.startswith("to=")])
+    with own_folder_first(arguments) as left:
+        experiment = compose_run([a for a in left if not a.startswith("to=")])
     plan = check_plan(experiment, where="conf/run.yaml")
     file = Path(asked[-1]) if asked else Path(f"schedule_{experiment.scheduler.name}.png")
     draw_schedule(
@@ -27,7 +29,3 @@ def main(arguments: list[str]) -> None:
         path=file,
     )
     say(str(file))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,12 @@
-"""One run, or every combination of options: the Hydra entry (edge).
+"""Train one run, or with -m every combination of the options given with commas (edge).
 
-``anneal run scheduler=one_cycle`` or ``-m scheduler=triangular,constant seed=0,1,2``.
+  anneal run scheduler=one_cycle seed=3
+  anneal run -m scheduler=triangular,triangular2,constant seed=0,1,2
+  anneal run -m dataset=imagefolder dataset.folder=photos bounds=range_test
+
+Runs lie in multirun/<configuration hash>/seed-<n>/; what is finished is not run again. `--cfg job`
+prints the configuration of a run; `--config-dir <folder>` is searched before the options below;
+`--traceback` shows what a one-line error hides. All else is Hydra's (`--hydra-help`).
 """
 
 import datetime
@@ -14,7 +20,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from anneal.config.compose import conf_folder, explain
+from anneal.config.compose import explain
+from anneal.config.folders import conf_folder, own_folder_first
 from anneal.io.files import read_json, write_json
 from anneal.io.terminal import command, complain, describe, say
 from anneal.results.multirun import JOB, combination_of, multirun_table, read_cells, write_cell
@@ -27,15 +34,16 @@ SWEEP_FOLDER = "hydra.sweep.dir"
 OF_ONE_JOB = (ValueError, OSError, RuntimeError, MemoryError, OmegaConfBaseException)
 
 
-@command(free=True, own_help=True)
+@command(free=True)
 def main(arguments: list[str]) -> None:
     """Hand the command line to Hydra; then print the table over what was run."""
     config_path = str(conf_folder().resolve())
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us; `command` makes one line of them
-    if any(a in ("-m", "--multirun") for a in arguments):
-        _run_several(arguments, config_path)
-    else:
-        _run_one(arguments, config_path)
+    with own_folder_first(arguments) as left:
+        if any(a in ("-m", "--multirun") for a in left):
+            _run_several(left, config_path)
+        else:
+            _run_one(left, config_path)
 
 
 def _run_one(arguments: list[str], config_path: str) -> None:
@@ -156,7 +164,3 @@ def left_in(folder: Path) -> dict[Path, tuple[int, int]]:
     paths = [path for name in (JOB, ERROR) for path in folder.rglob(name)]
     paths.sort(key=lambda path: (len(path.parent.name), str(path)))  # 10 after 9
     return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
-
-
-if __name__ == "__main__":
-    main()

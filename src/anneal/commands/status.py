@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anneal.config.compose import compose_campaign, compose_experiment, load_campaign
+from anneal.config.folders import require_repository
 from anneal.config.schema import CampaignConfig, ExperimentConfig
 from anneal.io.files import read_json, read_yaml
 from anneal.io.terminal import command, say
@@ -162,6 +163,7 @@ def main(arguments: list[str]) -> None:
     """Say of a campaign what is done, running and left, and how long the rest will take."""
     if len(arguments) > 1:
         raise ValueError(f"needs at most the name of one campaign, got {' '.join(arguments)}")
+    require_repository("anneal status")
     config = compose_campaign(arguments[0]) if arguments else load_campaign()
     runs = campaign_status(config)
     width = max(len(r.experiment) for r in runs)
@@ -181,7 +183,3 @@ def main(arguments: list[str]) -> None:
         seconds = seconds_left(runs)
         line += f", about {duration_words(seconds)} left" if seconds else ", no pace measured yet"
     say(line)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,6 @@
 """Composing configurations with Hydra, and checking what comes out (edge).
 
-This file and ``run.py`` alone import Hydra. ``anneal params`` renews ``params.yaml``,
-exactly as ``dvc exp run`` would write it.
+This file and ``commands/run.py`` alone import Hydra.
 """
 
 import dataclasses
@@ -11,31 +10,34 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from anneal.config.folders import CONF, conf_folder, is_group, options_of_files, own_folder
 from anneal.config.schema import CampaignConfig, ExperimentConfig
 from anneal.config.strict import parse
 from anneal.io.files import read_yaml, write_whole
-from anneal.io.terminal import command, say
 from anneal.io.text import did_you_mean
 
-CONF = Path("conf")
 PARAMS = Path("params.yaml")
 GROUPS = ("dataset", "model", "optimizer", "scheduler", "range_test", "hardware", "tracking")
 
 
-def conf_folder() -> Path:
-    """Return the folder of configuration groups.
+class OwnFolderFirst(SearchPathPlugin):
+    """Puts the folder of ``--config-dir`` before the project's; Hydra's own option puts it last."""
 
-    Raises:
-        ValueError: we are not where it is.
-    """
-    if not (CONF / "config.yaml").is_file():
-        raise ValueError(f"{CONF}/config.yaml is not here: run this from the root of the project")
-    return CONF
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Add the folder to where Hydra looks."""
+        if (folder := own_folder()) is not None:
+            search_path.prepend("own", f"file://{folder}", anchor="main")
+
+
+Plugins.instance().register(OwnFolderFirst)
 
 
 def compose_plain(config_name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def explain(error: Exception, overrides: Sequence[str] = (), config_name: str = 
     text = str(error)
     if match := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+(?:/[^']+)?)'", text):
         group, option = match[1], match[2]
-        group, option = (group, option) if (CONF / group).is_dir() else _split_option(match)
+        group, option = (group, option) if is_group(group) else _split_option(match)
         return f"{CONF}/{group} has no option '{option}'{did_you_mean(option, options(group))}"
     if match := re.search(r"Key '[^']+' is not in struct\s+full_key: (\S+)", text):
         return _unknown_key(match[1], overrides, config_name)
@@ -88,9 +90,7 @@ def _split_option(match: re.Match[str]) -> tuple[str, str]:
 
 def _unknown_key(key: str, overrides: Sequence[str], config_name: str) -> str:
     """Say that a key is unknown, with the keys that stand where its first wrong part was sought."""
-    groups = [
-        o for o in overrides if re.match(r"\w+=[\w/]+$", o) and (CONF / o.split("=")[0]).is_dir()
-    ]
+    groups = [o for o in overrides if re.match(r"\w+=[\w/]+$", o) and is_group(o.split("=")[0])]
     try:
         node: Any = _compose(config_name, groups)
     except (HydraException, OmegaConfBaseException):  # one of the groups is the mistake
@@ -105,8 +105,7 @@ def _unknown_key(key: str, overrides: Sequence[str], config_name: str) -> str:
 
 def options(group: str) -> list[str]:
     """Return the options of one configuration group, sub-folders as ``folder/option``."""
-    folder = conf_folder() / group
-    return sorted(f.relative_to(folder).with_suffix("").as_posix() for f in folder.rglob("*.yaml"))
+    return options_of_files(group)
 
 
 def check_experiment(plain: dict[str, Any], *, where: str) -> ExperimentConfig:
@@ -190,17 +189,3 @@ def write_params(overrides: Sequence[str] = (), output: Path = PARAMS) -> Campai
     campaign = parse(CampaignConfig, plain, where=f"{CONF}/config.yaml")
     write_whole(output, OmegaConf.to_yaml(OmegaConf.create(plain)))
     return campaign
-
-
-@command(free=True)
-def main(arguments: list[str]) -> None:
-    """Write ``params.yaml`` from ``conf/config.yaml`` and overrides, once it is checked."""
-    campaign = write_params(arguments)
-    say(
-        f"{PARAMS}: campaign {campaign.campaign.name}, {len(campaign.campaign.experiments)} "
-        f"experiments, seeds {', '.join(map(str, campaign.seeds))}"
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -28,11 +28,12 @@ def read_git(*arguments: str) -> str:
     return (run_git(*arguments) or b"").decode(errors="replace").strip()
 
 
-def current_commit() -> str | None:
-    """Return the commit checked out, with ``+`` where tracked sources differ from it."""
+def commit_of(checkout: Path) -> str | None:
+    """Return the commit of a checkout, with ``+`` where tracked sources differ from it."""
+    here = ("-C", str(checkout))
+    options = ("--porcelain", "--untracked-files=no", "--", "src", "conf")
     try:
-        head = read_git("rev-parse", "HEAD")
-        changed = run_git("status", "--porcelain", "--untracked-files=no", "--", "src", "conf")
+        head, changed = read_git(*here, "rev-parse", "HEAD"), run_git(*here, "status", *options)
     except OSError:
         return None
     if not head or changed is None:

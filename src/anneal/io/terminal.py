@@ -30,9 +30,7 @@ def complain(line: str) -> None:
     sys.stderr.flush()
 
 
-def command(
-    *names: str, free: bool = False, own_help: bool = False
-) -> Callable[[Main], Callable[..., None]]:
+def command(*names: str, free: bool = False) -> Callable[[Main], Callable[..., None]]:
     """Make a command of ``main(arguments)``: one clear line and a non-zero exit for a mistake.
 
     What a person can cause (``ValueError``, ``OSError``) becomes that line; anything else is our
@@ -41,7 +39,6 @@ def command(
     Args:
         names: of the arguments, all of which must be given.
         free: ``main`` reads any arguments itself.
-        own_help: ``--help`` too.
     """
 
     def decorate(main: Main) -> Callable[..., None]:
@@ -54,7 +51,7 @@ def command(
             given = [a for a in given if a != "--traceback"]
             logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
             try:
-                if not own_help and not {"-h", "--help"}.isdisjoint(given):
+                if not {"-h", "--help"}.isdisjoint(given):
                     say(inspect.getdoc(about) or "")
                     return
                 if not free and len(given) != len(names):

@@ -1,11 +1,6 @@
 """A campaign's report in Weights & Biases: its runs uploaded, their curves and the verdicts (edge).
 
-``anneal publish <campaign> [--dry-run] [--json]``
-
-Uploads what tracking wrote offline, saves the report and writes its address to
-``paper/links.json``; published again, the same report is renewed. ``--dry-run`` says what would be
-done and what is missing, ``--json`` prints the report as it would be sent; neither needs a network
-or a key. The record stays what is on disk: nothing here reads anything back.
+``anneal publish`` saves it. The record stays what is on disk: nothing here reads anything back.
 """
 
 import datetime
@@ -25,7 +20,7 @@ from anneal.claims.words import verdicts_overview
 from anneal.config.strict import to_plain
 from anneal.io.files import read_yaml, write_json
 from anneal.io.git import repository_address
-from anneal.io.terminal import command, describe, say
+from anneal.io.terminal import describe, say
 from anneal.io.text import did_you_mean
 from anneal.report.content import Section, make_content
 from anneal.report.wandb_upload import (
@@ -48,7 +43,6 @@ PAPER = Path("paper")
 LINKS = PAPER / "links.json"
 SAVE_SECONDS = 120.0  # most of it is W&B's client, which starts a process of its own
 MOST_RUNS_SHOWN = 200  # in one plot
-OPTIONS = ("--dry-run", "--json", "--help", "--traceback")
 NO_REPOSITORY = "no Git remote and no repository-code in CITATION.cff"
 PLOTS = {  # what a run logs at an update: what a reader calls it
     "test_accuracy_pct": "test accuracy (%)",
@@ -107,31 +101,6 @@ class Draft:
         if not any(run.on_disk for run in self.runs):
             found.append(f"no tracked run of {self.campaign} on disk (run it with tracking=auto)")
         return found
-
-
-@command(free=True)
-def main(arguments: list[str]) -> None:
-    """Publish a campaign's report: anneal publish quick."""
-    options = {a for a in arguments if a.startswith("-")}
-    names = [a for a in arguments if not a.startswith("-")]
-    for option in options - {"--dry-run", "--json"}:
-        raise ValueError(f"unknown option {option!r}{did_you_mean(option, OPTIONS)}")
-    if len(names) != 1:
-        raise ValueError(f"needs the name of one campaign, got {' '.join(names) or 'nothing'}")
-    draft = draft_report(names[0])
-    if "--json" in options:
-        say(json.dumps(draft.spec(), indent=2))
-        return
-    for line in summary(draft):
-        say(line)
-    missing = draft.missing()
-    if "--dry-run" in options:
-        for words in missing:
-            say(f"missing: {words}")
-        return
-    if missing:
-        raise ValueError(f"not published: {'; '.join(missing)}")
-    say(publish(draft).url)
 
 
 def publish(draft: Draft, *, sync: Sequence[str] = SYNC, seconds: float = SAVE_SECONDS) -> Link:
@@ -314,7 +283,3 @@ def summary(draft: Draft) -> list[str]:
         f"runs uploaded, {running} at work, {gone} no longer on disk",
     ]
     return lines + [f"  wandb sync {folder}" for folder in folders]
-
-
-if __name__ == "__main__":
-    main()

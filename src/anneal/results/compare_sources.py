@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from anneal.config.folders import require_repository
 from anneal.io.files import read_yaml
 from anneal.io.git import read_git, run_git
 from anneal.io.text import did_you_mean, shorten
@@ -52,6 +53,8 @@ def read_side(asked: str) -> Side:
     folder = Path(asked)
     if folder.is_dir():
         return Side(words=str(folder), cells=_cells_of_folder(folder))
+    if not RESULTS.is_dir():
+        require_repository(f"{asked!r} is no folder here, and a campaign")
     if "@" in name:
         campaign, _, commit = name.partition("@")
         return _read_commit(campaign, commit)

@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 
-from anneal.io.git import current_commit
+from anneal.config.folders import checkout
+from anneal.io.git import commit_of
 from anneal.runs.hardware import cpu_capability
 
-PACKAGES = ("anneal", "torch", "torchvision", "timm", "numpy")
+DISTRIBUTION = "anneal-lr"
+PACKAGES = ("torch", "torchvision", "timm", "numpy")
 FLAGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG")
 
 
@@ -20,8 +22,8 @@ def describe_environment() -> dict[str, Any]:
     """Return one entry of environment.json, all of it plain data."""
     return {
         "started": now(),
-        "commit": current_commit(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "commit": None if (root := checkout()) is None else commit_of(root),
+        "versions": {"anneal": version(DISTRIBUTION)} | {name: version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": cpu_name(),

@@ -1,0 +1,22 @@
+"""``params.yaml``, which DVC reads, from ``conf/``; after every edit of ``conf/`` (edge).
+
+``anneal params [campaign=<name>] [<key>=<value>...]``
+
+Composes ``conf/config.yaml`` and writes ``params.yaml`` exactly as ``dvc exp run`` would. What is
+wrong is refused, and the file stays as it was.
+"""
+
+from anneal.config.compose import PARAMS, write_params
+from anneal.config.folders import require_repository
+from anneal.io.terminal import command, say
+
+
+@command(free=True)
+def main(arguments: list[str]) -> None:
+    """Write ``params.yaml`` from ``conf/config.yaml`` and overrides, once it is checked."""
+    require_repository("anneal params")
+    campaign = write_params(arguments)
+    say(
+        f"{PARAMS}: campaign {campaign.campaign.name}, {len(campaign.campaign.experiments)} "
+        f"experiments, seeds {', '.join(map(str, campaign.seeds))}"
+    )

@@ -1,0 +1,44 @@
+"""A campaign's report in Weights & Biases: its runs uploaded, their curves and the verdicts (edge).
+
+``anneal publish <campaign> [--dry-run] [--json]``
+
+Uploads what tracking wrote offline, saves the report and writes its address to
+``paper/links.json``; published again, the same report is renewed. ``--dry-run`` says what would be
+done and what is missing, ``--json`` prints the report as it would be sent; neither needs a network
+or a key.
+"""
+
+import json
+
+from anneal.config.folders import require_repository
+from anneal.io.terminal import command, say
+from anneal.io.text import did_you_mean
+from anneal.report.wandb import draft_report, publish, summary
+
+OPTIONS = ("--dry-run", "--json", "--help", "--traceback")
+
+
+@command(free=True)
+def main(arguments: list[str]) -> None:
+    """Publish a campaign's report: anneal publish quick."""
+    options = {a for a in arguments if a.startswith("-")}
+    names = [a for a in arguments if not a.startswith("-")]
+    for option in options - {"--dry-run", "--json"}:
+        raise ValueError(f"unknown option {option!r}{did_you_mean(option, OPTIONS)}")
+    if len(names) != 1:
+        raise ValueError(f"needs the name of one campaign, got {' '.join(names) or 'nothing'}")
+    require_repository("anneal publish")
+    draft = draft_report(names[0])
+    if "--json" in options:
+        say(json.dumps(draft.spec(), indent=2))
+        return
+    for line in summary(draft):
+        say(line)
+    missing = draft.missing()
+    if "--dry-run" in options:
+        for words in missing:
+            say(f"missing: {words}")
+        return
+    if missing:
+        raise ValueError(f"not published: {'; '.join(missing)}")
+    say(publish(draft).url)
