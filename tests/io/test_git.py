@@ -31,6 +31,7 @@ def test_commit_has_a_plus_where_tracked_sources_differ(checkout: Path) -> None:
     assert current_commit() == head
     (checkout / "src" / "one").write_text("2")
     assert current_commit() == f"{head}+"
+    assert current_commit(checkout / "src" / "..") == f"{head}+"
 
 
 def test_refusal_is_none_or_an_empty_line(checkout: Path) -> None:

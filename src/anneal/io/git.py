@@ -28,11 +28,12 @@ def read_git(*arguments: str) -> str:
     return (run_git(*arguments) or b"").decode(errors="replace").strip()
 
 
-def current_commit() -> str | None:
-    """Return the commit checked out, with ``+`` where tracked sources differ from it."""
+def current_commit(folder: Path = Path()) -> str | None:
+    """Return the commit checked out in a folder, with ``+`` where tracked sources differ."""
+    status = ("status", "--porcelain", "--untracked-files=no", "--", "src", "conf")
     try:
-        head = read_git("rev-parse", "HEAD")
-        changed = run_git("status", "--porcelain", "--untracked-files=no", "--", "src", "conf")
+        head = read_git("-C", str(folder), "rev-parse", "HEAD")
+        changed = run_git("-C", str(folder), *status)
     except OSError:
         return None
     if not head or changed is None:
