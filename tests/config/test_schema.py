@@ -77,7 +77,11 @@ def test_a_key_that_is_no_text_is_unknown_too(plain: dict[str, Any]) -> None:
 
 
 # Keys with a default, at which they are left out of the hash: a configuration without them counts.
-OPTIONAL = {"dataset.first_images": None, "dataset.mirrored_copies": False}
+OPTIONAL = {
+    "dataset.first_images": None,
+    "dataset.mirrored_copies": False,
+    "hardware.kernels": "none",
+}
 
 
 def all_fields() -> list[str]:
@@ -215,6 +219,7 @@ WRONG_VALUES = [
     ("hardware.precision", "fp16", "must be one of auto, float32, bf16"),
     ("hardware.compile", "yes", "must be one of auto, on, off"),
     ("hardware.threads", 0, "must be positive"),
+    ("hardware.kernels", "gpu", "must be one of none, cpu"),
     ("tracking.mode", "wandb", "must be one of off, auto, offline, online"),
 ]  # fmt: skip
 
@@ -392,6 +397,7 @@ def test_a_campaign_survives_the_way_there_and_back(repository: Any) -> None:
 
     plain = yaml.safe_load((repository / "params.yaml").read_text())
     campaign = parse(CampaignConfig, plain, where="params.yaml")
+    assert plain["hardware"].pop("kernels") == "none"  # at its default it is left out
     assert to_plain(campaign) == plain
     assert parse(CampaignConfig, to_plain(campaign), where="params.yaml") == campaign
 

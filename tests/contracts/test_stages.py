@@ -30,6 +30,7 @@ RECORDED_ELSEWHERE = {
     "anneal.config.durations": "the updates that it finds are in the configuration's hash",
     "anneal.config.snapshots": "which weights are kept changes no number",
     "anneal.config.bounds": "the rates that it puts in are in the configuration's hash",
+    "anneal.config.paths": "folders of data, whose content is in the identity",
     "anneal.io": "it reads and writes files, and computes nothing",
     "anneal.runs.inputs": "what it reads is in the configuration's hash",
     "anneal.runs.layout": "names of folders alone",

@@ -73,13 +73,6 @@ def test_help_anywhere_among_the_arguments_is_help(
     assert capsys.readouterr().out.count("What every command does at its edge") == 2
 
 
-def test_a_command_with_help_of_its_own_gets_the_question(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert ended(failing(ValueError("reached"), own_help=True), ["--help"]) == 1
-    assert capsys.readouterr() == ("", "error: reached\n")
-
-
 @pytest.mark.parametrize(
     ("error", "line"),
     [
