@@ -91,8 +91,9 @@ test: $(INSTALLED)  ## run every test (real archives too when ANNEAL_ARCHIVES na
 
 # Rooms whose tests take milliseconds each, without the files that train, start processes or compose every row.
 FAST := schedules config claims results io contracts
-NOT_FAST := config/test_compose results/test_ensemble_store results/test_campaign results/test_compare \
-	io/test_files contracts/test_conf contracts/test_rows contracts/test_docs
+NOT_FAST := schedules/test_import config/test_compose results/test_ensemble_store results/test_campaign \
+	results/test_compare io/test_files contracts/test_conf contracts/test_docs contracts/test_report \
+	contracts/test_rows contracts/test_stages
 
 .PHONY: check
 check: $(INSTALLED)  ## format, lint, types and the fast tests, in under 90 s; what a change has to pass

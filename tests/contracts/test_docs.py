@@ -66,6 +66,13 @@ def test_a_papers_page_has_row_claim_command_and_cost() -> None:
     assert "Not written yet. It needs: a GPU." in page.splitlines()
 
 
+def test_doctests_of_a_docstring_are_shown_as_code() -> None:
+    blocks = hook("doctest_blocks")
+    text = "A rate.\n\n>>> rate(0)\n1.0\n\nArgs:\n    x: [1.0] it.\n\n>>> last\n[2.0]"
+    shown = "A rate.\n\n```pycon\n>>> rate(0)\n1.0\n```\n\nArgs:\n    x: [1.0] it.\n\n```pycon\n"
+    assert blocks.fenced(text) == f"{shown}>>> last\n[2.0]\n```"
+
+
 @pytest.mark.slow
 def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs", reason="the extra docs is not installed")
