@@ -12,7 +12,7 @@ from anneal.range_test.consensus import Agreement, agreement
 from anneal.range_test.curve import (
     RangeTestCurve,
     RangeTestPoint,
-    Sweep,
+    SweepKind,
     curve_from_columns,
     read_curve,
 )
@@ -27,7 +27,7 @@ __all__ = [
     "RangeTestCurve",
     "RangeTestPoint",
     "Suggestion",
-    "Sweep",
+    "SweepKind",
     "agreement",
     "curve_from_columns",
     "minimum",

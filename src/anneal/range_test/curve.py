@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Sweep = Literal["linear", "exponential"]
+SweepKind = Literal["linear", "exponential"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class RangeTestCurve:
     """
 
     points: tuple[RangeTestPoint, ...]
-    sweep: Sweep = "linear"
+    sweep: SweepKind = "linear"
     diverged_at: int | None = None
     diverged_lr: float | None = None
     num_images: int | None = None
@@ -79,7 +79,7 @@ def curve_from_columns(
     lrs: Sequence[float],
     accuracies_pct: Sequence[float],
     train_losses: Sequence[float] | None = None,
-    sweep: Sweep = "linear",
+    sweep: SweepKind = "linear",
 ) -> RangeTestCurve:
     """Return a curve from columns of numbers, such as a figure of a paper read by eye.
 

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from anneal.range_test import RangeTestCurve, RangeTestPoint, Sweep
+from anneal.range_test import RangeTestCurve, RangeTestPoint, SweepKind
 from anneal.schedules import exponential_ramp, linear_ramp
 from anneal.training.evaluation import Measurement, measure
 from anneal.training.loop import evenly_spread
@@ -153,7 +153,7 @@ def _point(
     )
 
 
-def _kind_of_sweep(schedule: Callable[[int], float], total_steps: int) -> Sweep:
+def _kind_of_sweep(schedule: Callable[[int], float], total_steps: int) -> SweepKind:
     """Tell whether the rate half-way is nearer to the linear or to the exponential middle."""
     first, middle, last = (schedule(t) for t in (0, (total_steps - 1) // 2, total_steps - 1))
     to_linear = abs(middle - (first + last) / 2)
@@ -222,7 +222,7 @@ def sweep_rates(
     last_lr: float,
     total_steps: int,
     points: int = 20,
-    sweep: Sweep = "linear",
+    sweep: SweepKind = "linear",
     loss_function: LossFunction = functional.cross_entropy,
 ) -> RangeTestCurve:
     """Run a range test with what a training script has: a model, an optimizer and two loaders.
