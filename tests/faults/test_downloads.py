@@ -15,7 +15,7 @@ import time
 import pytest
 
 from anneal.datasets.archives import Paths, RetryPolicy, obtain, read_member
-from anneal.datasets.sources import CIFAR10, Member, Source
+from anneal.datasets.sources import CIFAR10, Member, PublishedArchive
 
 HASTY = RetryPolicy(timeout_seconds=0.3, attempts=3, pause_seconds=0.0)
 CONTENTS = {
@@ -40,7 +40,7 @@ ARCHIVE = pack(CONTENTS)
 
 
 def make_source(url="http://127.0.0.1:9/small.tar.gz", archive=ARCHIVE):
-    return Source(
+    return PublishedArchive(
         name="small",
         urls=(url,),
         archive="small.tar.gz",

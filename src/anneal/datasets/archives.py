@@ -22,7 +22,7 @@ from pathlib import Path
 import filelock
 
 from anneal.config.paths import Paths as Paths  # exported: each reader takes it from here
-from anneal.datasets.sources import Member, Source
+from anneal.datasets.sources import Member, PublishedArchive
 
 _LOG = logging.getLogger(__name__)
 _CHUNK_BYTES = 1 << 20
@@ -37,7 +37,9 @@ class RetryPolicy:
     pause_seconds: float = 2.0  # after a failed attempt, doubled each time
 
 
-def obtain(source: Source, paths: Paths, *, retry_policy: RetryPolicy | None = None) -> Path:
+def obtain(
+    source: PublishedArchive, paths: Paths, *, retry_policy: RetryPolicy | None = None
+) -> Path:
     """Return the folder that holds the unpacked members of ``source``, getting it when needed.
 
     A folder found unpacked is used where it is; its members are checked when they are read
@@ -82,7 +84,7 @@ def read_member(folder: Path, member: Member) -> bytes:
     return content
 
 
-def places(source: Source, paths: Paths) -> list[str]:
+def places(source: PublishedArchive, paths: Paths) -> list[str]:
     """Return every path that is looked at, in order."""
     return [
         f"{root / name}{'' if root.is_dir() else ' (no such folder)'}"
@@ -144,7 +146,7 @@ def _differs(expected: str, found: str) -> str:
     return f"expected md5 {expected}, found {found}{_ADVICE}"
 
 
-def _find_unpacked(source: Source, paths: Paths) -> Path | None:
+def _find_unpacked(source: PublishedArchive, paths: Paths) -> Path | None:
     for root in paths.roots:
         folder = root / source.folder
         if folder.is_dir():
@@ -155,7 +157,7 @@ def _find_unpacked(source: Source, paths: Paths) -> Path | None:
     return None
 
 
-def _check_archive(source: Source, path: Path) -> None:
+def _check_archive(source: PublishedArchive, path: Path) -> None:
     """Compare size, md5 and sha256 of an archive on disk."""
     size_bytes = path.stat().st_size
     if size_bytes != source.archive_bytes:
@@ -178,7 +180,9 @@ def _check_archive(source: Source, path: Path) -> None:
         )
 
 
-def _download(source: Source, target: Path, *, paths: Paths, retry_policy: RetryPolicy) -> None:
+def _download(
+    source: PublishedArchive, target: Path, *, paths: Paths, retry_policy: RetryPolicy
+) -> None:
     """Download to ``target`` (a temporary name), or raise with every place and every attempt."""
     failures = []
     for url in source.urls:
@@ -206,7 +210,7 @@ class _DownloadError(Exception):
     """What a server sent, or did not send: another attempt may do better."""
 
 
-def _fetch(source: Source, url: str, target: Path, *, timeout_seconds: float) -> None:
+def _fetch(source: PublishedArchive, url: str, target: Path, *, timeout_seconds: float) -> None:
     """Stream one url to ``target``; size and checksums are compared on the way."""
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     received = shown_tenths = 0
@@ -251,7 +255,7 @@ def _chunks(url: str, timeout_seconds: float) -> Iterator[bytes]:
         raise _DownloadError(str(error) or type(error).__name__) from None
 
 
-def _unpack(source: Source, archive: Path, data: Path) -> Path:
+def _unpack(source: PublishedArchive, archive: Path, data: Path) -> Path:
     """Unpack the members that are known, check each, and only then give the folder its name."""
     final = data / source.folder
     with temporary_folder(data) as temporary, writing(final):

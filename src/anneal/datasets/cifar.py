@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from anneal.config.schema import DatasetConfig
 from anneal.datasets.archives import Paths, obtain, read_member
-from anneal.datasets.identity import describe
+from anneal.datasets.identity import describe_images
 from anneal.datasets.resizing import Bytes
-from anneal.datasets.sources import CIFAR10, CIFAR100, Source, SplitName
+from anneal.datasets.sources import CIFAR10, CIFAR100, PublishedArchive, SplitName
 
 if TYPE_CHECKING:
     from anneal.datasets.image_data import ImageData
@@ -52,7 +52,7 @@ def load(config: DatasetConfig, paths: Paths) -> "ImageData":
 
 
 def read_split(
-    source: Source, paths: Paths, split: SplitName
+    source: PublishedArchive, paths: Paths, split: SplitName
 ) -> tuple[Bytes, npt.NDArray[np.int64]]:
     """Return images uint8 ``(N, C, H, W)`` and labels ``(N,)`` of one split, as stored.
 
@@ -76,11 +76,11 @@ def read_split(
     return all_images, all_labels
 
 
-def _describe(source: Source, config: DatasetConfig) -> dict[str, Any]:
+def _describe(source: PublishedArchive, config: DatasetConfig) -> dict[str, Any]:
     num_channels, height, width = source.image_shape
     if config.image_size is not None:
         height = width = config.image_size
-    return describe(
+    return describe_images(
         config,
         class_names=source.class_names,
         image_shape=(num_channels, height, width),

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from anneal.config.schema import DatasetConfig
 from anneal.datasets.archives import Paths
-from anneal.datasets.identity import describe
+from anneal.datasets.identity import describe_images
 from anneal.datasets.resizing import Bytes
 from anneal.datasets.sources import DIGITS
 from anneal.datasets.splitting import stratified_split
@@ -24,7 +24,7 @@ def identify(config: DatasetConfig, _paths: Paths) -> dict[str, Any]:
     _, labels = _read()
     _, test = _split(labels, config)
     side = config.image_size or 8
-    return describe(
+    return describe_images(
         config,
         class_names=DIGITS.class_names,
         image_shape=(1, side, side),

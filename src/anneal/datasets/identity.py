@@ -7,7 +7,7 @@ from anneal.config.schema import DatasetConfig
 from anneal.datasets.sources import SplitName
 
 
-def describe(
+def describe_images(
     config: DatasetConfig,
     *,
     class_names: Sequence[str],

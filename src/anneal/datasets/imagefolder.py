@@ -17,7 +17,7 @@ from PIL import Image
 
 from anneal.config.schema import DatasetConfig
 from anneal.datasets.archives import Paths
-from anneal.datasets.identity import describe
+from anneal.datasets.identity import describe_images
 from anneal.datasets.resizing import Bytes, fit
 from anneal.datasets.sources import SplitName
 from anneal.datasets.splitting import stratified_split
@@ -195,7 +195,7 @@ def _look(config: DatasetConfig) -> tuple[Listing, dict[str, Any]]:
     height, width = next(iter(sizes))
     if config.image_size is not None:
         height = width = config.image_size
-    identity = describe(
+    identity = describe_images(
         config,
         class_names=listing.class_names,
         image_shape=(1 if modes <= {"1", "L"} else 3, height, width),

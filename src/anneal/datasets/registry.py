@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from anneal.config.schema import DatasetConfig
-from anneal.datasets.sources import CIFAR10, CIFAR100, DIGITS, Source
+from anneal.datasets.sources import CIFAR10, CIFAR100, DIGITS, PublishedArchive
 from anneal.io.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class PublishedSize:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class DatasetEntry:
     """What is known of one source.
 
     Args:
@@ -77,7 +77,7 @@ def _imagefolder() -> Reader:
     return imagefolder
 
 
-def _size_of(source: Source) -> PublishedSize:
+def _size_of(source: PublishedArchive) -> PublishedSize:
     num_classes = len(source.class_names)
     return PublishedSize(
         train=source.images_per_class["train"] * num_classes,
@@ -87,8 +87,8 @@ def _size_of(source: Source) -> PublishedSize:
     )
 
 
-DATASETS: dict[str, Entry] = {
-    "digits": Entry(
+DATASETS: dict[str, DatasetEntry] = {
+    "digits": DatasetEntry(
         reader=_digits,
         size=PublishedSize(
             train=sum(DIGITS.images_per_class["train"]),
@@ -97,14 +97,14 @@ DATASETS: dict[str, Entry] = {
             classes=len(DIGITS.class_names),
         ),
     ),
-    "cifar10": Entry(reader=_cifar, size=_size_of(CIFAR10)),
-    "cifar100": Entry(reader=_cifar, size=_size_of(CIFAR100)),
-    "torchvision": Entry(reader=_torchvision, own_keys=("dataset_class", "test_fraction")),
-    "imagefolder": Entry(reader=_imagefolder, own_keys=("folder", "test_fraction")),
+    "cifar10": DatasetEntry(reader=_cifar, size=_size_of(CIFAR10)),
+    "cifar100": DatasetEntry(reader=_cifar, size=_size_of(CIFAR100)),
+    "torchvision": DatasetEntry(reader=_torchvision, own_keys=("dataset_class", "test_fraction")),
+    "imagefolder": DatasetEntry(reader=_imagefolder, own_keys=("folder", "test_fraction")),
 }
 
 
-def find_dataset(config: DatasetConfig) -> Entry:
+def find_dataset(config: DatasetConfig) -> DatasetEntry:
     """Return the entry of the configured source.
 
     Raises:

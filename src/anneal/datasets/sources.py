@@ -21,7 +21,7 @@ class Member:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class PublishedArchive:
     """A set that is published as one archive of pickled batches."""
 
     name: str
@@ -38,7 +38,7 @@ class Source:
     class_names: tuple[str, ...]
 
 
-CIFAR10 = Source(
+CIFAR10 = PublishedArchive(
     name="cifar10",
     urls=("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
     archive="cifar-10-python.tar.gz",
@@ -89,7 +89,7 @@ _CIFAR100_CLASSES = (
 )
 # fmt: on
 
-CIFAR100 = Source(
+CIFAR100 = PublishedArchive(
     name="cifar100",
     urls=("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",),
     archive="cifar-100-python.tar.gz",

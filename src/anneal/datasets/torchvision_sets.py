@@ -17,7 +17,7 @@ import numpy as np
 
 from anneal.config.schema import DatasetConfig
 from anneal.datasets.archives import Paths, lock, temporary_folder, writing
-from anneal.datasets.identity import describe
+from anneal.datasets.identity import describe_images
 from anneal.datasets.resizing import Bytes, fit
 from anneal.datasets.sources import SplitName
 from anneal.datasets.splitting import stratified_split
@@ -126,7 +126,7 @@ def load(config: DatasetConfig, paths: Paths) -> "ImageData":
         )
         for split in ("train", "test")
     )
-    identity = describe(
+    identity = describe_images(
         config,
         class_names=class_names,
         image_shape=shape,

@@ -97,7 +97,7 @@ class AdamWArguments:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class OptimizerEntry:
     """What is known of one optimizer.
 
     Args:
@@ -127,35 +127,35 @@ def _torch() -> ModuleType:
     return optim
 
 
-OPTIMIZERS: dict[str, Entry] = {
-    "caffe_sgd": Entry(
+OPTIMIZERS: dict[str, OptimizerEntry] = {
+    "caffe_sgd": OptimizerEntry(
         arguments=CaffeSGDArguments, constructor=lambda: _caffe().CaffeSGD, momentum="momentum"
     ),
-    "caffe_nesterov": Entry(
+    "caffe_nesterov": OptimizerEntry(
         arguments=CaffeNesterovArguments,
         constructor=lambda: _caffe().CaffeNesterov,
         momentum="momentum",
     ),
-    "caffe_adam": Entry(
+    "caffe_adam": OptimizerEntry(
         arguments=CaffeAdamArguments, constructor=lambda: _caffe().CaffeAdam, momentum="momentum"
     ),
-    "caffe_rmsprop": Entry(
+    "caffe_rmsprop": OptimizerEntry(
         arguments=CaffeRMSPropArguments, constructor=lambda: _caffe().CaffeRMSProp, momentum=None
     ),
-    "caffe_adagrad": Entry(
+    "caffe_adagrad": OptimizerEntry(
         arguments=CaffeAdaGradArguments, constructor=lambda: _caffe().CaffeAdaGrad, momentum=None
     ),
     # Its `momentum` is how long its averages remember, and moves nothing.
-    "caffe_adadelta": Entry(
+    "caffe_adadelta": OptimizerEntry(
         arguments=CaffeAdaDeltaArguments, constructor=lambda: _caffe().CaffeAdaDelta, momentum=None
     ),
-    "sgd": Entry(
+    "sgd": OptimizerEntry(
         arguments=SGDArguments, constructor=lambda: _torch().SGD, momentum="momentum", fused=True
     ),
-    "adam": Entry(
+    "adam": OptimizerEntry(
         arguments=AdamArguments, constructor=lambda: _torch().Adam, momentum="betas", fused=True
     ),
-    "adamw": Entry(
+    "adamw": OptimizerEntry(
         arguments=AdamWArguments, constructor=lambda: _torch().AdamW, momentum="betas", fused=True
     ),
 }
@@ -189,7 +189,7 @@ def has_momentum(name: str) -> bool:
     return name in OPTIMIZERS and OPTIMIZERS[name].momentum is not None
 
 
-def check_momentum(scheduler: SchedulerConfig, optimizer: OptimizerConfig) -> None:
+def check_momentum_schedule(scheduler: SchedulerConfig, optimizer: OptimizerConfig) -> None:
     """Check that a schedule of the momentum has a momentum to drive.
 
     Raises:

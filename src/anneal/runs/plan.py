@@ -16,7 +16,7 @@ from anneal.config.schema import ExperimentConfig
 from anneal.config.snapshots import parse_snapshot_rule, snapshot_updates
 from anneal.config.strict import configuration_hash, to_plain
 from anneal.datasets.registry import find_dataset
-from anneal.runs.optimizers import check_momentum, check_optimizer
+from anneal.runs.optimizers import check_momentum_schedule, check_optimizer
 from anneal.schedules import Schedule, cycle_ends
 
 
@@ -91,7 +91,7 @@ def plan_run(
             file, the key and the rule.
     """
     check_optimizer(experiment.optimizer)
-    check_momentum(experiment.scheduler, experiment.optimizer)
+    check_momentum_schedule(experiment.scheduler, experiment.optimizer)
     num_images = identity["splits"]["train"]["num_images"]
     if (experiment.dataset.first_images or 0) > num_images:
         raise ValueError(
