@@ -1,4 +1,4 @@
-"""The bounds that a range test gives an advice, or what to change where it gives none (PURE)."""
+"""The bounds that a range test gives an advice, or what to change where it gives none."""
 
 from pathlib import Path
 

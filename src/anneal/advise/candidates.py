@@ -1,4 +1,4 @@
-"""Which schedules an advice tries, at which rates, and which of them it recommends (PURE)."""
+"""Which schedules an advice tries, at which rates, and which of them it recommends."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""The picture of an advice: the range test with its bounds, and how the candidates did (edge)."""
+"""The picture of an advice: the range test with its bounds, and how the candidates did."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""An advice as it is told: its table, its lines to paste, its page, its data (edge)."""
+"""An advice as it is told: its table, its lines to paste, its page, its data."""
 
 import shlex
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What is asked of ``anneal advise``: composed, checked, its images opened (edge)."""
+"""What is asked of ``anneal advise``: composed, checked, its images opened."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""From a question to a recommendation: range test, trials, choice, and the files of both (edge)."""
+"""From a question to a recommendation: range test, trials, choice, and the files of both."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

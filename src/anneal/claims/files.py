@@ -1,4 +1,4 @@
-"""Reading what the report is told besides results: claims, plans, titles, links (edge)."""
+"""Reading what the report is told besides results: claims, plans, titles, links."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The numbers that our runs hold against a claim, and the runs that gave none (PURE)."""
+"""The numbers that our runs hold against a claim, and the runs that gave none."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

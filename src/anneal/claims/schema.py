@@ -1,4 +1,4 @@
-"""What papers claim, as data: the schema of ``paper/claims/*.yaml`` (PURE)."""
+"""What papers claim, as data: the schema of ``paper/claims/*.yaml``."""
 
 import re
 from collections.abc import Mapping

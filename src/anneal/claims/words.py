@@ -1,4 +1,4 @@
-"""Claims and verdicts in words, alone and as tables (PURE)."""
+"""Claims and verdicts in words, alone and as tables."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Two campaigns, commits or folders of runs side by side: what moved, beyond noise or not (edge).
+"""Two campaigns, commits or folders of runs side by side: what moved, beyond noise or not.
 
 ``anneal compare <A> <B> [--metric test_accuracy_pct@final] [--json]``
 

@@ -1,4 +1,4 @@
-"""A campaign's report in Weights & Biases: its runs uploaded, their curves and the verdicts (edge).
+"""A campaign's report in Weights & Biases: its runs uploaded, their curves and the verdicts.
 
 ``anneal publish <campaign> [--dry-run] [--json]``
 

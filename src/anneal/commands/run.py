@@ -1,4 +1,4 @@
-"""Train one run, or with -m every combination of the options given with commas (edge).
+"""Train one run, or with -m every combination of the options given with commas.
 
   anneal run scheduler=one_cycle seed=3
   anneal run -m scheduler=triangular,triangular2,constant seed=0,1,2

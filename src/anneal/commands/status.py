@@ -1,4 +1,4 @@
-"""What of a campaign is done, running and left, and how long the rest will take (edge).
+"""What of a campaign is done, running and left, and how long the rest will take.
 
 ``anneal status [campaign]``; without a name, the campaign of params.yaml. Needs no torch.
 """

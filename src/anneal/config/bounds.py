@@ -1,4 +1,4 @@
-"""From a pair of bounds to a scheduler's keywords (PURE)."""
+"""From a pair of bounds to a scheduler's keywords."""
 
 import math
 from collections.abc import Mapping, Sequence

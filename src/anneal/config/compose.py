@@ -1,4 +1,4 @@
-"""Composing configurations with Hydra, and checking what comes out (edge).
+"""Composing configurations with Hydra, and checking what comes out.
 
 This file and ``commands/run.py`` alone import Hydra.
 """

@@ -1,4 +1,4 @@
-"""From a YAML section to a schedule: durations become updates, the budget is applied (PURE)."""
+"""From a YAML section to a schedule: durations become updates, the budget is applied."""
 
 import inspect
 from collections.abc import Mapping

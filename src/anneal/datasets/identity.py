@@ -1,4 +1,4 @@
-"""The identity of a set: plain data that changes when images, labels or their split do (PURE)."""
+"""The identity of a set: plain data that changes when images, labels or their split do."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

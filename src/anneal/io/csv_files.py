@@ -1,4 +1,4 @@
-"""Tables as CSV files (edge)."""
+"""Tables as CSV files."""
 
 import csv
 import io

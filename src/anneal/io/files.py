@@ -1,4 +1,4 @@
-"""Reading and writing YAML and JSON files whole, or not at all (edge)."""
+"""Reading and writing YAML and JSON files whole, or not at all."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What every command does at its edge: say lines, and turn a mistake into one of them (edge).
+"""What every command does at its edge: say lines, and turn a mistake into one of them.
 
 ``--traceback`` anywhere on the command line shows what a one-line error hides.
 """

@@ -1,4 +1,4 @@
-"""From the curve of a range test to a pair of bounds (PURE).
+"""From the curve of a range test to a pair of bounds.
 
 Four rules read a curve: Smith's own, from the accuracy, and three that people know from the loss.
 Each gives a (base, max) pair with its reason in words, or abstains and says why: a curve that was

@@ -1,4 +1,4 @@
-"""What one rule says over several seeds (PURE)."""
+"""What one rule says over several seeds."""
 
 import math
 from collections.abc import Sequence

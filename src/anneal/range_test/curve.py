@@ -1,4 +1,4 @@
-"""What one sweep of the rate measured, as data (PURE)."""
+"""What one sweep of the rate measured, as data."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""The picture of a range test: curves of all seeds, and where each rule puts its bounds (edge)."""
+"""The picture of a range test: curves of all seeds, and where each rule puts its bounds."""
 
 import math
 import textwrap

@@ -1,4 +1,4 @@
-"""Three rules that people know, which read the training loss (PURE)."""
+"""Three rules that people know, which read the training loss."""
 
 import bisect
 import math

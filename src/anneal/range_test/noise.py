@@ -1,4 +1,4 @@
-"""Telling what a measured curve shows from its noise (PURE)."""
+"""Telling what a measured curve shows from its noise."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A finished range test as ``results/`` keeps it: its curves and what the rules say (PURE)."""
+"""A finished range test as ``results/`` keeps it: its curves and what the rules say."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Every rule by its name, and all of them at once (PURE)."""
+"""Every rule by its name, and all of them at once."""
 
 from collections.abc import Callable
 

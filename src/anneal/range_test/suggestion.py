@@ -1,4 +1,4 @@
-"""What a rule says of one curve: a pair of bounds, or why there is none (PURE)."""
+"""What a rule says of one curve: a pair of bounds, or why there is none."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""The picture of an experiment's snapshots: ensembles by size, differences, anytime (edge)."""
+"""The picture of an experiment's snapshots: ensembles by size, differences, anytime."""
 
 from collections.abc import Sequence
 

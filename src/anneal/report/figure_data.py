@@ -1,4 +1,4 @@
-"""The rows of the interactive figures, as plain data for JSON (edge)."""
+"""The rows of the interactive figures, as plain data for JSON."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The report as ``paper/report.md`` with its figures, and README's block (edge)."""
+"""The report as ``paper/report.md`` with its figures, and README's block."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Filling in a template of the report: one that asks for what is not there is refused (edge)."""
+"""Filling in a template of the report: one that asks for what is not there is refused."""
 
 from collections.abc import Mapping
 from typing import Any

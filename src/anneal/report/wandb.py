@@ -1,4 +1,4 @@
-"""A campaign's report in Weights & Biases: its runs uploaded, their curves and the verdicts (edge).
+"""A campaign's report in Weights & Biases: its runs uploaded, their curves and the verdicts.
 
 ``anneal publish`` saves it. The record stays what is on disk: nothing here reads anything back.
 """

@@ -1,4 +1,4 @@
-"""The report's files: everything is read, then made, then written (edge)."""
+"""The report's files: everything is read, then made, then written."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What can be compared: a campaign, a campaign at a commit, a folder of results, a multirun (edge).
+"""What can be compared: a campaign, a campaign at a commit, a folder of results, a multirun.
 
 A commit is read through Git alone (``git archive`` into a temporary folder): what is checked out,
 and whatever is changed there, stays as it is.

@@ -1,4 +1,4 @@
-"""Runs that somebody trained: found, their snapshots measured alone and together, kept (edge)."""
+"""Runs that somebody trained: found, their snapshots measured alone and together, kept."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""What a run measured: numbers under honest names, and the runs that belong together (PURE).
+"""What a run measured: numbers under honest names, and the runs that belong together.
 
 A metric's name says the split, the quantity, its unit and the moment::
 

@@ -1,4 +1,4 @@
-"""What the evaluate and range_test stages of a campaign left, read (edge)."""
+"""What the evaluate and range_test stages of a campaign left, read."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The snapshots of an experiment's runs, measured alone and together (edge)."""
+"""The snapshots of an experiment's runs, measured alone and together."""
 
 import dataclasses
 from collections.abc import Sequence

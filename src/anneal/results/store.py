@@ -1,4 +1,4 @@
-"""``results/<campaign>/``: the committed record of what was measured (edge).
+"""``results/<campaign>/``: the committed record of what was measured.
 
 ::
 

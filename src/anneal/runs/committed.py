@@ -1,4 +1,4 @@
-"""``runs.csv``, the table of the runs that are committed, and which seeds it holds (edge)."""
+"""``runs.csv``, the table of the runs that are committed, and which seeds it holds."""
 
 from pathlib import Path
 

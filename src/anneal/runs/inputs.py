@@ -1,4 +1,4 @@
-"""What compose and range_test left on disk, read back without torch (edge)."""
+"""What compose and range_test left on disk, read back without torch."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where each stage puts its things, relative to the root of the project (edge)."""
+"""Where each stage puts its things, relative to the root of the project."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A range test from its configuration to its folder: curves, suggestions, picture (edge)."""
+"""A range test from its configuration to its folder: curves, suggestions, picture."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""Measuring a model on images it does not learn from (engine)."""
+"""Measuring a model on images it does not learn from."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Random streams: one for each purpose, all derived from the run's seed (engine)."""
+"""Random streams: one for each purpose, all derived from the run's seed."""
 
 import random
 from typing import Any

@@ -1,1 +1,1 @@
-"""The stages of dvc.yaml: load, call one function, save (edge)."""
+"""The stages of dvc.yaml: load, call one function, save."""

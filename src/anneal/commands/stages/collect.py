@@ -1,4 +1,4 @@
-"""Stage ``collect``: what was evaluated, merged into the committed results (edge).
+"""Stage ``collect``: what was evaluated, merged into the committed results.
 
 ``python -m anneal.commands.stages.collect <campaign>``
 """

@@ -1,4 +1,4 @@
-"""Stage ``compose``: params.yaml and conf/ -> one frozen, resolved file for each experiment (edge).
+"""Stage ``compose``: params.yaml and conf/ -> one frozen, resolved file for each experiment.
 
 ``python -m anneal.commands.stages.compose``
 """

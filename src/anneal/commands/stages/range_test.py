@@ -1,4 +1,4 @@
-"""Stage ``range_test``: sweep the rate on held-out training images and suggest bounds (edge).
+"""Stage ``range_test``: sweep the rate on held-out training images and suggest bounds.
 
 ``python -m anneal.commands.stages.range_test <campaign> <name>``
 """

@@ -1,4 +1,4 @@
-"""Stage ``report``: committed results and claims -> ``paper/report.md`` and ``.html`` (edge).
+"""Stage ``report``: committed results and claims -> ``paper/report.md`` and ``.html``.
 
 ``python -m anneal.commands.stages.report``
 """

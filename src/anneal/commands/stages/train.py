@@ -1,4 +1,4 @@
-"""Stage ``train``: all seeds of one experiment of a campaign, in one process (edge).
+"""Stage ``train``: all seeds of one experiment of a campaign, in one process.
 
 ``python -m anneal.commands.stages.train <campaign> <experiment> <range test or "given">``
 """
