@@ -1,4 +1,4 @@
-"""What an advice will cost, said before anything is trained."""
+"""Announce the cost of a recommendation before anything is trained."""
 
 from collections.abc import Mapping
 

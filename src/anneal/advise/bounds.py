@@ -1,4 +1,4 @@
-"""The bounds that a range test gives an advice, or what to change where it gives none."""
+"""Bounds from a range test for a recommendation, or the setting to change where there are none."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which schedules an advice tries, at which rates, and which of them it recommends."""
+"""Candidate schedules of a recommendation: their rates, and the choice between them."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""The picture of an advice: the range test with its bounds, and how the candidates did."""
+"""Figure of a recommendation: range test with its bounds, accuracy of each candidate."""
 
 import math
 from collections.abc import Mapping, Sequence

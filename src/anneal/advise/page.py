@@ -1,4 +1,4 @@
-"""An advice as it is told: its table, its lines to paste, its page, its data."""
+"""Render a recommendation: table, page, JSON, snippet."""
 
 import shlex
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What is asked of ``anneal advise``: composed, checked, its images opened."""
+"""The question put to ``anneal advise``: composed, checked, with its images loaded."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""From a question to a recommendation: range test, trials, choice, and the files of both."""
+"""From a question to a recommendation: range test, trials, choice, output files."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

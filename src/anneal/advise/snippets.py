@@ -1,4 +1,4 @@
-"""A schedule as lines to paste into a training script: with anneal, or with torch alone.
+"""Code snippets that build a schedule, with anneal or with torch alone.
 
 Each is complete but for ``optimizer``, which the script has: it is run as it stands. What torch's
 schedulers can follow to the last digits is given for them too; of the others it is said why not.

@@ -1,4 +1,4 @@
-"""Trials: candidates trained on a part of the training images, measured on the rest.
+"""Trials: candidates trained on part of the training images, evaluated on held-out ones.
 
 A trial is a run like any other, in ``multirun/<configuration hash>/seed-<n>/``, where the hash says
 too which images were held out. It never sees a test image.

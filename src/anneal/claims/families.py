@@ -1,4 +1,4 @@
-"""Which claims are judged together: those of one table of one paper, of one kind.
+"""Families of claims that are judged together: one table of one paper, one kind.
 
 The intervals of ten claims at 95 % each are all right in 60 of 100 repetitions only. The claims of
 one family are therefore judged by intervals that hold all at once in 95 of 100 (Bonferroni). Holm's

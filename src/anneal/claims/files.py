@@ -1,4 +1,4 @@
-"""Reading what the report is told besides results: claims, plans, titles, links."""
+"""Read the files below ``paper/``: claims, deviations, planned rows, titles, links."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The numbers that our runs hold against a claim, and the runs that gave none."""
+"""Observed values of a claim: the numbers of our runs to compare, and failed runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

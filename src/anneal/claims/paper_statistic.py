@@ -1,4 +1,4 @@
-"""Our runs in the statistic that the paper reports.
+"""Our runs expressed in the paper's own statistic.
 
 A verdict is taken from the mean of our runs. Papers report other things, and each has its own
 comparison, shown beside the mean and never judged:

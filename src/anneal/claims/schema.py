@@ -1,4 +1,4 @@
-"""What papers claim, as data: the schema of ``paper/claims/*.yaml``."""
+"""Schema of ``paper/claims/*.yaml``: the claims of the papers as data."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""``results/<campaign>/verdicts.json``: what the claims say of a campaign."""
+"""Write ``results/<campaign>/verdicts.json``: the verdicts on a campaign."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The verdict on each claim, from our runs.
+"""The verdict on a claim, computed from our runs.
 
 A verdict needs the paper's own budget and three runs. It is taken from an interval that is widened
 where several claims of one table are judged together (:mod:`anneal.claims.families`). What a

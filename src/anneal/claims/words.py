@@ -1,4 +1,4 @@
-"""Claims and verdicts in words, alone and as tables."""
+"""Wording of claims and verdicts, alone and in tables."""
 
 from collections.abc import Sequence
 

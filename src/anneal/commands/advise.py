@@ -1,4 +1,4 @@
-"""Bounds and a schedule for your own data and network.
+"""Recommend bounds and a schedule for your own data and network.
 
 ``anneal advise dataset=imagefolder dataset.folder=photos model=timm optimizer=sgd
 training.length="20 epochs" budget_fraction=0.1``; options and values are those of ``anneal run``

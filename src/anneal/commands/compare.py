@@ -1,4 +1,4 @@
-"""Two campaigns, commits or folders of runs side by side: what moved, beyond noise or not.
+"""Compare two campaigns, commits or result folders.
 
 ``anneal compare <A> <B> [--metric test_accuracy_pct@final] [--json]``
 

@@ -1,4 +1,4 @@
-"""What the rows of a campaign cost, before anything runs.
+"""Cost of the rows of a campaign, before anything runs.
 
 ``anneal costs [campaign] [TFLOP/s]``; without a name, the campaign of params.yaml. Says
 for each row its updates, the images that it trains on and tests, and its floating-point operations:

@@ -1,4 +1,4 @@
-"""The snapshots of your own runs, alone and together.
+"""Evaluate the snapshots of runs, alone and as ensembles.
 
 ``anneal ensemble <run directory>...``, or a folder of seeds such as
 ``multirun/<configuration hash>``. Prints the accuracy of N runs with the last M snapshots each, and

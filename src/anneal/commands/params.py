@@ -1,4 +1,4 @@
-"""``params.yaml``, which DVC reads, from ``conf/``; after every edit of ``conf/``.
+"""Compose ``params.yaml`` from ``conf/``; run it after every edit of ``conf/``.
 
 ``anneal params [campaign=<name>] [<key>=<value>...]``
 

@@ -1,4 +1,4 @@
-"""A picture of a schedule, with its momentum, before anything is trained.
+"""Plot a schedule, with its momentum, before anything is trained.
 
 ``anneal plot scheduler=one_cycle``, or ``experiment=clr/cifar10_triangular2``; takes the
 same overrides as ``anneal run``, and ``to=<file>.png`` or ``.svg``.

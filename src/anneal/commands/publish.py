@@ -1,4 +1,4 @@
-"""A campaign's report in Weights & Biases: its runs uploaded, their curves and the verdicts.
+"""Publish a campaign in Weights & Biases: upload its runs and write a report.
 
 ``anneal publish <campaign> [--dry-run] [--json]``
 

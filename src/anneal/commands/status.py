@@ -1,4 +1,4 @@
-"""What of a campaign is done, running and left, and how long the rest will take.
+"""Progress of a campaign: finished, running and remaining runs, with the time left.
 
 ``anneal status [campaign]``; without a name, the campaign of params.yaml. Needs no torch.
 """

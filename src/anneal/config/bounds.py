@@ -1,4 +1,4 @@
-"""From a pair of bounds to a scheduler's keywords."""
+"""Bounds of a range test applied to a scheduler's arguments."""
 
 import math
 from collections.abc import Mapping, Sequence

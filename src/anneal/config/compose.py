@@ -1,4 +1,4 @@
-"""Composing configurations with Hydra, and checking what comes out.
+"""Compose configurations with Hydra and check the result.
 
 This file and ``commands/run.py`` alone import Hydra.
 """

@@ -1,4 +1,4 @@
-"""Durations as people write them, converted once into updates.
+"""Durations such as ``4 epochs``, converted into updates.
 
 An *update* is one optimizer step and the only clock. A configuration may say ``2000 steps``,
 ``4 epochs``, ``100000 images`` or ``0.125 run`` (a fraction of the whole run). The unit travels

@@ -1,4 +1,4 @@
-"""Which folders configurations are read from: the repository's ``conf/``, or the package's own.
+"""Folders that configurations are read from: the repository's ``conf/`` or the packaged one.
 
 In the root of a clone it is the clone's ``conf/``. Anywhere else it is the one that was installed
 with the package (an editable install reads its checkout's): a ``conf/`` of another project is never

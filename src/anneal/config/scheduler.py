@@ -1,4 +1,4 @@
-"""From a YAML section to a schedule: durations become updates, the budget is applied."""
+"""Build a schedule from a YAML section: durations become updates, the budget is applied."""
 
 import inspect
 from collections.abc import Mapping

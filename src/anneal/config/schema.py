@@ -1,4 +1,4 @@
-"""Configuration as frozen dataclasses.
+"""Configuration schema: frozen dataclasses.
 
 YAML and Hydra stop at this border: nothing deeper sees either. How plain data becomes one of these,
 and what is refused, is ``anneal.config.strict``'s; its names are here too, since they are used

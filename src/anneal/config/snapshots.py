@@ -1,4 +1,4 @@
-"""The rule that says after which updates a run saves snapshots (``training.snapshots``).
+"""Snapshot rules: the updates after which a run saves its weights.
 
 Snapshots change no number, so that the rule is no part of a configuration's hash. The updates
 follow from the plan alone: a resumed run saves the same.

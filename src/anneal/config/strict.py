@@ -1,4 +1,4 @@
-"""The strict reading of plain dicts into frozen dataclasses, and the way back.
+"""Strict parsing of plain dicts into frozen dataclasses, and the inverse.
 
 A dataclass says what it takes by its annotations: types, ``Annotated`` with a :class:`Rule`, and
 :class:`Rest` for the one mapping of free keys. A key that is unknown or missing, a value of the

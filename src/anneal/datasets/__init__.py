@@ -1,4 +1,4 @@
-"""Images with labels: what they are, where they lie, and how they come in batches.
+"""Image data sets: sources, identity, and batches by number.
 
 Asking who a set is (:func:`identify`) needs no torch, except for torchvision's own sets.
 """

@@ -1,4 +1,4 @@
-"""Finding, downloading and unpacking archives so that a file under its final name is a checked one.
+"""Download, check and unpack archives; a file under its final name is a checked one.
 
 Places are looked at in this order: the archives folder (unpacked, then as the original archive),
 the data folder (the same), the network. Nothing outside the data folder is ever written. What is

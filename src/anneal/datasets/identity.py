@@ -1,4 +1,4 @@
-"""The identity of a set: plain data that changes when images, labels or their split do."""
+"""Identity of a data set: plain data that changes with images, labels or split."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

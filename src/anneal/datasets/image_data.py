@@ -1,4 +1,4 @@
-"""Images and labels as the loops see them: in memory as bytes, or decoded when they are asked for.
+"""Images and labels in memory as bytes, or decoded on demand.
 
 Shapes: N images, C channels, H height, W width, B images of one batch.
 """

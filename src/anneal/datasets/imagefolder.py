@@ -1,4 +1,4 @@
-"""A person's own images: one folder for each class.
+"""Image folders: one folder for each class.
 
 Either ``<folder>/train/<class>/...`` beside ``val/`` or ``test/``, or ``<folder>/<class>/...`` with
 a seeded split. Images may lie deeper inside a class; hidden files and other kinds are passed over.

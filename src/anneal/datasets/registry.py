@@ -1,4 +1,4 @@
-"""Every source of images in one entry: its reader, the keys that only it reads, its size.
+"""Registry of data sources: reader, own keys and published size of each.
 
 ``dataset.source`` names one. Readers are imported when they are used; the sizes are there without
 them, so that a row is planned and its cost counted before there is any data.

@@ -1,4 +1,4 @@
-"""Bringing images to one size: the shorter side, then the centre (needs Pillow, not torch)."""
+"""Resize images to one size: shorter side, then centre crop (Pillow, no torch)."""
 
 import numpy as np
 import numpy.typing as npt

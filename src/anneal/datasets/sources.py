@@ -1,4 +1,4 @@
-"""What is known of each published set beforehand: places, sizes, checksums, counts.
+"""Published data sets: addresses, sizes, checksums and counts.
 
 The urls and the md5 sums are torchvision's own (a test holds that); the sha256 sums of the archives
 are those that Keras checks.

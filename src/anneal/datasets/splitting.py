@@ -1,4 +1,4 @@
-"""Seeded, stratified splits: the same share of every class on either side."""
+"""Seeded, stratified splits."""
 
 import math
 from fractions import Fraction

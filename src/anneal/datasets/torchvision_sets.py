@@ -1,4 +1,4 @@
-"""Any classification set of torchvision, by the name of its class.
+"""Classification data sets of torchvision, by class name.
 
 torchvision downloads and checks its own files; it does so here in a temporary folder, which gets
 its name when the set has been read. The archives folder is looked into first and never written.

@@ -1,4 +1,4 @@
-"""Tables as CSV files."""
+"""Read and write tables as CSV."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Reading and writing YAML and JSON files whole, or not at all."""
+"""Read and write YAML and JSON files atomically."""
 
 import json
 import os

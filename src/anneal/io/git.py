@@ -1,4 +1,4 @@
-"""Git, asked for what it knows of this checkout."""
+"""Queries to Git: commit, state and address of a checkout."""
 
 import re
 import subprocess

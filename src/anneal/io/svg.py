@@ -1,4 +1,4 @@
-"""Figures: their one style, and SVG text that is the same bytes for the same input.
+"""Figure style and reproducible SVG text.
 
 The ground is white, since a figure is read on light and on dark pages alike. Colours are Okabe and
 Ito's without their yellow, and Tol's wine: they stay apart for colour-blind readers. Beyond eight

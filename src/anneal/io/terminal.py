@@ -1,4 +1,4 @@
-"""What every command does at its edge: say lines, and turn a mistake into one of them.
+"""Terminal output of commands, and one-line errors.
 
 ``--traceback`` anywhere on the command line shows what a one-line error hides.
 """

@@ -1,4 +1,4 @@
-"""Plain text: tables for pages and terminals, numbers, marked blocks, near misses."""
+"""Plain text: Markdown and terminal tables, numbers, marked blocks, near misses."""
 
 import difflib
 import re

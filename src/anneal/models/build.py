@@ -1,4 +1,4 @@
-"""A network by library and name, fitted to the data; and its parameters, grouped for an optimizer.
+"""Build a network by library and name; group its parameters for an optimizer.
 
 Nothing is ever downloaded: every network starts from random weights, drawn from torch's global
 generator.

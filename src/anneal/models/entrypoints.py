@@ -1,4 +1,4 @@
-"""Entry points of our networks: functions as timm's registry wants them, made from constructors."""
+"""Entry points of our networks for timm's registry."""
 
 import inspect
 from collections.abc import Callable

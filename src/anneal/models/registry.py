@@ -1,4 +1,4 @@
-"""The networks that this package brings, by the name that timm knows them under."""
+"""Registry of the networks of this package."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""From the curve of a range test to a pair of bounds.
+"""The LR range test: sweep, curve, and the rules that read bounds off it.
 
 Four rules read a curve: Smith's own, from the accuracy, and three that people know from the loss.
 Each gives a (base, max) pair with its reason in words, or abstains and says why: a curve that was

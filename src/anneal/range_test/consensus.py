@@ -1,4 +1,4 @@
-"""What one rule says over several seeds."""
+"""Consensus of one rule over several seeds."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What one sweep of the rate measured, as data."""
+"""The curve that a sweep measures, as data."""
 
 import dataclasses
 import math

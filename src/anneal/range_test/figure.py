@@ -1,4 +1,4 @@
-"""The picture of a range test: curves of all seeds, and where each rule puts its bounds."""
+"""Figure of a range test: curves of all seeds with the bounds of each rule."""
 
 import math
 import textwrap

@@ -1,4 +1,4 @@
-"""Three rules that people know, which read the training loss."""
+"""Rules that read bounds off the training loss: minimum, steepest, valley."""
 
 import bisect
 import math

@@ -1,4 +1,4 @@
-"""Telling what a measured curve shows from its noise."""
+"""Noise and trend of a measured curve."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A finished range test as ``results/`` keeps it: its curves and what the rules say."""
+"""Record of a finished range test: curves and what each rule reads."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Putting a model, an optimizer and random streams back to how they were, bit for bit."""
+"""Restore a model, an optimizer and random streams bit for bit."""
 
 import copy
 from collections.abc import Callable, Sequence

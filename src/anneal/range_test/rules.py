@@ -1,4 +1,4 @@
-"""Every rule by its name, and all of them at once."""
+"""Registry of the rules that read bounds off a curve."""
 
 from collections.abc import Callable
 

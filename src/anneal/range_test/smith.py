@@ -1,4 +1,4 @@
-"""Smith's rule: the bounds from the accuracy."""
+"""Smith's rule: bounds from the accuracy."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a rule says of one curve: a pair of bounds, or why there is none."""
+"""A rule's suggestion for one curve: bounds, or the reason for none."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""The learning-rate range test: one sweep of the rate, measured, and everything put back.
+"""The sweep of an LR range test: train through a ramp of rates, then restore everything.
 
 Smith, "Cyclical Learning Rates for Training Neural Networks" (1506.01186v6, section 3.3): let the
 rate grow while the net trains, watch the accuracy, and read the bounds off the curve

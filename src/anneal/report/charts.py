@@ -1,4 +1,4 @@
-"""The interactive figures as Vega-Lite specifications without data.
+"""Vega-Lite specifications of the interactive figures, without data.
 
 One specification serves every figure of its kind: the page puts the rows in (data sets ``curves``,
 ``rates``, ``sweep``, ``bounds``, ``ensembles``), sets the parameters and draws. Colours are CSS

@@ -1,4 +1,4 @@
-"""What the report says, before it is known how it looks.
+"""Report content, independent of its format.
 
 One structure that the Markdown page, the web page and README's table are made of: numbers are
 already chosen, none is formatted.

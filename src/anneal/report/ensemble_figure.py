@@ -1,4 +1,4 @@
-"""The picture of an experiment's snapshots: ensembles by size, differences, anytime."""
+"""Figure of an experiment's snapshots: ensembles by size, disagreement, anytime accuracy."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The rows of the interactive figures, as plain data for JSON."""
+"""Data of the interactive figures, as JSON rows."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Figures of a campaign as SVG text: accuracy and rate against the update."""
+"""Figures of a campaign as SVG: accuracy and rate against the update."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The report as ``paper/report.html``: one file that needs no network and no other file.
+"""The report as ``paper/report.html``: one self-contained file.
 
 Vega, Vega-Lite and Vega-Embed stand in it once; a figure is drawn when a reader comes to it. The
 page allows itself no connection, no code from elsewhere and no ``eval``: its scripts are named by

@@ -1,4 +1,4 @@
-"""The papers' figures, drawn again from our runs with the papers' numbers marked.
+"""The papers' figures redrawn from our runs, with the papers' numbers marked.
 
 What belongs into which figure is data: ``paper/figures.yaml``. The papers' numbers are those of the
 claims on the same experiments. Drawn are runs of the full length, or those of the campaign that a

@@ -1,4 +1,4 @@
-"""A claim as a small picture: the paper's number with its tolerance, ours with its runs.
+"""Small picture of a claim: the paper's number with its tolerance, our runs with their interval.
 
 Inline SVG whose colours come from the page's style sheet, by class: ``band`` and ``paper`` for the
 paper, ``interval``, ``joint``, ``mean`` and ``run`` for us.

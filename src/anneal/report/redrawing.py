@@ -1,4 +1,4 @@
-"""Drawing a paper's figure from our runs: curves, a range test or a grid of ensembles."""
+"""Redraw a paper's figure from our runs: curves, a range test or a grid of ensembles."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The picture of one schedule, with its momentum."""
+"""Figure of one schedule, with its momentum."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Filling in a template of the report: one that asks for what is not there is refused."""
+"""Templates of the report; an undefined name is an error."""
 
 from collections.abc import Mapping
 from typing import Any

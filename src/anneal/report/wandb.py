@@ -1,4 +1,4 @@
-"""A campaign's report in Weights & Biases: its runs uploaded, their curves and the verdicts.
+"""Publish a campaign's report in Weights & Biases.
 
 ``anneal publish`` saves it. The record stays what is on disk: nothing here reads anything back.
 """

@@ -1,4 +1,4 @@
-"""A campaign's runs in Weights & Biases, as far as they lie on disk, and their upload.
+"""Find a campaign's offline runs and upload them to Weights & Biases.
 
 What tracking writes offline waits in ``wandb/offline-run-<time>-<id>``; the id stands in the run's
 ``tracking.json``. ``wandb sync`` uploads it and leaves a mark beside it.

@@ -1,4 +1,4 @@
-"""What a campaign's report in Weights & Biases says, before it is made of blocks."""
+"""Content of a campaign's Weights & Biases report."""
 
 from anneal.io.text import escape_markdown, markdown_table, number
 from anneal.report.content import Section

@@ -1,4 +1,4 @@
-"""The report's files: everything is read, then made, then written."""
+"""Write the report: read everything, render everything, then write."""
 
 from dataclasses import replace
 from pathlib import Path

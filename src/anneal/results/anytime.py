@@ -1,4 +1,4 @@
-"""What a run would give if it were stopped at any moment.
+"""Anytime accuracy: what a run gives if it stops at any update.
 
 SGDR judges a schedule by that: a restart makes the newest weights worse for a while, so that it
 *recommends* those of the last completed cycle (arXiv 1608.03983v5, section 4.2).

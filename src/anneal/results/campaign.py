@@ -1,4 +1,4 @@
-"""What is known of a campaign, and how it grows.
+"""Results of a campaign, and merging new ones into them.
 
 Collecting merges and never replaces: a clone without runs, or a campaign with fewer seeds, removes
 no line. A run measured again under the same key takes the new measurement. When an experiment's

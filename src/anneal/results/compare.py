@@ -1,4 +1,4 @@
-"""Two sets of measurements side by side: which cells moved, beyond noise or not, and why.
+"""Compare two sets of measurements: differences beyond noise, with their causes.
 
 A cell is one experiment (or combination of options) with its runs. Seeds that both sides have are
 paired and judged by Student's t of their differences; with fewer than two of them it is Welch's t

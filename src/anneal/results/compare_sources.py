@@ -1,4 +1,4 @@
-"""What can be compared: a campaign, a campaign at a commit, a folder of results, a multirun.
+"""Sources of a comparison: a campaign, a commit, a results folder, a multirun.
 
 A commit is read through Git alone (``git archive`` into a temporary folder): what is checked out,
 and whatever is changed there, stays as it is.

@@ -1,4 +1,4 @@
-"""A comparison as the lines of a terminal and as plain data."""
+"""Render a comparison: terminal table and plain data."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Curves of a run against the update: thinning, bands over seeds, updates to a target."""
+"""Training curves: thinning, bands over seeds, updates to a target."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

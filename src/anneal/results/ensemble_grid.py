@@ -1,4 +1,4 @@
-"""The grid of N runs with M snapshots each, summarised over its groups."""
+"""Grid of N runs with M snapshots each, summarised over its groups."""
 
 from collections import Counter
 

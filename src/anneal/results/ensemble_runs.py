@@ -1,4 +1,4 @@
-"""Runs that somebody trained: found, their snapshots measured alone and together, kept."""
+"""Ensembles of somebody's own runs: find, evaluate and store them."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""Snapshots and ensembles as the committed tables that hold them.
+"""Committed tables of snapshots and ensembles.
 
 ``ensembles.csv`` has a row for each group of seeds and number of snapshots. Its rows of a single
 seed are for readers: the values themselves stand in ``runs.csv``. ``snapshots/<experiment>.csv``

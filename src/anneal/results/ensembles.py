@@ -1,4 +1,4 @@
-"""Ensembles: softmax outputs averaged, and how much their members differ.
+"""Ensembles: averaged softmax outputs, and the diversity of their members.
 
 An output is an array ``(images, classes)`` of probabilities. An ensemble of N runs with M snapshots
 each averages the last M snapshots of every run with equal weights (SGDR, arXiv 1608.03983v5,

@@ -1,4 +1,4 @@
-"""From run directories to the record of an experiment."""
+"""Evaluate run directories and record an experiment."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a run measured: numbers under honest names, and the runs that belong together.
+"""Metrics by name, and the runs that are evidence for a claim.
 
 A metric's name says the split, the quantity, its unit and the moment::
 

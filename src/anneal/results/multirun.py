@@ -1,4 +1,4 @@
-"""The table over a multirun, made from what its runs left on disk."""
+"""Summary table of a multirun, from what its runs left on disk."""
 
 import dataclasses
 import re

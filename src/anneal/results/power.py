@@ -1,4 +1,4 @@
-"""The power view: how many runs would settle a verdict.
+"""Power computation: the number of runs that would settle a verdict.
 
 A verdict is settled when the whole interval lies on one side of every edge. How likely that is for
 a fresh set of n runs is worked out under these assumptions: the true mean and spread are the ones

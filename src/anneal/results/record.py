@@ -1,4 +1,4 @@
-"""What the evaluate and range_test stages of a campaign left, read."""
+"""Read what the evaluate and range_test stages of a campaign wrote."""
 
 import math
 from collections.abc import Mapping

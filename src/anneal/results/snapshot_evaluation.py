@@ -1,4 +1,4 @@
-"""The snapshots of an experiment's runs, measured alone and together."""
+"""Evaluate the snapshots of an experiment's runs, alone and as ensembles."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The test outputs of a run's snapshots, computed once and kept as arrays.
+"""Test outputs of a run's snapshots, computed once and cached as arrays.
 
 ``<folder>/<update>.npy`` is float32 (images, classes), the softmax outputs in the stored order of
 the test images; ``outputs.json`` says of which weights, code and settings each is, so that a

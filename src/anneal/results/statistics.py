@@ -1,4 +1,4 @@
-"""Few-run statistics: intervals of means, paired differences, ratios and further runs.
+"""Statistics over few runs: intervals of means, paired differences, ratios, predictions.
 
 Student's t serves at every number of runs: it is exact for normally spread seeds, while the
 bootstrap of ten runs is too narrow (a test measures both coverages). Pairs are judged by exact sign

@@ -1,4 +1,4 @@
-"""``results/<campaign>/``: the committed record of what was measured.
+"""``results/<campaign>/``: the committed results of a campaign.
 
 ::
 

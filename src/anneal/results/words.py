@@ -1,4 +1,4 @@
-"""What a run was and what it measured, in words: intervals, budgets, schedules."""
+"""Wording of measurements: intervals, budgets, schedules."""
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""A digest of the sources that change numbers: what ended under other code is run again.
+"""Digest of the sources that change numbers; a run made by other code is trained again.
 
 Comments, docstrings and layout of Python do not count.
 """

@@ -1,4 +1,4 @@
-"""``runs.csv``, the table of the runs that are committed, and which seeds it holds."""
+"""``runs.csv``: the committed runs of a campaign."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The run directory: what a run leaves on disk, and how it goes on from there.
+"""The run directory: files of a run, checkpoints, resume.
 
 ``experiment.yaml`` (the plan), ``environment.json`` (one entry per start), ``history.jsonl`` (a
 line per logged update, no wall time), ``timing.jsonl``, ``checkpoint.pt`` with the one before

@@ -1,4 +1,4 @@
-"""From ``auto`` to what this machine does best, by a table of measurements.
+"""Hardware settings: ``auto`` resolved by a table of measurements.
 
 ``python benchmarks/settings.py --write`` puts a row for this machine into
 ``measured_settings.json``, with the ratio by which the choice won; a row without a ratio is an

@@ -1,4 +1,4 @@
-"""What compose and range_test left on disk, read back without torch."""
+"""Inputs of the train stage, read from disk without torch."""
 
 from dataclasses import dataclass
 from pathlib import Path

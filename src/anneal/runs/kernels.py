@@ -1,4 +1,4 @@
-"""CPU kernels of the extension ``anneal_cpu_kernels``: the one place where it is entered.
+"""Entry to the CPU kernels of the extension ``anneal_cpu_kernels``.
 
 It is a distribution of its own, in ``extensions/cpu_kernels``. Nothing imports it unless a
 configuration says ``hardware.kernels: cpu``.

@@ -1,4 +1,4 @@
-"""Where each stage puts its things, relative to the root of the project."""
+"""Folders and file names of each stage's outputs."""
 
 from pathlib import Path
 

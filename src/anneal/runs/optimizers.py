@@ -1,4 +1,4 @@
-"""Every optimizer in one entry: its constructor, its arguments, its momentum, its fused step.
+"""Registry of optimizers: constructor, arguments, momentum key, fused step.
 
 One dataclass of arguments for each, named as in ``conf/optimizer``: its file gives every argument,
 so that none is a default of this code or of torch that nobody wrote down. The entries name classes

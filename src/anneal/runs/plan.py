@@ -1,4 +1,4 @@
-"""From a configuration to what will be done, in updates: schedule, lengths, hash.
+"""The plan of a run: schedule, lengths and hash, computed from its configuration.
 
 Here durations become updates, the budget is applied, and bounds found by a range test take the
 place of those given. What comes out says everything that changes a run's numbers, and is hashed.

@@ -1,4 +1,4 @@
-"""What a person sees while it computes: a bar on a terminal, quiet lines elsewhere."""
+"""Progress display: a bar on a terminal, quiet lines elsewhere."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""A range test from its configuration to its folder: curves, suggestions, picture."""
+"""Run a range test from its configuration: curves, suggestion, figure."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""One run: trained to its end, resumed from its checkpoint, or skipped where it has ended."""
+"""Train one run: to its end, resumed from a checkpoint, or skipped when finished."""
 
 import functools
 import math

@@ -1,4 +1,4 @@
-"""From a plan to the objects that train: images, settings, optimizer, batches, learner."""
+"""Set up a run: images, hardware settings, optimizer, batches, learner."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

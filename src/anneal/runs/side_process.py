@@ -1,4 +1,4 @@
-"""A process beside this one that is told things and never waited for, but at the end.
+"""Background process that logs to W&B without blocking training.
 
 Messages go out as JSON lines through a pipe that never blocks; what the pipe does not take at once
 waits in a queue of limited size. So the other process may be slow, hang or vanish.

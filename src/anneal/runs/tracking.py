@@ -1,4 +1,4 @@
-"""Runs shown in Weights & Biases: a view; the record is on disk.
+"""Tracking in Weights & Biases: a view of the run; the record is on disk.
 
 Everything that W&B does happens in a helper, a process beside the run's, fed with JSON lines
 through a pipe that never blocks. So a tracker may raise, hang or vanish: the run neither waits nor

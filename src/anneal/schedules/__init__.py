@@ -1,4 +1,4 @@
-"""Learning-rate schedules as pure functions: updates already made -> value for the next update.
+"""Learning-rate schedules: pure functions from updates made to the next value.
 
 >>> from anneal.schedules import triangular
 >>> rate = triangular(base_lr=1.0, max_lr=5.0, half_cycle_steps=2)

@@ -1,4 +1,4 @@
-"""Schedules made from others: in phases, after a warm-up, held, or lowered in steps."""
+"""Composed schedules: in phases, after a warm-up, held, or lowered in steps."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Rules for where the cycles of a schedule end; ``registry`` says which schedule has which.
+"""Ends of the cycles of a schedule.
 
 A rule takes a schedule's arguments and the updates of the run, and returns the numbers of updates
 after which a cycle has ended: ascending, each in 1..``total_steps``.

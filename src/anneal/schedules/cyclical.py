@@ -1,4 +1,4 @@
-"""Cyclical learning rates: bounds that are visited again and again (Smith 2017).
+"""Cyclical learning rates (Smith 2017).
 
 The source is arXiv 1506.01186v6, section 3.1 and the code in its appendix, unless a docstring says
 otherwise. All share three arguments, the paper's *base_lr*, *max_lr* and *stepsize*:

@@ -1,4 +1,4 @@
-"""Schedules that only fall: held, in steps, exponential, inverse, polynomial and linear decay."""
+"""Decaying schedules: constant, in steps, exponential, inverse, polynomial, linear."""
 
 import math
 from bisect import bisect_right

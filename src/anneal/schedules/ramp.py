@@ -1,4 +1,4 @@
-"""Ramps from one learning rate to another: what a learning-rate range test sweeps.
+"""Ramps from one learning rate to another, for the LR range test.
 
 Smith 2017 (arXiv 1506.01186v6, section 3.3) sweeps along a line; many later range tests sweep along
 an exponential. Both reach the last value at the last update of the sweep.

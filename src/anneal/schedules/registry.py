@@ -1,4 +1,4 @@
-"""Every schedule in one entry: its builder, where its cycles end, and how bounds set its rates.
+"""Registry of schedules: builder, cycle ends and roles of the bounds.
 
 The names that ``anneal`` and ``anneal.schedules`` export, ``conf/scheduler``, ``cycle_ends`` and
 ``anneal.config.bounds`` read these entries and have no lists of their own.

@@ -1,4 +1,4 @@
-"""What a schedule is, and the checks that every schedule shares.
+"""The type ``Schedule``, and argument checks that all schedules share.
 
 A schedule is a pure function: the number of updates already made goes in, the value for the next
 update comes out. It keeps no state, so resuming, plotting and testing need an integer and nothing

@@ -1,4 +1,4 @@
-"""Measuring a model on images it does not learn from."""
+"""Evaluate a model: accuracy, loss and softmax outputs."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

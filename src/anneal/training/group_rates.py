@@ -1,4 +1,4 @@
-"""Rates of parameter groups: their ratios to the schedule, and setting them without aliasing.
+"""Rates of parameter groups: ratios to the schedule, set without aliasing.
 
 A group's *own rate* is the one it had before any scheduler: ``initial_lr`` where a scheduler of
 torch's left it, else ``lr``. The *ratio* of a group is its rate over the schedule's.

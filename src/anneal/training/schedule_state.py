@@ -1,4 +1,4 @@
-"""What identifies a schedule inside a checkpoint: its description, or samples of a plain function.
+"""Identity of a schedule inside a checkpoint: its description, or samples of a function.
 
 A resumed run refuses the state of another schedule, so each state says which one it belongs to.
 """

@@ -1,4 +1,4 @@
-"""A schedule for somebody else's training loop: a torch ``LRScheduler`` made of a pure function.
+"""``ScheduledLR``: a torch ``LRScheduler`` driven by a pure function of the update.
 
 >>> import torch
 >>> from anneal import ScheduledLR, triangular

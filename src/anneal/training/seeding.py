@@ -1,4 +1,4 @@
-"""Random streams: one for each purpose, all derived from the run's seed."""
+"""Random streams of a run, one for each purpose, derived from its seed."""
 
 import random
 from typing import Any

@@ -1,4 +1,4 @@
-"""Stage ``collect``: what was evaluated, merged into the committed results.
+"""Stage ``collect``: merge evaluations into the committed results.
 
 ``python -m anneal.commands.stages.collect <campaign>``
 """

@@ -1,4 +1,4 @@
-"""Stage ``download``: make sure of a data set's images, and say what they are.
+"""Stage ``download``: obtain the images of a data set and record their identity.
 
 ``python -m anneal.commands.stages.download <dataset>`` writes ``data/<dataset>.identity.json``.
 """

@@ -1,4 +1,4 @@
-"""Stage ``evaluate``: the trained weights, measured again, and the record of an experiment.
+"""Stage ``evaluate``: evaluate the trained weights again and record an experiment.
 
 ``python -m anneal.commands.stages.evaluate <campaign> <experiment> <range test or "given">`` writes
 ``evaluations/<campaign>/<experiment>/record.json`` and ``curves.csv``, and the test outputs of each

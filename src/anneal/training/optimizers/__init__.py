@@ -1,4 +1,4 @@
-"""Optimizers whose update rules torch does not have as they are written in the papers' own code."""
+"""Update rules of the papers' own code (Caffe) that torch does not have."""
 
 from anneal.training.optimizers.caffe import CaffeNesterov, CaffeSGD
 from anneal.training.optimizers.caffe_adaptive import (

@@ -1,4 +1,4 @@
-"""Caffe's solvers that scale each weight's update by a history of its gradients.
+"""Caffe's adaptive solvers: Adam, RMSProp, AdaGrad, AdaDelta.
 
 Where they differ from torch's optimizers of the same name: ``anneal.training.optimizers.caffe``.
 """
