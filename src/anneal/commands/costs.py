@@ -15,7 +15,12 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from anneal.config.compose import compose_campaign, compose_experiment, load_campaign
+from anneal.config.compose import (
+    compose_campaign,
+    compose_experiment,
+    load_campaign,
+    place_of,
+)
 from anneal.config.durations import Clock, to_steps
 from anneal.config.schema import CampaignConfig, ExperimentConfig, ModelConfig
 from anneal.datasets.sources import CIFAR10, CIFAR100, DIGITS
@@ -95,7 +100,7 @@ def campaign_costs(config: CampaignConfig) -> list[Cost]:
 def run_cost(experiment: ExperimentConfig, *, runs: int) -> Cost:
     """Return what the runs of one experiment cost."""
     size = _size(experiment)
-    plan = check_plan(experiment, where=f"conf/experiment/{experiment.name}.yaml")
+    plan = check_plan(experiment, where=place_of(experiment.name))
     training = experiment.training
     images = plan.total_steps * training.batch_size * training.accumulation
     tested = len(evenly_spread(training.evaluations, plan.total_steps)) * size.test
@@ -133,7 +138,7 @@ def _size(experiment: ExperimentConfig) -> PublishedSize:
     source = experiment.dataset.source
     if source not in SIZES:
         raise ValueError(
-            f"conf/experiment/{experiment.name}.yaml: dataset.source must be of a published size "
+            f"{place_of(experiment.name)}: dataset.source must be of a published size "
             f"({', '.join(SIZES)}), got {source}"
         )
     return SIZES[source]

@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from anneal.config.compose import conf_folder, explain
+from anneal.config.compose import conf_folder, explain, register_rows
 from anneal.io.files import read_json, write_json
 from anneal.io.terminal import command, complain, describe, say
 from anneal.results.multirun import JOB, combination_of, multirun_table, read_cells, write_cell
@@ -30,7 +30,9 @@ OF_ONE_JOB = (ValueError, OSError, RuntimeError, MemoryError, OmegaConfBaseExcep
 @command(free=True, own_help=True)
 def main(arguments: list[str]) -> None:
     """Hand the command line to Hydra; then print the table over what was run."""
-    config_path = str(conf_folder().resolve())
+    folder = conf_folder()
+    register_rows(folder)
+    config_path = str(folder.resolve())
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us; `command` makes one line of them
     if any(a in ("-m", "--multirun") for a in arguments):
         _run_several(arguments, config_path)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -18,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from anneal.config.schema import CampaignConfig, ExperimentConfig
 from anneal.config.strict import did_you_mean, parse
+from anneal.config.tables import Row, load_rows
 from anneal.io.files import read_yaml, write_whole
 from anneal.io.terminal import command, say
 
@@ -37,6 +39,39 @@ def conf_folder() -> Path:
     return CONF
 
 
+class _RowNode(ConfigNode):
+    """A row in Hydra's store, turned into a node when it is asked for.
+
+    Hydra copies its whole store whenever it composes; copying a row's node takes milliseconds.
+    """
+
+    def __init__(self, row: Row) -> None:
+        paper, name = row.name.split("/")
+        self.name, self.group, self.package = f"{name}.yaml", f"experiment/{paper}", "_global_"
+        self.provider, self.row = str(row.file), row
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "node":
+            return OmegaConf.create(self.row.node())
+        raise AttributeError(name)
+
+    def __deepcopy__(self, memo: object) -> "_RowNode":
+        return self
+
+
+def register_rows(folder: Path) -> None:
+    """Put the rows of the tables where Hydra looks for ``experiment=<paper>/<row>``.
+
+    Raises:
+        ValueError: a table is wrong; names its file and the row.
+    """
+    papers: dict[str, dict[str, _RowNode]] = {}
+    for row in load_rows(folder).values():
+        node = _RowNode(row)
+        papers.setdefault(row.name.split("/")[0], {})[node.name] = node
+    ConfigStore.instance().repo["experiment"] = papers
+
+
 def compose_plain(config_name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Compose one root of ``conf/`` with overrides into a plain dict, interpolations resolved.
 
@@ -51,6 +86,7 @@ def compose_plain(config_name: str, overrides: Sequence[str] = ()) -> dict[str, 
 
 def _compose(config_name: str, overrides: Sequence[str]) -> dict[str, Any]:
     folder = conf_folder()
+    register_rows(folder)
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir=str(folder.resolve()), version_base=None):
         composed = compose(config_name=config_name, overrides=list(overrides))
@@ -70,13 +106,17 @@ def explain(error: Exception, overrides: Sequence[str] = (), config_name: str = 
     text = str(error)
     if match := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+(?:/[^']+)?)'", text):
         group, option = match[1], match[2]
-        group, option = (group, option) if (CONF / group).is_dir() else _split_option(match)
+        group, option = (group, option) if _is_group(group) else _split_option(match)
         return f"{CONF}/{group} has no option '{option}'{did_you_mean(option, options(group))}"
     if match := re.search(r"Key '[^']+' is not in struct\s+full_key: (\S+)", text):
         return _unknown_key(match[1], overrides, config_name)
     if match := re.search(r"Could not override '([^']+)'", text):
         return _unknown_key(match[1], overrides, config_name)
     return " ".join(text.split())
+
+
+def _is_group(name: str) -> bool:
+    return (CONF / name).is_dir() or (f"{name}/".startswith("experiment/") and bool(options(name)))
 
 
 def _split_option(match: re.Match[str]) -> tuple[str, str]:
@@ -87,9 +127,7 @@ def _split_option(match: re.Match[str]) -> tuple[str, str]:
 
 def _unknown_key(key: str, overrides: Sequence[str], config_name: str) -> str:
     """Say that a key is unknown, with the keys that stand where its first wrong part was sought."""
-    groups = [
-        o for o in overrides if re.match(r"\w+=[\w/]+$", o) and (CONF / o.split("=")[0]).is_dir()
-    ]
+    groups = [o for o in overrides if re.match(r"\w+=[\w/]+$", o) and _is_group(o.split("=")[0])]
     try:
         node: Any = _compose(config_name, groups)
     except (HydraException, OmegaConfBaseException):  # one of the groups is the mistake
@@ -105,7 +143,15 @@ def _unknown_key(key: str, overrides: Sequence[str], config_name: str) -> str:
 def options(group: str) -> list[str]:
     """Return the options of one configuration group, sub-folders as ``folder/option``."""
     folder = conf_folder() / group
-    return sorted(f.relative_to(folder).with_suffix("").as_posix() for f in folder.rglob("*.yaml"))
+    files = [f.relative_to(folder).with_suffix("").as_posix() for f in folder.rglob("*.yaml")]
+    rows = [f"experiment/{name}" for name in load_rows(conf_folder())]
+    return sorted(files + [r.removeprefix(f"{group}/") for r in rows if r.startswith(f"{group}/")])
+
+
+def place_of(experiment: str) -> str:
+    """Say where a person edits an experiment: a row of a table, or a file."""
+    row = load_rows(conf_folder()).get(experiment)
+    return row.place if row else f"{CONF}/experiment/{experiment}.yaml"
 
 
 def check_experiment(plain: dict[str, Any], *, where: str) -> ExperimentConfig:
@@ -129,7 +175,12 @@ def compose_run(overrides: Sequence[str]) -> ExperimentConfig:
     plain = compose_plain("run", overrides)
     plain.pop("seed", None)
     plain.pop("paths", None)
-    return check_experiment(plain, where=f"{CONF}/run.yaml")
+    try:
+        return check_experiment(plain, where=f"{CONF}/run.yaml")
+    except ValueError as error:
+        if overrides != [f"experiment={plain.get('name')}"]:
+            raise
+        raise ValueError(f"{place_of(str(plain['name']))}: {error}") from error
 
 
 def compose_experiment(name: str, campaign: CampaignConfig) -> ExperimentConfig:
@@ -151,7 +202,7 @@ def compose_experiment(name: str, campaign: CampaignConfig) -> ExperimentConfig:
         )
     for key in ("hardware", "tracking", "budget_fraction"):
         if getattr(experiment, key) != getattr(plain, key):
-            raise ValueError(f"{CONF}/experiment/{name}.yaml: {key} is the campaign's to say")
+            raise ValueError(f"{place_of(name)}: {key} is the campaign's to say")
     return dataclasses.replace(
         experiment,
         hardware=hardware,
