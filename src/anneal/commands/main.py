@@ -15,6 +15,10 @@ VERBS = {  # verb -> (its module, one line of help)
     "costs": ("anneal.commands.costs", "show what the rows of a campaign cost"),
     "plot": ("anneal.commands.plot", "draw a schedule before anything is trained"),
     "publish": ("anneal.report.wandb", "publish a campaign as a W&B report"),
+    "rows": (
+        "anneal.commands.rows",
+        "show the rows of a paper's table, what each changes and costs",
+    ),
     "params": ("anneal.config.compose", "compose conf/ into params.yaml"),
 }
 
