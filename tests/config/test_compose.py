@@ -135,9 +135,10 @@ def test_an_experiment_may_say_its_precision_and_nothing_else_of_the_hardware(
         name = f"clr/cifar10_triangular2_{precision}"
         experiment = compose_experiment(name, campaign)
         assert experiment.hardware == dataclasses.replace(campaign.hardware, precision=precision)
-    with Path(f"conf/experiment/{name}.yaml").open("a") as file:
-        file.write("  threads: 1\n")
-    with pytest.raises(ValueError, match=f"{name}.yaml: hardware is the campaign's to say"):
+    table = Path("conf/table/clr/table1_readings.yaml")
+    table.write_text(table.read_text().replace("precision: bf16", "threads: 1"))
+    said = r"table1_readings.yaml: row cifar10_triangular2_bf16: hardware is the campaign's to say"
+    with pytest.raises(ValueError, match=said):
         compose_experiment(name, campaign)
 
 

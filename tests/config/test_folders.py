@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from anneal.config import folders
-from anneal.config.compose import compose_plain, compose_run, options
+from anneal.config.compose import compose_plain, compose_run
 from anneal.config.folders import (
     conf_folder,
     conf_folders,
@@ -17,6 +17,7 @@ from anneal.config.folders import (
     own_folder_first,
     require_repository,
 )
+from anneal.config.options import options
 
 OTHER_PROJECT = '[project]\nname = "theirs"\n'
 

@@ -8,6 +8,7 @@ import pytest
 
 from anneal.claims.files import Planned, load_claims, load_deviations, load_planned
 from anneal.claims.schema import Claim, parse_claims
+from anneal.config.tables import load_rows
 from anneal.io.files import read_yaml
 from anneal.report.paper_figures import PaperFigure, load_paper_figures
 
@@ -16,7 +17,7 @@ CLAIMS = load_claims(ROOT / "paper" / "claims")
 FIGURES = load_paper_figures(ROOT / "paper")
 DEVIATIONS = load_deviations(ROOT / "paper" / "deviations.yaml")
 PLANNED = load_planned(ROOT / "paper" / "planned.yaml")
-EXPERIMENT = ROOT / "conf" / "experiment"
+ROWS = load_rows(ROOT / "conf")
 
 # Tables as printed, written down apart from the claims.
 CLR_TABLE_1 = {  # 1506.01186v6, CIFAR-10
@@ -57,7 +58,7 @@ def experiments_of(entries: Iterable[Claim] | Iterable[Planned]) -> list[str]:
 
 
 def exists(name: str) -> bool:
-    return (EXPERIMENT / f"{name}.yaml").is_file()
+    return name in ROWS
 
 
 def printed(prefix: str) -> dict[str, float]:
@@ -75,7 +76,7 @@ def what_to_edit(
     """Return what paper/planned.yaml has to gain and to lose, a line for each experiment."""
     claimed, waiting, here = experiments_of(claims), experiments_of(planned), set(existing)
     lines = [
-        f"remove `{name}` from paper/planned.yaml: conf/experiment/{name}.yaml is there"
+        f"remove `{name}` from paper/planned.yaml: it is a row of {name.split('/')[0]}'s tables"
         for name in waiting
         if name in here
     ]
@@ -85,7 +86,7 @@ def what_to_edit(
         if name not in claimed
     ]
     return lines + [
-        f"write conf/experiment/{name}.yaml or add `{name}` to paper/planned.yaml: a claim names it"
+        f"write the row `{name}` or add it to paper/planned.yaml: a claim names it"
         for name in claimed
         if name not in here and name not in waiting
     ]
@@ -102,11 +103,11 @@ def test_it_is_said_exactly_what_to_remove_and_what_to_add() -> None:
     (name,) = claims[0].experiments
     plan = Planned(what="x", needs="y", experiments=(name, "clr/other"))
     assert what_to_edit(claims, [plan], [name]) == [
-        f"remove `{name}` from paper/planned.yaml: conf/experiment/{name}.yaml is there",
+        f"remove `{name}` from paper/planned.yaml: it is a row of {name.split('/')[0]}'s tables",
         "remove `clr/other` from paper/planned.yaml: no claim names it",
     ]
     assert what_to_edit(claims, [], []) == [
-        f"write conf/experiment/{name}.yaml or add `{name}` to paper/planned.yaml: a claim names it"
+        f"write the row `{name}` or add it to paper/planned.yaml: a claim names it"
     ]
     assert what_to_edit(claims, [], [name]) == []
 

@@ -1,6 +1,7 @@
 """conf/ composes, mirrors the code and says what it means; params.yaml is what it makes."""
 
 import functools
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,11 +19,12 @@ from anneal.config.compose import (
     compose_experiment,
     compose_plain,
     compose_run,
-    options,
     write_params,
 )
+from anneal.config.options import options
 from anneal.config.schema import CampaignConfig
 from anneal.config.strict import parse
+from anneal.config.tables import load_rows
 from anneal.runs.optimizers import OPTIMIZERS, has_momentum
 from anneal.runs.plan import check_plan
 from anneal.schedules import SCHEDULES
@@ -58,18 +60,10 @@ def scalars(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 OPTIONS = [(group, option) for group in GROUPS for option in files_of(group)]
-EXPERIMENTS = files_of("experiment")
+TABLES = load_rows(CONF)
+RECIPES = files_of("recipe")
 CAMPAIGNS = files_of("campaign")
 LARGE = 10  # experiments of a campaign whose composition takes seconds
-
-
-def derived(experiment: str) -> bool:
-    """Tell whether an experiment says only in what it differs from another."""
-    return any(str(d).startswith("/experiment/") for d in defaults_of(experiment))
-
-
-def defaults_of(experiment: str) -> list[Any]:
-    return list(plain_file(f"experiment/{experiment}")["defaults"])
 
 
 @functools.cache
@@ -78,9 +72,11 @@ def composed_once(experiment: str) -> dict[str, Any]:
     return compose_plain("run", [f"experiment={experiment}"])
 
 
-# Rows that derive from another are many and take long together: `make test` has them all.
+# All rows take long together: `make test` has them, `make check` the first of each recipe.
+FIRST = {row.recipe: name for name, row in reversed(TABLES.items())}
 ROWS = [
-    pytest.param(name, marks=pytest.mark.slow) if derived(name) else name for name in EXPERIMENTS
+    name if name in FIRST.values() else pytest.param(name, marks=pytest.mark.slow)
+    for name in TABLES
 ]
 SOME_CAMPAIGNS = [
     pytest.param(name, marks=pytest.mark.slow)
@@ -92,7 +88,7 @@ SOME_CAMPAIGNS = [
 
 def test_the_groups_are_the_folders_of_conf() -> None:
     folders = {path.name for path in CONF.iterdir() if path.is_dir()}
-    assert folders == {*GROUPS, "experiment", "campaign"}
+    assert folders == {*GROUPS, "recipe", "table", "campaign"}
     assert {path.name for path in CONF.glob("*.yaml")} == {"advise.yaml", "config.yaml", "run.yaml"}
     for group in GROUPS:
         assert options(group) == files_of(group) != []
@@ -148,28 +144,55 @@ def test_defaults_lists_start_with_their_own_values() -> None:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_every_experiment_composes_and_keeps_its_name_and_its_own_values(name: str) -> None:
-    plain = dict(composed_once(name))
-    assert plain["name"] == name
+def test_row_composes_with_its_recipe_and_keeps_its_own_values(name: str) -> None:
+    row, plain = TABLES[name], dict(composed_once(name))
+    assert (plain["name"], plain["title"], plain["paper"]) == (name, row.title, row.paper)
     composed = dict(scalars(plain))
-    own = {k: v for k, v in scalars(plain_file(f"experiment/{name}")) if k != "defaults"}
-    assert own, "an experiment says something of its own"
-    assert {key: composed.get(key) for key in own} == own
+    own = {k: v for k, v in scalars(row.node()) if k != "defaults"}
+    recipe = {k: v for k, v in scalars(plain_file(f"recipe/{row.recipe}")) if k != "defaults"}
+    assert {k: composed.get(k) for k in own} == own
+    kept = {k: v for k, v in recipe.items() if not any(f"{k}.".startswith(f"{o}.") for o in own)}
+    kept = {k: v for k, v in kept.items() if not any(o.startswith(f"{k}.") for o in own)}
+    assert {k: composed.get(k) for k in kept} == kept
+    for group in GROUPS:
+        if group in row.changes:
+            assert plain[group]["name"] == row.changes[group]
     del plain["seed"], plain["paths"]
-    experiment = check_experiment(plain, where=f"conf/experiment/{name}.yaml")
-    check_plan(experiment, where=f"conf/experiment/{name}.yaml")
+    experiment = check_experiment(plain, where=row.place)
+    check_plan(experiment, where=row.place)
 
 
-@pytest.mark.parametrize("name", ROWS)
-def test_an_experiment_is_global_and_takes_the_options_it_names(name: str) -> None:
-    text = (CONF / "experiment" / f"{name}.yaml").read_text()
-    assert text.startswith("# @package _global_\n")
-    plain = composed_once(name)
-    for entry in yaml.safe_load(text)["defaults"]:
-        if isinstance(entry, dict):
-            ((key, option),) = entry.items()
-            group = key.removeprefix("override /")
-            assert plain[group]["name"] == option
+@pytest.mark.slow
+def test_no_two_rows_of_a_paper_are_one_configuration() -> None:
+    """Where two are, one of them does not say what it means to change."""
+    seen: dict[str, str] = {}
+    for name in TABLES:
+        plain = {
+            k: v for k, v in composed_once(name).items() if k not in ("name", "title", "paper")
+        }
+        key = f"{name.partition('/')[0]} {json.dumps(plain, sort_keys=True)}"
+        assert key not in seen, f"{name} is {seen[key]}"
+        seen[key] = name
+
+
+def test_every_recipe_is_global_and_some_row_uses_it() -> None:
+    parents = set()
+    for name in RECIPES:
+        text = (CONF / "recipe" / f"{name}.yaml").read_text()
+        assert text.startswith("# @package _global_\n# "), "and says what it is of"
+        including = [d for d in plain_file(f"recipe/{name}")["defaults"] if isinstance(d, str)]
+        parents |= {d.removeprefix("/recipe/") for d in including}
+        assert {"name", "title", "paper"}.isdisjoint(plain_file(f"recipe/{name}"))
+    assert {*RECIPES} == {row.recipe for row in TABLES.values()} | parents
+    deep = [p for p in parents if "/recipe/" in (CONF / "recipe" / f"{p}.yaml").read_text()]
+    assert deep == [], "a recipe adds to one other at most"
+
+
+def test_no_row_is_offered_that_is_none() -> None:
+    assert options("experiment") == sorted(TABLES)
+    assert {row.name.partition("/")[0] for row in TABLES.values()} == {
+        row.file.parent.name for row in TABLES.values()
+    }
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -196,7 +219,7 @@ def test_every_campaign_agrees_with_its_experiments(name: str) -> None:
     check_campaign(config.campaign, composed, tested)
     for experiment in [*composed.values(), *tested.values()]:
         assert experiment.budget_fraction == config.budget_fraction
-        own = plain_file(f"experiment/{experiment.name}").get("hardware", {})
+        own = TABLES[experiment.name].node().get("hardware", {})
         assert set(own) <= {"precision"}
         assert experiment.hardware == replace(config.hardware, **own)
         assert experiment.tracking == config.tracking
@@ -226,11 +249,11 @@ WRONG_CAMPAIGNS = [
      "cifar10"),
     ({"datasets": ["cifar10"]}, "campaign.datasets must list digits"),
     ({"experiments": {"digits/sgdr": {"dataset": "digits", "range_test": "digits"}}},
-     "campaign.experiments.digits/sgdr.range_test must be given, as conf/experiment/digits/sgdr."
-     "yaml says bounds: given, got digits"),
+     "campaign.experiments.digits/sgdr.range_test must be given, as conf/table/digits/quick.yaml: "
+     "row sgdr says bounds: given, got digits"),
     ({"experiments": {EXPERIMENT: {"dataset": "digits", "range_test": "given"}}},
-     "must be a range test, as conf/experiment/digits/triangular2_found.yaml says bounds: "
-     "range_test, got given"),
+     "must be a range test, as conf/table/digits/quick.yaml: row triangular2_found says "
+     "bounds: range_test, got given"),
     ({"range_tests": {}}, "campaign.range_tests must have digits"),
     ({"range_tests": {"digits": {"dataset": "cifar10", "experiment": EXPERIMENT}}},
      "campaign.range_tests.digits.dataset must agree with the experiment (digits), got cifar10"),
@@ -262,7 +285,9 @@ def test_a_campaign_plans_each_of_its_experiments() -> None:
     experiment = compose_experiment("digits/sgdr", config)
     arguments = dict(experiment.scheduler.arguments) | {"max_lr": -1.0}
     wrong = replace(experiment, scheduler=replace(experiment.scheduler, arguments=arguments))
-    with pytest.raises(ValueError, match=r"^conf/experiment/digits/sgdr\.yaml: scheduler: max_lr"):
+    with pytest.raises(
+        ValueError, match=r"^conf/table/digits/quick\.yaml: row sgdr: scheduler: max_lr"
+    ):
         check_campaign(config.campaign, {"digits/sgdr": wrong}, {})
 
 

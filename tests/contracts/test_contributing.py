@@ -11,6 +11,7 @@ import yaml
 from anneal.claims.files import load_claims, load_deviations
 from anneal.claims.verdict import judge
 from anneal.config.compose import compose_run
+from anneal.config.tables import load_rows
 from anneal.results.metrics import Evidence, Run, restate
 from anneal.runs.plan import check_plan
 
@@ -57,10 +58,10 @@ def test_the_section_fits_a_page_and_every_block_names_its_file() -> None:
 def test_the_example_parses_composes_and_is_judged(copy: Path) -> None:
     (claim,) = [c for c in load_claims(copy / "paper" / "claims") if c.id.startswith("one_cycle/")]
     (name,) = claim.experiments
-    assert f"conf/experiment/{name}.yaml" in blocks()
+    assert load_rows(copy / "conf")[name].file.relative_to(copy).as_posix() in blocks()
     experiment = compose_run([f"experiment={name}"])
     planned = check_plan(experiment, where=name)
-    assert (experiment.name, planned.full_total_steps) == (name, 25 * 391)  # 50,000 / 128
+    assert (experiment.name, planned.full_total_steps) == (name, 1_250_000 // 128)
     recorded, accuracy = restate(claim.metric, claim.value)
     runs = tuple(
         Run(seed=seed, configuration_hash="0" * 12, status="finished",

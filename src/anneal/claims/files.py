@@ -30,7 +30,7 @@ class Deviation:
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """Experiments that claims name and ``conf/experiment`` lacks (``paper/planned.yaml``)."""
+    """Experiments that claims name and ``conf/table`` lacks (``paper/planned.yaml``)."""
 
     what: str  # table or figure of which paper
     needs: str  # before they can be written or run

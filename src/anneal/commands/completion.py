@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from anneal.commands.main import VERBS
 from anneal.commands.run_help import groups_of_a_run
-from anneal.config.folders import OPTION, options_of_files
+from anneal.config.folders import OPTION
+from anneal.config.options import options
 from anneal.io.terminal import command, say
 from anneal.io.text import did_you_mean
 
@@ -88,12 +89,14 @@ def _words(verb: str, current: str) -> list[str]:
     if equals and verb in {*COMPOSED, "params"} and group in takes:
         before = value.rpartition(",")[0]  # of a multirun: experiment=a,b
         start = f"{group}={before}," if before else f"{group}="
-        return [f"{start}{option}" for option in options_of_files(group)]
+        return [f"{start}{option}" for option in options(group)]
     found = [*OPTIONS.get(verb, []), *OF_ALL]
     if verb in COMPOSED:
         found += [f"{name}=" for name in groups_of_a_run()]
     if verb in OF_CAMPAIGNS:
-        found += options_of_files("campaign")
+        found += options("campaign")
+    if verb == "rows":
+        found += options("table")
     if verb == "completion":
         found += SCRIPTS
     return found

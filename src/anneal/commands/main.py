@@ -22,6 +22,7 @@ VERBS = {  # verb -> (its module, one line of help)
     "status": ("anneal.commands.status", "show what of a campaign is done, running and left"),
     "costs": ("anneal.commands.costs", "show what the rows of a campaign cost"),
     "plot": ("anneal.commands.plot", "draw a schedule before anything is trained"),
+    "rows": ("anneal.commands.rows", "show the rows of a paper's table: changes, budget, cost"),
     "publish": ("anneal.commands.publish", "publish a campaign as a W&B report"),
     "params": ("anneal.commands.params", "compose conf/ into params.yaml"),
     "completion": ("anneal.commands.completion", "print what makes a shell complete these"),

@@ -5,15 +5,16 @@ Hydra could say the same, and would take seconds of imports for it.
 
 import re
 
-from anneal.config.folders import conf_folders, groups, options_of_files
+from anneal.config.folders import conf_folders, groups
+from anneal.config.options import options
 
-NOT_OF_A_RUN = ("campaign",)
+NOT_OF_A_RUN = ("campaign", "recipe", "table")
 NO_VALUES = ("defaults", "hydra")
 
 
 def run_options() -> str:
     """Return the options of each group, and the values of ``run.yaml`` with their defaults."""
-    lines = [f"{name}: {', '.join(options_of_files(name))}" for name in groups_of_a_run()]
+    lines = [f"{name}: {', '.join(options(name))}" for name in groups_of_a_run()]
     return "\n".join(
         [
             "Options of each group (group=option):",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from anneal.config.compose import compose_campaign, compose_experiment, load_campaign
 from anneal.config.folders import require_repository
+from anneal.config.options import place_of
 from anneal.config.schema import CampaignConfig, ExperimentConfig
 from anneal.io.files import read_json, read_yaml
 from anneal.io.terminal import command, say
@@ -72,7 +73,7 @@ def _expected(
 
     Without them lengths in epochs are judged as ``check_plan`` does.
     """
-    where = f"conf/experiment/{name}.yaml"
+    where = place_of(name)
     identity = identity_file(experiment.dataset.name)
     range_test = config.campaign.experiments[name].range_test
     suggestion = RANGE_TESTS / config.campaign.name / range_test / SUGGESTION

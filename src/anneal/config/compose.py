@@ -11,6 +11,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
@@ -18,9 +19,11 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from anneal.config.folders import CONF, conf_folder, is_group, options_of_files, own_folder
+from anneal.config.folders import CONF, conf_folder, own_folder
+from anneal.config.options import all_rows, is_group, options, place_of
 from anneal.config.schema import CampaignConfig, ExperimentConfig
 from anneal.config.strict import parse
+from anneal.config.tables import Row
 from anneal.io.files import read_yaml, write_whole
 from anneal.io.text import did_you_mean
 
@@ -40,6 +43,39 @@ class OwnFolderFirst(SearchPathPlugin):
 Plugins.instance().register(OwnFolderFirst)
 
 
+class _RowNode(ConfigNode):
+    """A row in Hydra's store, turned into a node when it is asked for.
+
+    Hydra copies its whole store whenever it composes; copying a row's node takes milliseconds.
+    """
+
+    def __init__(self, row: Row) -> None:
+        paper, name = row.name.split("/")
+        self.name, self.group, self.package = f"{name}.yaml", f"experiment/{paper}", "_global_"
+        self.provider, self.row = str(row.file), row
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "node":
+            return OmegaConf.create(self.row.node())
+        raise AttributeError(name)
+
+    def __deepcopy__(self, memo: object) -> "_RowNode":
+        return self
+
+
+def register_rows() -> None:
+    """Put the rows of the tables where Hydra looks for ``experiment=<paper>/<row>``.
+
+    Raises:
+        ValueError: a table is wrong; names its file and the row.
+    """
+    papers: dict[str, dict[str, _RowNode]] = {}
+    for row in all_rows().values():
+        node = _RowNode(row)
+        papers.setdefault(row.name.split("/")[0], {})[node.name] = node
+    ConfigStore.instance().repo["experiment"] = papers
+
+
 def compose_plain(config_name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Compose one root of ``conf/`` with overrides into a plain dict, interpolations resolved.
 
@@ -54,6 +90,7 @@ def compose_plain(config_name: str, overrides: Sequence[str] = ()) -> dict[str, 
 
 def _compose(config_name: str, overrides: Sequence[str]) -> dict[str, Any]:
     folder = conf_folder()
+    register_rows()
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir=str(folder.resolve()), version_base=None):
         composed = compose(config_name=config_name, overrides=list(overrides))
@@ -103,11 +140,6 @@ def _unknown_key(key: str, overrides: Sequence[str], config_name: str) -> str:
     return f"unknown key '{key}'{hint}"
 
 
-def options(group: str) -> list[str]:
-    """Return the options of one configuration group, sub-folders as ``folder/option``."""
-    return options_of_files(group)
-
-
 def check_experiment(plain: dict[str, Any], *, where: str) -> ExperimentConfig:
     """Check a composed run section by section, so that a message names the option's own file."""
     for group in GROUPS:
@@ -129,7 +161,12 @@ def compose_run(overrides: Sequence[str]) -> ExperimentConfig:
     plain = compose_plain("run", overrides)
     plain.pop("seed", None)
     plain.pop("paths", None)
-    return check_experiment(plain, where=f"{CONF}/run.yaml")
+    try:
+        return check_experiment(plain, where=f"{CONF}/run.yaml")
+    except ValueError as error:
+        if overrides != [f"experiment={plain.get('name')}"]:
+            raise
+        raise ValueError(f"{place_of(str(plain['name']))}: {error}") from error
 
 
 def compose_experiment(name: str, campaign: CampaignConfig) -> ExperimentConfig:
@@ -151,7 +188,7 @@ def compose_experiment(name: str, campaign: CampaignConfig) -> ExperimentConfig:
         )
     for key in ("hardware", "tracking", "budget_fraction"):
         if getattr(experiment, key) != getattr(plain, key):
-            raise ValueError(f"{CONF}/experiment/{name}.yaml: {key} is the campaign's to say")
+            raise ValueError(f"{place_of(name)}: {key} is the campaign's to say")
     return dataclasses.replace(
         experiment,
         hardware=hardware,

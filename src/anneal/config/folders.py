@@ -97,11 +97,6 @@ def own_folder_first(arguments: Sequence[str]) -> Iterator[list[str]]:
         _own.reset(token)
 
 
-def is_group(name: str) -> bool:
-    """Tell whether a configuration group has this name."""
-    return any((folder / name).is_dir() for folder in conf_folders())
-
-
 def groups() -> list[str]:
     """Return the names of all configuration groups."""
     return sorted(

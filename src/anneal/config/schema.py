@@ -186,7 +186,7 @@ class TrackingConfig:
 class ExperimentConfig:
     """One row of one table of one paper, ready to be trained."""
 
-    name: str  # <paper>/<row>, the path below conf/experiment
+    name: str  # <paper>/<row>, a row of conf/table or a file of conf/experiment
     title: str  # what a reader of the report calls this row
     paper: str | None  # where the row stands: "1506.01186v6, Table 1"
     dataset: DatasetConfig

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,10 +22,45 @@ def read_yaml(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise ValueError(f"{path}{line}: {problem}") from None
+        raise _not_yaml(path, error) from None
+
+
+def read_yaml_documents(path: Path) -> list[Any]:
+    """Read a YAML file of several documents as Hydra reads one: no key twice, 1e-4 is a number.
+
+    Raises:
+        ValueError: it is no YAML, or a key stands twice; names the file and the line.
+    """
+    try:
+        return list(yaml.load_all(path.read_text(), Loader=_Strict))
+    except yaml.YAMLError as error:
+        raise _not_yaml(path, error) from None
+
+
+def _not_yaml(path: Path, error: yaml.YAMLError) -> ValueError:
+    mark = getattr(error, "problem_mark", None)
+    line = f", line {mark.line + 1}" if mark else ""
+    return ValueError(f"{path}{line}: {getattr(error, 'problem', None) or 'not YAML'}")
+
+
+class _Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """A safe loader that refuses a key twice and reads numbers as Hydra does."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
+        """Build one mapping."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value} stands twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Strict.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"), list("-+0123456789")
+)
 
 
 def write_yaml(path: Path, content: Any) -> None:
