@@ -6,7 +6,7 @@ Hydra could say the same, and would take seconds of imports for it.
 import re
 
 from anneal.config.folders import conf_folders, groups
-from anneal.config.options import options
+from anneal.config.options import EXPERIMENT, options
 
 NOT_OF_A_RUN = ("campaign", "recipe", "table")
 NO_VALUES = ("defaults", "hydra")
@@ -30,7 +30,7 @@ def run_options() -> str:
 
 def groups_of_a_run() -> list[str]:
     """Return the groups that a run is composed of."""
-    return [name for name in groups() if name not in NOT_OF_A_RUN]
+    return sorted({EXPERIMENT, *groups()} - {*NOT_OF_A_RUN})
 
 
 def _root_file() -> str:
