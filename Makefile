@@ -9,7 +9,7 @@ UV := $(VENV)/bin/uv
 PYTHON ?= $(firstword $(foreach p,python3.11 python3 python,$(shell \
 	$(p) -c 'import sys; sys.version_info < (3, 11) or print("$(p)")' 2>/dev/null)))
 EXTRAS ?=  # `make setup EXTRAS="eeg cluster"` adds what pyproject.toml calls so; `all` of them
-ALL_EXTRAS := eeg imagenet cluster
+ALL_EXTRAS := eeg imagenet cluster docs
 OPEN ?=  # `make report OPEN=1` shows the page in a browser
 UPGRADE ?=  # `make lock UPGRADE=--upgrade` moves every pin to its newest version
 
