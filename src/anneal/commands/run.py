@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from anneal.config.compose import explain, register_rows
+from anneal.config.compose import explain, register_rows, search_own_folder_first
 from anneal.config.folders import conf_folder, own_folder_first
 from anneal.io.files import read_json, write_json
 from anneal.io.terminal import command, complain, describe, say
@@ -39,6 +39,7 @@ def main(arguments: list[str]) -> None:
     """Hand the command line to Hydra; then print the table over what was run."""
     config_path = str(conf_folder().resolve())
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us; `command` makes one line of them
+    search_own_folder_first()
     with own_folder_first(arguments) as left:
         register_rows()
         if any(a in ("-m", "--multirun") for a in left):

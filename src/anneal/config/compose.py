@@ -40,7 +40,9 @@ class OwnFolderFirst(SearchPathPlugin):
             search_path.prepend("own", f"file://{folder}", anchor="main")
 
 
-Plugins.instance().register(OwnFolderFirst)
+def search_own_folder_first() -> None:
+    """Let Hydra know of ``--config-dir``; to be called before it composes anything."""
+    Plugins.instance().register(OwnFolderFirst)
 
 
 class _RowNode(ConfigNode):
@@ -92,6 +94,7 @@ def _compose(config_name: str, overrides: Sequence[str]) -> dict[str, Any]:
     folder = conf_folder()
     register_rows()
     GlobalHydra.instance().clear()
+    search_own_folder_first()
     with initialize_config_dir(config_dir=str(folder.resolve()), version_base=None):
         composed = compose(config_name=config_name, overrides=list(overrides))
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
