@@ -39,6 +39,7 @@ training: {evaluations: 20, length: 40 steps}
 def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path) -> Path:
     """Return a copy of conf/ with a table and a recipe of another paper."""
     shutil.copytree(repository / "conf", tmp_path / "conf")
+    shutil.copy(repository / "pyproject.toml", tmp_path)
     monkeypatch.chdir(tmp_path)
     for name, text in (("table/new/table1.yaml", TABLE), ("recipe/new/recipe.yaml", RECIPE)):
         (tmp_path / "conf" / name).parent.mkdir()

@@ -10,9 +10,8 @@
 from collections.abc import Sequence
 
 from anneal.commands.main import VERBS
-from anneal.commands.run_help import groups_of_a_run
+from anneal.commands.run_help import groups_of_a_run, options_of_group
 from anneal.config.folders import OPTION
-from anneal.config.options import options
 from anneal.io.terminal import command, say
 from anneal.io.text import did_you_mean
 
@@ -89,14 +88,14 @@ def _words(verb: str, current: str) -> list[str]:
     if equals and verb in {*COMPOSED, "params"} and group in takes:
         before = value.rpartition(",")[0]  # of a multirun: experiment=a,b
         start = f"{group}={before}," if before else f"{group}="
-        return [f"{start}{option}" for option in options(group)]
+        return [f"{start}{option}" for option in options_of_group(group)]
     found = [*OPTIONS.get(verb, []), *OF_ALL]
     if verb in COMPOSED:
         found += [f"{name}=" for name in groups_of_a_run()]
     if verb in OF_CAMPAIGNS:
-        found += options("campaign")
+        found += options_of_group("campaign")
     if verb == "rows":
-        found += options("table")
+        found += options_of_group("table")
     if verb == "completion":
         found += SCRIPTS
     return found

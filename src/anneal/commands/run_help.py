@@ -5,16 +5,16 @@ Hydra could say the same, and would take seconds of imports for it.
 
 import re
 
-from anneal.config.folders import conf_folders, groups
-from anneal.config.options import EXPERIMENT, options
+from anneal.config.folders import conf_folders, groups, options_of_files
 
 NOT_OF_A_RUN = ("campaign", "recipe", "table")
 NO_VALUES = ("defaults", "hydra")
+EXPERIMENT = "experiment"
 
 
 def run_options() -> str:
     """Return the options of each group, and the values of ``run.yaml`` with their defaults."""
-    lines = [f"{name}: {', '.join(options(name))}" for name in groups_of_a_run()]
+    lines = [f"{name}: {', '.join(options_of_group(name))}" for name in groups_of_a_run()]
     return "\n".join(
         [
             "Options of each group (group=option):",
@@ -31,6 +31,15 @@ def run_options() -> str:
 def groups_of_a_run() -> list[str]:
     """Return the groups that a run is composed of."""
     return sorted({EXPERIMENT, *groups()} - {*NOT_OF_A_RUN})
+
+
+def options_of_group(name: str) -> list[str]:
+    """Return the options of a group; rows of tables only where YAML can be read."""
+    try:
+        from anneal.config.options import options
+    except ModuleNotFoundError:  # the library alone
+        return options_of_files(name)
+    return options(name)
 
 
 def _root_file() -> str:
