@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from anneal.advise.candidates import CANDIDATES, at_bounds, fill_run
-from anneal.config.optimizer import check_optimizer
 from anneal.config.schema import ExperimentConfig, SchedulerConfig
 from anneal.config.strict import configuration_hash
 from anneal.runs.code_digest import code_digest
 from anneal.runs.directory import HISTORY, RunDirectory, read_lines
 from anneal.runs.layout import MULTIRUN, REPLACED, seed_folder
+from anneal.runs.optimizers import check_optimizer
 from anneal.runs.plan import Plan, plan_run
 from anneal.runs.range_test import SPLIT_SEED, Sweep
 from anneal.runs.run import Run, train_run, usual_observers
