@@ -17,17 +17,17 @@ def readme_commands(project):
     """Return the README's commands about snapshots, without their comments."""
     text = (project.root / "README.md").read_text()
     blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
-    (block,) = [block for block in blocks if "anneal.commands.ensemble" in block]
+    (block,) = [block for block in blocks if "anneal ensemble" in block]
     return [line.split("#")[0].split() for line in block.splitlines()]
 
 
 def test_the_commands_of_the_readme_keep_snapshots_and_measure_their_ensembles(project):
     run, measure = readme_commands(project)
-    said = project.python(*run[1:], *SMALL)
+    said = project.python("-m", *run, *SMALL)
     (folder,) = {path.parent.parent for path in project.root.glob("multirun/*/seed-*/result.json")}
     assert str(folder.relative_to(project.root)) in said
     assert measure[-2:] == ["multirun/<configuration", "hash>"]
-    said = project.python(*measure[1:-2], str(folder.relative_to(project.root)))
+    said = project.python("-m", *measure[:-2], str(folder.relative_to(project.root)))
     assert re.search(r"^N = 3 +1 ", said, re.MULTILINE)
     with (folder / "ensemble/ensemble.csv").open() as file:
         rows = list(csv.DictReader(file))
