@@ -118,7 +118,7 @@ def test_a_tracker_that_fails_leaves_the_same_record(composed, uninterrupted, tm
         began = time.monotonic()
         said = composed.python(*TRAIN, PYTHONPATH=path)
         assert "the record on disk is complete" in said
-        assert time.monotonic() - began < 60
+        assert time.monotonic() - began < 240  # 75 s on a busy machine; a hang has no end
     finally:
         resolved.write_text(plain)
     assert same(record(composed), uninterrupted)

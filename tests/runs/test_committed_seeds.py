@@ -60,11 +60,12 @@ def test_further_seed_beside_unrecorded_ones_is_said_in_one_line(
     committed({0: kernels, 1: kernels})
     trained = []
     plan = SimpleNamespace(configuration_hash="abc")
-    workshop = SimpleNamespace(settings=SimpleNamespace(numerics="float32"))
+    setup = SimpleNamespace(settings=SimpleNamespace(numerics="float32"))
     monkeypatch.setattr(train, "load_experiment", lambda *_: SimpleNamespace(seeds=seeds))
     monkeypatch.setattr(train, "load_bounds", lambda _: None)
-    monkeypatch.setattr(train, "plan_experiment", lambda *_: (plan, workshop))
-    monkeypatch.setattr(train, "train_run", lambda *_, seed, **__: trained.append(seed))
+    monkeypatch.setattr(train, "plan_experiment", lambda *_: (plan, setup))
+    monkeypatch.setattr(train, "usual_observers", lambda *_, **__: [])
+    monkeypatch.setattr(train, "train_run", lambda run, _observers: trained.append(run.seed))
     train.main(["quick", NAME, "given"])
     assert trained == list(seeds[2:])
     lines = [line for line in capsys.readouterr().out.splitlines() if "CPU kernels" in line]

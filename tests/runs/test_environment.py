@@ -16,12 +16,13 @@ def test_commit_is_that_of_the_code_in_another_repository(
     command = ["git", "rev-parse", "HEAD"]
     head = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
     monkeypatch.chdir(tmp_path)
-    assert (environment.commit() or "").removesuffix("+") == head.stdout[:12]
+    commit = environment.describe_environment()["commit"]
+    assert (commit or "").removesuffix("+") == head.stdout[:12]
 
 
 def test_wheel_has_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "checkout", lambda: None)
-    assert environment.commit() is None
+    assert environment.describe_environment()["commit"] is None
 
 
 def test_version_is_that_of_the_distribution() -> None:
