@@ -5,11 +5,10 @@ Hydra could say the same, and would take seconds of imports for it.
 
 import re
 
-from anneal.config.folders import conf_folders, groups, options_of_files
+from anneal.config.folders import EXPERIMENT, conf_folders, groups, options_of_files
 
 NOT_OF_A_RUN = ("campaign", "recipe", "table")
 NO_VALUES = ("defaults", "hydra")
-EXPERIMENT = "experiment"
 
 
 def run_options() -> str:

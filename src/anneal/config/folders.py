@@ -13,6 +13,7 @@ from pathlib import Path
 
 CONF = Path("conf")
 ROOT = "config.yaml"
+EXPERIMENT = "experiment"  # the group of files and of the rows of tables
 DISTRIBUTION = "anneal-lr"
 PACKAGE = Path(__file__).resolve().parents[1]
 OPTION, SHORT = "--config-dir", "-cd"

@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping
 
-from anneal.config.folders import CONF, conf_folders, options_of_files
+from anneal.config.folders import CONF, EXPERIMENT, conf_folders, options_of_files
 from anneal.config.tables import Row, load_rows
-
-EXPERIMENT = "experiment"
 
 
 def all_rows() -> Mapping[str, Row]:
