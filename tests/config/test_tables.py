@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from anneal.config.compose import _RowNode, compose_campaign, compose_experiment, compose_run
+from anneal.config.folders import own_folder_first
 from anneal.config.options import options, place_of
 from anneal.config.tables import Row, load_rows
 from anneal.runs.plan import check_plan
@@ -197,3 +198,14 @@ def test_row_in_hydras_store_reaches_another_process(conf: Path) -> None:
     row = load_rows(conf)["new/digits_low"]
     there = pickle.loads(pickle.dumps(_RowNode(row)))
     assert (there.node, there.package) == (row.node(), "_global_")
+
+
+def test_table_of_an_own_folder_may_choose_shipped_options(conf: Path, tmp_path: Path) -> None:
+    table = tmp_path / "own/table/mine/t.yaml"
+    table.parent.mkdir(parents=True)
+    row = "low: {title: low, scheduler: cosine}"
+    table.write_text(f"paper: null\nrecipe: new/recipe\nrows: {{{row}}}\n")
+    with own_folder_first(["--config-dir", str(tmp_path / "own")]):
+        assert "mine/low" in options("experiment")
+        assert compose_run(["experiment=mine/low"]).scheduler.name == "cosine"
+    assert "mine/low" not in options("experiment")

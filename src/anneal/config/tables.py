@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from anneal.config.folders import conf_folders
 from anneal.config.schema import ExperimentConfig
 from anneal.config.strict import Rest, parse
 from anneal.io.files import read_yaml_documents
@@ -211,10 +212,14 @@ def _check_change(key: str, value: object, *, folder: Path, where: str) -> None:
 
 
 def _check_option(group: str, option: object, *, folder: Path, where: str) -> None:
-    """Refuse what is no option of a group of files."""
-    if not isinstance(option, str) or not (folder / group / f"{option}.yaml").is_file():
-        files = (folder / group).rglob("*.yaml")
-        known = [f.relative_to(folder / group).with_suffix("").as_posix() for f in files]
+    """Refuse what is no option of a group, in the table's folder or another that is searched."""
+    groups = [place / group for place in dict.fromkeys([folder, *conf_folders()])]
+    if not isinstance(option, str) or not any((g / f"{option}.yaml").is_file() for g in groups):
+        known = {
+            file.relative_to(place).with_suffix("").as_posix()
+            for place in groups
+            for file in place.rglob("*.yaml")
+        }
         hint = did_you_mean(str(option), known)
         raise ValueError(
             f"{where}: {group} must be an option of {folder / group}, got {option!r}{hint}"
