@@ -155,6 +155,8 @@ class ScheduledLR(LRScheduler):
         lr = check_rate(f"schedule({self._update})", self._schedule(self._update))
         return [lr * ratio for ratio in self._ratios]
 
+    # Traced together with the optimizer's step, it would make three graphs out of one.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch's own, untyped
     def step(self, epoch: int | None = None) -> None:
         """Count one update and set the rates for the next.
 
