@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from anneal.config.durations import Duration
+from anneal.config.signals import SignalConfig
 from anneal.config.snapshots import WORDS, is_snapshot_rule
 from anneal.config.strict import (
     FRACTION,
@@ -46,6 +47,7 @@ __all__ = [
     "Rest",
     "Rule",
     "SchedulerConfig",
+    "SignalConfig",
     "TrackingConfig",
     "TrainingConfig",
     "configuration_hash",
@@ -96,6 +98,7 @@ class DatasetConfig:
     drop_last: bool  # leave the last, partial batch of an epoch out
     first_images: Annotated[int | None, POSITIVE] = None  # to train on; None: all
     mirrored_copies: bool = False  # an epoch holds each image and its mirror image
+    signal: SignalConfig | None = None  # EEG: recordings in place of images
 
 
 @dataclass(frozen=True, kw_only=True)
