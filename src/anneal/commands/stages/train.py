@@ -1,4 +1,4 @@
-"""Stage ``train``: all seeds of one experiment of a campaign, in one process.
+"""Stage ``train``: train all seeds of one experiment of a campaign in one process.
 
 ``python -m anneal.commands.stages.train <campaign> <experiment> <range test or "given">``
 """
@@ -15,7 +15,7 @@ from anneal.runs.setup import plan_experiment
 
 @command("campaign", "experiment", "range_test")
 def main(arguments: list[str]) -> None:
-    """Train every seed that is not finished; go on with what was interrupted."""
+    """Train every unfinished seed; resume interrupted ones."""
     campaign, name, range_test = arguments
     loaded = load_experiment(campaign, name)
     folder = RUNS / campaign / name
@@ -30,13 +30,13 @@ def main(arguments: list[str]) -> None:
     unrecorded = [seed for seed, kernels in committed.items() if kernels == "unrecorded"]
     if unrecorded and not committed.keys() >= set(loaded.seeds):
         say(
-            f"{name}: results/{campaign} does not say whether seeds "
-            f"{', '.join(map(str, unrecorded))} had CPU kernels; "
-            "the seeds trained now say that they have none"
+            f"{name}: results/{campaign} does not record whether seeds "
+            f"{', '.join(map(str, unrecorded))} used CPU kernels; "
+            "the seeds trained now record that they use none"
         )
     for seed in loaded.seeds:
         if seed in committed:
-            say(f"{name} seed {seed}: in results/{campaign} already, not run again")
+            say(f"{name} seed {seed}: already in results/{campaign}, not run again")
             continue
         directory = RunDirectory(
             seed_folder(folder, seed),
