@@ -102,11 +102,17 @@ def train(
 
 def test_every_run_is_trained_once_and_two_at_a_time(project: Path) -> None:
     def script(run: CampaignRun) -> str:
-        return f"echo {run.seed} >>started; {finishing(run)} sleep 0.3"
+        # the first ends once the second has started; never, if one waits for the other
+        wait = "for _ in $(seq 100); do [ $(wc -l <started) -ge 2 ] && break; sleep 0.1; done"
+        return (
+            f"echo + >>events; echo {run.seed} >>started\n{wait}\n{finishing(run)} echo - >>events"
+        )
 
-    began = time.monotonic()
     found, lines = train(script)
-    assert time.monotonic() - began < 4 * 0.3 + 4 * 0.1  # not one after another
+    open_runs = [0]
+    for event in (project / "events").read_text().splitlines():
+        open_runs.append(open_runs[-1] + (1 if event.startswith("+") else -1))
+    assert max(open_runs) == 2
     assert [status.state for status in found] == ["done"] * 4
     assert sorted((project / "started").read_text().split()) == ["0", "0", "1", "1"]
     assert lines[0] == "digits/sgdr seed 0: started on worker 0"
