@@ -112,6 +112,13 @@ def test_it_is_said_exactly_what_to_remove_and_what_to_add() -> None:
     assert what_to_edit(claims, [], [name]) == []
 
 
+def test_every_reading_is_a_row_of_the_same_paper() -> None:
+    for claim in CLAIMS:
+        for name in claim.readings:
+            assert exists(name), f"{claim.id}: readings: {name} is no row of conf/table"
+            assert name.split("/")[0] == claim.id.split("/")[0], claim.id
+
+
 @pytest.mark.parametrize("name", experiments_of(DEVIATIONS))
 def test_every_deviation_touches_an_experiment_that_exists(name: str) -> None:
     assert exists(name)
