@@ -12,7 +12,11 @@ OPTIONS = [
     "cifar10_caffe",
     "cifar10_pixel_mean",
     "digits",
+    "eegbci",
+    "high_gamma",
+    "high_gamma_4hz",
     "imagefolder",
+    "simulated_eeg",
     "torchvision",
 ]
 
