@@ -10,7 +10,7 @@ from anneal.config.bounds import apply_bounds
 from anneal.config.durations import Duration
 from anneal.config.schema import OptimizerConfig, SchedulerConfig
 from anneal.config.strict import Rule
-from anneal.results.power import runs_to_settle
+from anneal.results.power import pairs_to_tell_apart
 from anneal.results.statistics import FEWEST_RUNS, Interval, mean_interval, paired_interval
 from anneal.runs.optimizers import has_momentum
 
@@ -298,7 +298,7 @@ def _reason(
     )
     behind = recommended.behind
     if behind is not None and behind.sd is not None and behind.mean > 0:
-        needed = runs_to_settle(mean=behind.mean, sd=behind.sd, edges=[0.0], paired=True)
+        needed = pairs_to_tell_apart(mean=behind.mean, sd=behind.sd)
         if needed is not None and needed > num_seeds:
             words += f" ({needed} seeds would tell it from {best} with a chance of 80 %)"
     return words + note

@@ -23,6 +23,7 @@ from typing import Literal
 from anneal.io.text import did_you_mean
 from anneal.results.curves import Curve, series
 from anneal.results.ensembles import Group, SnapshotSet
+from anneal.results.setting import Setting
 
 RunEnding = Literal["finished", "diverged"]
 
@@ -182,6 +183,7 @@ class Evidence:
         campaigns: where the runs come from.
         ensembles: what several runs gave together, ``test_accuracy_pct@ensemble_<N>x<M>`` with
             N > 1, by the seeds of these runs.
+        setting: what was trained, and with which rates; None where that is not known.
     """
 
     experiment: str
@@ -189,6 +191,7 @@ class Evidence:
     runs: tuple[Run, ...]
     campaigns: tuple[str, ...] = ()
     ensembles: Mapping[Group, Mapping[str, float]] = field(default_factory=dict)
+    setting: Setting | None = None
 
     @property
     def num_diverged(self) -> int:
