@@ -5,7 +5,7 @@ This file and ``commands/run.py`` alone import Hydra.
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -173,25 +173,42 @@ def compose_run(overrides: Sequence[str]) -> ExperimentConfig:
 
 
 def compose_experiment(name: str, campaign: CampaignConfig) -> ExperimentConfig:
-    """Compose one experiment as a campaign runs it, on the campaign's hardware.
+    """Compose one experiment as a campaign runs it (:func:`compose_experiments`)."""
+    return compose_experiments([name], campaign)[name]
+
+
+def compose_experiments(
+    names: Iterable[str], campaign: CampaignConfig
+) -> dict[str, ExperimentConfig]:
+    """Compose experiments as a campaign runs them, on the campaign's hardware.
 
     Of the hardware an experiment may say its precision, which changes numbers.
 
     Raises:
         ValueError: there is no such experiment, or it is wrong; names the file.
     """
-    if name not in (known := options("experiment")):
-        raise ValueError(f"{CONF}/experiment has no option '{name}'{did_you_mean(name, known)}")
-    experiment, plain = compose_run([f"experiment={name}"]), compose_run([])
+    default, known = compose_run([]), options("experiment")
+    composed = {}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{CONF}/experiment has no option '{name}'{did_you_mean(name, known)}")
+        composed[name] = _on_hardware_of(campaign, compose_run([f"experiment={name}"]), default)
+    return composed
+
+
+def _on_hardware_of(
+    campaign: CampaignConfig, experiment: ExperimentConfig, default: ExperimentConfig
+) -> ExperimentConfig:
+    """Return an experiment with what is the campaign's to say; refuse one that says it itself."""
     own, hardware = experiment.hardware.precision, campaign.hardware
-    if own != plain.hardware.precision:  # a row that is about the precision
+    if own != default.hardware.precision:  # a row that is about the precision
         hardware = dataclasses.replace(hardware, precision=own)
-        plain = dataclasses.replace(
-            plain, hardware=dataclasses.replace(plain.hardware, precision=own)
+        default = dataclasses.replace(
+            default, hardware=dataclasses.replace(default.hardware, precision=own)
         )
     for key in ("hardware", "tracking", "budget_fraction"):
-        if getattr(experiment, key) != getattr(plain, key):
-            raise ValueError(f"{place_of(name)}: {key} is the campaign's to say")
+        if getattr(experiment, key) != getattr(default, key):
+            raise ValueError(f"{place_of(experiment.name)}: {key} is the campaign's to say")
     return dataclasses.replace(
         experiment,
         hardware=hardware,

@@ -18,6 +18,7 @@ RECORD = "record.json"
 CURVES = "curves.csv"
 SKIPPED = "skipped.json"  # in place of a record, where a range test gave no bounds
 REPLACED = ".replaced"  # below runs/: runs of configurations that are no longer wanted
+GRID = ".grid"  # below runs/<campaign>: logs and last attempts of `anneal grid`
 GIVEN = "given"  # the name that stands for "no range test: the bounds are given"
 
 
