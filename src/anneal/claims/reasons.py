@@ -22,17 +22,19 @@ def estimate_words(claim: Claim, seen: Estimate, confidence: float | None) -> st
     if isinstance(claim, OrderClaim):
         ahead = f"{abs(seen.mean):.{decimals}f}{points}"
         words = f"{ahead} {'better' if seen.mean >= 0 else 'worse'}, {_count(seen.n, 'pair')}"
-        margin = (
-            f"better by more than {claim.margin:g}"
-            if claim.margin >= 0
-            else f"not worse by more than {-claim.margin:g}"
-        )
-        return f"{words}{sure} that it is {margin}{points}" if sure else words
+        return f"{words}{sure} that it is {_margin_words(claim.margin, points)}" if sure else words
     away = seen.mean - claim.value
     side = "above" if away >= 0 else "below"
     numbers = f"{seen.mean:.{decimals}f} against {claim.value:g}, {_count(seen.n, 'run')}"
     words = f"{abs(away):.{decimals}f}{points} {side} the paper ({numbers})"
     return f"{words}{sure} that it is within {claim.tolerance:g}" if sure else words
+
+
+def _margin_words(margin: float, unit: str) -> str:
+    if margin == 0:
+        return "better"
+    how = "better by more than" if margin > 0 else "not worse by more than"
+    return f"{how} {abs(margin):g}{unit}"
 
 
 def sure_words(confidence: float) -> str:
