@@ -97,7 +97,8 @@ def test_verdict_does_not_hang_on_which_claims_are_beside_it():
     found = judge_all(claims, evidence)
     assert judge_all(claims[:1], evidence) == found[:1]
     assert {one.verdict for one in found} == {"reproduced"}
-    assert total_words(found).startswith("5 verdicts at 5 % a side. For 5 of them the rule is post")
+    assert total_words(found).startswith("5 verdicts at 5 % a side. The rule is of 2026-11-28 ")
+    assert total_words(found).endswith("for 5 of these verdicts it is post hoc.")
 
 
 def read_as(literal, *others, readings=("r",)):

@@ -88,8 +88,8 @@ def total_words(judgements: Sequence[Judgement]) -> str:
     if not older:
         return f"{words}."
     return (
-        f"{words}. For {older} of them the rule is post hoc: of {RULE_SINCE:%Y-%m-%d}, and "
-        "chosen with these runs in view."
+        f"{words}. The rule is of {RULE_SINCE:%Y-%m-%d} and was chosen with earlier runs in view: "
+        f"for {older} of these verdicts it is post hoc."
     )
 
 
