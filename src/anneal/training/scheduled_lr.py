@@ -152,7 +152,17 @@ class ScheduledLR(LRScheduler):
         return list(self._last_lr)
 
     def get_lr(self) -> list[float | torch.Tensor]:
-        """Return the rates of the schedule at the current update, one per parameter group."""
+        """Return the rates of the schedule at the current update, one per parameter group.
+
+        Raises:
+            ValueError: This scheduler sets momentum too, which a caller that sets the rates itself,
+                as Ignite's wrapper does, would leave alone.
+        """
+        if self._momentum is not None:
+            raise ValueError(
+                "get_lr() gives rates alone and must not be asked of a ScheduledLR with momentum: "
+                "call step(), which sets both, or read get_last_lr()"
+            )
         lr = check_rate(f"schedule({self._update})", self._schedule(self._update))
         return [lr * ratio for ratio in self._ratios]
 
@@ -249,7 +259,7 @@ class ScheduledLR(LRScheduler):
         if self._momentum is not None:
             momentum = check_number(f"momentum({update})", self._momentum(update))
             if not 0 <= momentum <= 1:
-                raise ValueError(f"momentum({update}) must lie in [0, 1], got {momentum!r}")
+                raise ValueError(f"momentum({update}) must be in [0, 1], got {momentum!r}")
             check_has_momentum(groups)
         if len(ratios) > len(self._ratios):
             self._adopt(first=len(self._ratios))
