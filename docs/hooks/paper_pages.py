@@ -9,10 +9,10 @@ from mkdocs.structure.files import File, Files
 
 from anneal.claims.files import load_claims, load_planned
 from anneal.claims.schema import Claim, ValueClaim
-from anneal.commands.costs import run_cost
 from anneal.config.compose import compose_campaign, compose_run
 from anneal.config.options import options
 from anneal.config.tables import load_rows
+from anneal.runs.costs import run_cost
 
 ROOT = Path(__file__).resolve().parents[2]
 TITLES = {  # a file of paper/claims/ -> the page's title

@@ -38,7 +38,7 @@ from anneal.schedules import cycle_ends, from_description
 FIGURES_FILE = "figures.yaml"
 MOMENT = re.compile(r"test_accuracy_pct@(?:final|(recommended)|update_([0-9]+))")
 PLACED = Rule("must be '<paper>, <figure>'", lambda v: bool(re.fullmatch(r"[^,]+, \S.*", v)))
-SOME = Rule("must hold at least one", lambda v: len(v) > 0)
+SOME = Rule("must have at least one", lambda v: len(v) > 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,7 +299,7 @@ def read_digitised(path: Path) -> tuple[list[float], list[float]]:
     rates = [rate for rate in columns["lr"] if rate is not None]
     accuracies = [a for a in columns["test_accuracy_pct"] if a is not None and 0 <= a <= 100]
     if len(rates) != len(columns["lr"]) or len(accuracies) != len(rates):
-        raise ValueError(f"{path}: every line must hold a rate and an accuracy from 0 to 100")
+        raise ValueError(f"{path}: every line must have a rate and an accuracy from 0 to 100")
     if any(after <= before for before, after in itertools.pairwise(rates)):
         raise ValueError(f"{path}: the rates must rise from line to line")
     return rates, accuracies

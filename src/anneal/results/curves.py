@@ -9,13 +9,13 @@ EVALUATED = ("test_accuracy_pct", "test_loss")
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """What was logged after ``update`` updates; None where it was not measured.
+    """Logged values after ``update`` updates; None if not measured.
 
     Args:
         update: updates made, >= 0.
-        lr: rate of the last of them.
-        momentum: of the last of them.
-        train_loss: of the batch or since the point before, as the run logged it.
+        lr: learning rate of the last update.
+        momentum: of the last update.
+        train_loss: of the batch or since the previous point, as logged by the run.
         test_accuracy_pct: 0..100.
         test_loss: mean over the test images.
     """
@@ -29,7 +29,7 @@ class Point:
 
     @property
     def evaluated(self) -> bool:
-        """Whether the test images were looked at here."""
+        """Whether the run was evaluated here."""
         return any(getattr(self, column) is not None for column in EVALUATED)
 
 
@@ -38,7 +38,7 @@ Curve = tuple[Point, ...]  # ordered by update
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """A quantity over seeds: mean, lowest and highest at each update that all seeds share."""
+    """Mean, lowest and highest value over seeds, at each update that all seeds share."""
 
     updates: tuple[int, ...]
     mean: tuple[float, ...]
@@ -48,7 +48,7 @@ class Band:
 
 
 def series(curve: Curve, column: str) -> tuple[list[int], list[float]]:
-    """Return the updates and the values of one column, where it was measured.
+    """Return the updates and the values of one column, without missing values.
 
     >>> series((Point(update=1, lr=0.5), Point(update=2)), "lr")
     ([1], [0.5])
@@ -66,8 +66,8 @@ def series(curve: Curve, column: str) -> tuple[list[int], list[float]]:
 def thin(curve: Curve, *, limit: int) -> Curve:
     """Keep about ``limit`` points: every evaluation, the first, the last, the rest evenly spread.
 
-    Evaluations are never dropped, since updates to a target are read from them; a run that was
-    evaluated more often than ``limit`` keeps more points. Thinning twice changes nothing.
+    Evaluations are never dropped, since updates to a target are read from them. A run with more
+    than ``limit`` evaluations keeps more points. Thinning twice changes nothing.
 
     >>> [p.update for p in thin(tuple(Point(update=t, lr=0.1) for t in range(10)), limit=4)]
     [0, 3, 7, 9]
@@ -92,7 +92,7 @@ def thin(curve: Curve, *, limit: int) -> Curve:
 
 
 def band(curves: Sequence[Curve], column: str) -> Band:
-    """Return mean, lowest and highest over curves, at the updates where all of them measured.
+    """Return mean, lowest and highest over curves, at the updates that all of them have.
 
     >>> one = (Point(update=5, test_loss=1.0), Point(update=9, test_loss=3.0))
     >>> two = (Point(update=5, test_loss=2.0),)
@@ -119,10 +119,10 @@ def band(curves: Sequence[Curve], column: str) -> Band:
 def updates_to_target(
     curve: Curve, column: str, *, target: float, higher_is_better: bool = True
 ) -> int | None:
-    """Return the update of the first evaluation at the target or beyond it; None if there is none.
+    """Return the update of the first evaluation at or beyond the target; None if there is none.
 
-    It is known only as finely as the run was evaluated, and a single lucky evaluation counts: this
-    is the time at which a person watching the curve would first have seen the number.
+    Its resolution is that of the evaluations, and a single lucky evaluation counts: it is the time
+    at which somebody watching the curve would first have seen the number.
 
     >>> curve = (Point(update=10, test_loss=0.5), Point(update=20, test_loss=0.3))
     >>> updates_to_target(curve, "test_loss", target=0.4, higher_is_better=False)

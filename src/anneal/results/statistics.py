@@ -74,7 +74,7 @@ def student_half_width(*, sd: float, n: int, confidence: float = CONFIDENCE) -> 
     if not sd >= 0:
         raise ValueError(f"sd must not be negative, got {sd}")
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie in (0, 1), got {confidence}")
+        raise ValueError(f"confidence must be in (0, 1), got {confidence}")
     return _student_quantile(confidence, n - 1) * sd / math.sqrt(n)
 
 
