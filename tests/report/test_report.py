@@ -142,7 +142,9 @@ def test_the_report_judges_the_claims_of_a_table_together(reported):
     reported.evaluate("clr/cifar10_fixed", {0: 81.3, 1: 81.4, 2: 81.5})
     collect.main(["clr_cifar10"])
     report.main([])
-    row = next(line for line in page(reported).splitlines() if "triangular2 cycles reaches 81.4" in line)
+    row = next(
+        line for line in page(reported).splitlines() if "triangular2 cycles reaches 81.4" in line
+    )
     assert r"with 2 claims of Table 1 judged together the interval is \[81.04, 81.76\]" in row
     assert r"81.40 ± 0.25 \[81.15, 81.65\] %<br>one more run would fall in \[80.90," in row
 
