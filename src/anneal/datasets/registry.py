@@ -100,7 +100,9 @@ DATASETS: dict[str, DatasetEntry] = {
     "cifar10": DatasetEntry(reader=_cifar, size=_size_of(CIFAR10)),
     "cifar100": DatasetEntry(reader=_cifar, size=_size_of(CIFAR100)),
     "torchvision": DatasetEntry(reader=_torchvision, own_keys=("dataset_class", "test_fraction")),
-    "imagefolder": DatasetEntry(reader=_imagefolder, own_keys=("folder", "test_fraction")),
+    "imagefolder": DatasetEntry(
+        reader=_imagefolder, own_keys=("folder", "test_fraction", "test_folder", "full_pixel")
+    ),
 }
 
 
