@@ -407,6 +407,40 @@ for place in map(Path, sys.argv[1:]):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("verb", "variable", "uploads", "folders"),
+    [
+        ("offline", None, False, 1),
+        ("disabled", None, False, 0),
+        ("online", "offline", False, 1),
+        ("online", "disabled", False, 0),
+        ("online", None, True, 1),
+    ],
+)
+def test_with_a_key_only_what_the_switches_of_wandb_allow_is_uploaded(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+    variable: str | None,
+    uploads: bool,
+    folders: int,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    subprocess.run([sys.executable, "-m", "wandb", verb], check=True, capture_output=True)
+    if variable:
+        monkeypatch.setenv("WANDB_MODE", variable)
+    script = OFFLINE.replace('mode="offline"', 'mode="auto"')
+    with serving(Server()) as server:
+        to(server, monkeypatch)
+        subprocess.run([sys.executable, "-P", "-c", script, "run"], check=True, timeout=120)
+        assert bool(server.asked or server.streamed) is uploads
+    assert len(list(tmp_path.glob("wandb/*run-*"))) == folders
+
+
+@pytest.mark.slow
 def test_what_tracking_wrote_offline_arrives_as_the_report_asks_for_it(
     project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
