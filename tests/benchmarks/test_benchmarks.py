@@ -265,7 +265,7 @@ def test_readme_gets_every_machine_between_the_marks_and_nothing_else_changes(
     assert renewed.split(training.BEGIN)[0] == text.split(training.BEGIN)[0]
     assert renewed.split(training.END)[1] == text.split(training.END)[1]
     assert training.renew_readme(renewed, [result]) == renewed
-    with pytest.raises(ValueError, match="must hold <!-- benchmarks:begin -->"):
+    with pytest.raises(ValueError, match="must have <!-- benchmarks:begin -->"):
         training.renew_readme("no marks", [])
 
 

@@ -129,6 +129,11 @@ BROKEN = [
      "A-fig, B, D (what is recalled, unverified, is no target), got 'C'"),
     ("value", {"also": [SOURCE | {"valeu": 3.0}]}, "unknown key 'also[0].valeu'; did you mean "
      "'value'?"),
+    ("value", {"also": [SOURCE, SOURCE | {"metric": "test_acuracy_pct@final"}]}, "also[1].metric: "
+     "unknown metric 'test_acuracy_pct@final'; did you mean 'test_accuracy_pct@final' or "
+     "'test_top5_accuracy_pct@final' or 'test_accuracy_pct'?"),
+    ("value", {"also": [SOURCE | {"metric": "test_error_pct"}]}, f"also[0].metric {METRIC_WORDS}, "
+     "got 'test_error_pct'"),
     ("value", {"corrections": [CORRECTION | {"day": "28.11.2026"}]}, "corrections[0].day must be "
      "a day as in 2026-11-28, got '28.11.2026'"),
     ("value", {"corrections": [CORRECTION | {"day": "20261128"}]}, "corrections[0].day must be "

@@ -149,7 +149,7 @@ def test_counts_are_checked_too(small, configure, monkeypatch):
     source, _, paths = small
     expecting = dataclasses.replace(source, images_per_class={"train": 11, "test": 1})
     monkeypatch.setitem(cifar.SOURCES, source.name, expecting)
-    with pytest.raises(ValueError, match=r"train split must hold 11 images in each of 100?"):
+    with pytest.raises(ValueError, match=r"train split must have 11 images in each of 100?"):
         load_dataset(configure(source=source.name), paths)
 
 

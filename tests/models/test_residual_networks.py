@@ -414,8 +414,8 @@ def test_timm_knows_each_by_name_and_builds_the_same() -> None:
     ("name", "arguments", "said"),
     [
         ("cifar_wrn16_2", {"dropuot": 0.2}, "no argument 'dropuot'; did you mean 'dropout'"),
-        ("cifar_wrn16_2", {"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1.0"),
-        ("cifar_sd_resnet110", {"death_rate": -0.1}, r"death_rate must lie in \[0, 1\), got -0.1"),
+        ("cifar_wrn16_2", {"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
+        ("cifar_sd_resnet110", {"death_rate": -0.1}, r"death_rate must be in \[0, 1\), got -0.1"),
         ("cifar_resnet20", {"depth": 32}, "cifar_resnet20 has no argument 'depth'; there is"),
         ("cifar_resnet20", {"pretrained": True}, "cifar_resnet20 has no pretrained weights"),
         ("cifar_resnet20", {"num_classes": 0}, "num_classes must be at least 1, got 0"),

@@ -73,6 +73,7 @@ class OtherSource:
     at: str
     confidence: Annotated[str, CONFIDENCE_RULE]
     value: float | None = None  # what it has there
+    metric: Annotated[str | None, RUN_METRIC_RULE] = None  # where it goes by another name there
     note: str | None = None
 
 
@@ -217,8 +218,12 @@ def _is_day(text: str) -> bool:
 
 def _check_metric(entry: Mapping[str, Any], *, here: str) -> None:
     """Refuse an unknown metric with the nearest spelling, which a rule alone cannot name."""
-    for key in ("metric", "worse_metric"):
-        name = entry.get(key)
+    named = [(key, entry.get(key)) for key in ("metric", "worse_metric")]
+    also = entry.get("also")
+    if isinstance(also, list):
+        others = (other.get("metric") for other in also if isinstance(other, Mapping))
+        named += [(f"also[{i}].metric", name) for i, name in enumerate(others)]
+    for key, name in named:
         if isinstance(name, str):
             try:
                 find_metric(name)

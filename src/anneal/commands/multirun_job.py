@@ -1,4 +1,4 @@
-"""One job of ``anneal run``: plan and train a combination, return its line of the table."""
+"""One job of ``anneal run``: plan and train a combination, return its row of the table."""
 
 from typing import Any
 
@@ -19,11 +19,11 @@ WHERE = "conf/run.yaml"
 
 
 def run_once(config: dict[str, Any], *, combination: str) -> Cell:
-    """Train one combination with one seed, unless it is finished; return its line of the table.
+    """Train one combination with one seed, unless it is finished; return its row of the table.
 
     Args:
-        config: ``conf/run.yaml`` composed, as plain data.
-        combination: what tells its row of the table apart.
+        config: the composed ``conf/run.yaml`` as plain data.
+        combination: label of its row.
 
     Raises:
         ValueError: the configuration is wrong; names the file, the key and the rule.

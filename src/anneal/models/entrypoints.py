@@ -52,13 +52,13 @@ def entrypoint(
 
 
 def check_share(name: str, value: float) -> float:
-    """Return a probability that must lie in [0, 1).
+    """Return a probability that must be in [0, 1).
 
     Raises:
         ValueError: It does not.
     """
     if not 0 <= value < 1:
-        raise ValueError(f"{name} must lie in [0, 1), got {value}")
+        raise ValueError(f"{name} must be in [0, 1), got {value}")
     return value
 
 

@@ -259,7 +259,7 @@ class ScheduledLR(LRScheduler):
         if self._momentum is not None:
             momentum = check_number(f"momentum({update})", self._momentum(update))
             if not 0 <= momentum <= 1:
-                raise ValueError(f"momentum({update}) must lie in [0, 1], got {momentum!r}")
+                raise ValueError(f"momentum({update}) must be in [0, 1], got {momentum!r}")
             check_has_momentum(groups)
         if len(ratios) > len(self._ratios):
             self._adopt(first=len(self._ratios))

@@ -1,4 +1,4 @@
-"""Stage ``train``: all seeds of one experiment of a campaign, in one process; or one of them.
+"""Stage ``train``: train all seeds of one experiment of a campaign, or one of them.
 
 ``python -m anneal.commands.stages.train <campaign> <experiment> <range test or "given"> [seed]``
 """
@@ -17,7 +17,7 @@ from anneal.runs.setup import plan_experiment
 
 @command(free=True)
 def main(arguments: list[str]) -> None:
-    """Train every seed that is not finished; go on with what was interrupted."""
+    """Train every unfinished seed; resume interrupted ones."""
     campaign, name, range_test, seeds = read_arguments(arguments)
     loaded = load_experiment(campaign, name)
     if unknown := set(seeds) - set(loaded.seeds):
@@ -34,13 +34,13 @@ def main(arguments: list[str]) -> None:
     unrecorded = [seed for seed, kernels in committed.items() if kernels == "unrecorded"]
     if unrecorded and not committed.keys() >= set(seeds or loaded.seeds):
         say(
-            f"{name}: results/{campaign} does not say whether seeds "
-            f"{', '.join(map(str, unrecorded))} had CPU kernels; "
-            "the seeds trained now say that they have none"
+            f"{name}: results/{campaign} does not record whether seeds "
+            f"{', '.join(map(str, unrecorded))} used CPU kernels; "
+            "the seeds trained now record that they use none"
         )
     for seed in seeds or loaded.seeds:
         if seed in committed:
-            say(f"{name} seed {seed}: in results/{campaign} already, not run again")
+            say(f"{name} seed {seed}: already in results/{campaign}, not run again")
             continue
         directory = RunDirectory(
             seed_folder(folder, seed),
