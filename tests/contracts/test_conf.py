@@ -17,6 +17,7 @@ from anneal.config.compose import (
     check_experiment,
     compose_campaign,
     compose_experiment,
+    compose_experiments,
     compose_plain,
     compose_run,
     write_params,
@@ -207,15 +208,19 @@ def test_a_papers_experiment_says_where_in_the_paper_it_stands(name: str) -> Non
 # --- campaigns ------------------------------------------------------------------------------------
 
 
+def composed_by(config: CampaignConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the experiments of a campaign and those of its range tests."""
+    tests = {name: test.experiment for name, test in config.campaign.range_tests.items()}
+    found = compose_experiments({*config.campaign.experiments, *tests.values()}, config)
+    composed = {name: found[name] for name in config.campaign.experiments}
+    return composed, {name: found[row] for name, row in tests.items()}
+
+
 @pytest.mark.parametrize("name", SOME_CAMPAIGNS)
 def test_every_campaign_agrees_with_its_experiments(name: str) -> None:
     config = compose_campaign(name)
     assert config.campaign.name == name
-    composed = {e: compose_experiment(e, config) for e in config.campaign.experiments}
-    tested = {
-        n: compose_experiment(test.experiment, config)
-        for n, test in config.campaign.range_tests.items()
-    }
+    composed, tested = composed_by(config)
     check_campaign(config.campaign, composed, tested)
     for experiment in [*composed.values(), *tested.values()]:
         assert experiment.budget_fraction == config.budget_fraction
@@ -268,11 +273,7 @@ def test_a_campaign_that_disagrees_is_refused_with_its_key(
     changes: dict[str, Any], said: str
 ) -> None:
     config = wrong_campaign(**changes)
-    composed = {e: compose_experiment(e, config) for e in config.campaign.experiments}
-    tested = {
-        n: compose_experiment(test.experiment, config)
-        for n, test in config.campaign.range_tests.items()
-    }
+    composed, tested = composed_by(config)
     with pytest.raises(ValueError, match=r"^conf/campaign/quick\.yaml: ") as refused:
         check_campaign(config.campaign, composed, tested)
     assert said in str(refused.value)

@@ -51,19 +51,23 @@ def test_a_papers_page_has_row_claim_command_and_cost() -> None:
         found,
         planned={},
         campaigns={"clr/cifar10_triangular2": ["clr_cifar10"]},
+        exists=["clr/cifar10_triangular2"],
         cost=lambda _row: pages.RowCost(updates=25_000, peta_flop=0.178),
     )
     for line in (
         "## Table 1",
-        "- triangular2 reaches 81.4 % after 25,000 iterations (tolerance 0.6)",
+        f"- {found[0].text} (tolerance 0.6)",
         "dvc exp run -S campaign=clr_cifar10",
         "anneal run experiment=clr/cifar10_triangular2 seed=0",
         "Cost: 25,000 updates, 0.18 PFLOP.",
     ):
         assert line in page.splitlines()
     planned = {"clr/cifar10_triangular2": "a GPU."}
-    page = pages.paper_page("CLR", found, planned=planned, campaigns={}, cost=lambda _row: 1 / 0)
+    of_no_cost = {"campaigns": {}, "exists": (), "cost": lambda _row: 1 / 0}
+    page = pages.paper_page("CLR", found, planned=planned, **of_no_cost)
     assert "Not written yet. It needs: a GPU." in page.splitlines()
+    page = pages.paper_page("CLR", found, planned={}, **of_no_cost)
+    assert "For reference: no experiment trains it." in page.splitlines()
 
 
 def test_doctests_of_a_docstring_are_shown_as_code() -> None:

@@ -46,6 +46,7 @@ OPTIONS = {
     "run": ["-m", "--multirun", "--cfg", OPTION],
     "advise": [OPTION],
     "plot": [OPTION, "to="],
+    "grid": ["--devices", "--workers", "--abreast", "--retries", "--dry-run"],
     "compare": ["--metric", "--json"],
     "publish": ["--dry-run", "--json"],
     "ensemble": ["to=", "folder="],

@@ -6,7 +6,7 @@ from anneal.config.compose import check_experiment
 from anneal.config.paths import Paths
 from anneal.config.schema import ExperimentConfig, check_seed
 from anneal.results.multirun import Cell
-from anneal.runs.code_digest import code_digest
+from anneal.runs.code_digest import code_of_run
 from anneal.runs.directory import RunDirectory
 from anneal.runs.inputs import load_bounds
 from anneal.runs.layout import MULTIRUN, REPLACED, seed_folder
@@ -37,7 +37,7 @@ def run_once(config: dict[str, Any], *, combination: str) -> Cell:
     directory = RunDirectory(
         seed_folder(MULTIRUN / plan.configuration_hash, seed),
         configuration_hash=plan.configuration_hash,
-        code=f"{code_digest()} {setup.settings.numerics}",
+        code=code_of_run(setup.settings.numerics),
     )
     run = Run(plan=plan, setup=setup, seed=seed, directory=directory, replaced=MULTIRUN / REPLACED)
     with directory.held():

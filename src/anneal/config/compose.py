@@ -5,7 +5,7 @@ Only this file and ``commands/run.py`` import Hydra.
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -173,25 +173,42 @@ def compose_run(overrides: Sequence[str]) -> ExperimentConfig:
 
 
 def compose_experiment(name: str, campaign: CampaignConfig) -> ExperimentConfig:
-    """Compose one experiment of a campaign, with the campaign's hardware.
+    """Compose one experiment of a campaign (:func:`compose_experiments`)."""
+    return compose_experiments([name], campaign)[name]
+
+
+def compose_experiments(
+    names: Iterable[str], campaign: CampaignConfig
+) -> dict[str, ExperimentConfig]:
+    """Compose experiments of a campaign, with the campaign's hardware.
 
     An experiment may set its precision, which changes numbers, but no other key of the hardware.
 
     Raises:
         ValueError: the experiment does not exist or is invalid; names the file.
     """
-    if name not in (known := options("experiment")):
-        raise ValueError(f"{CONF}/experiment has no option '{name}'{did_you_mean(name, known)}")
-    experiment, plain = compose_run([f"experiment={name}"]), compose_run([])
+    default, known = compose_run([]), options("experiment")
+    composed = {}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{CONF}/experiment has no option '{name}'{did_you_mean(name, known)}")
+        composed[name] = _on_hardware_of(campaign, compose_run([f"experiment={name}"]), default)
+    return composed
+
+
+def _on_hardware_of(
+    campaign: CampaignConfig, experiment: ExperimentConfig, default: ExperimentConfig
+) -> ExperimentConfig:
+    """Return an experiment with the campaign's settings; refuse one that has its own."""
     own, hardware = experiment.hardware.precision, campaign.hardware
-    if own != plain.hardware.precision:  # a row that is about the precision
+    if own != default.hardware.precision:  # a row that is about the precision
         hardware = dataclasses.replace(hardware, precision=own)
-        plain = dataclasses.replace(
-            plain, hardware=dataclasses.replace(plain.hardware, precision=own)
+        default = dataclasses.replace(
+            default, hardware=dataclasses.replace(default.hardware, precision=own)
         )
     for key in ("hardware", "tracking", "budget_fraction"):
-        if getattr(experiment, key) != getattr(plain, key):
-            raise ValueError(f"{place_of(name)}: {key} must be set by the campaign")
+        if getattr(experiment, key) != getattr(default, key):
+            raise ValueError(f"{place_of(experiment.name)}: {key} must be set by the campaign")
     return dataclasses.replace(
         experiment,
         hardware=hardware,

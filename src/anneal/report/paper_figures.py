@@ -255,9 +255,12 @@ def printed_errors(experiment: str, claims: Sequence[Claim]) -> dict[Size, float
     errors = {}
     for claim in claims:
         if isinstance(claim, ValueClaim) and claim.experiments == (experiment,):
-            recorded, accuracy = restate(claim.metric, claim.value)
-            if size := ensemble_of(recorded):
-                errors[size] = restate("test_error_pct", accuracy)[1]
+            elsewhere = [(other.metric, other.value) for other in claim.also]
+            for metric, value in [(claim.metric, claim.value), *elsewhere]:
+                if metric is not None and value is not None:
+                    recorded, accuracy = restate(metric, value)
+                    if size := ensemble_of(recorded):
+                        errors[size] = restate("test_error_pct", accuracy)[1]
     return errors
 
 

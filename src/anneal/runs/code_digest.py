@@ -27,6 +27,15 @@ def code_digest(*more: str) -> str:
     return digest_of(Path(__file__).parents[1], (*NUMBERS, *more))
 
 
+def code_of_run(numerics: str) -> str:
+    """Return what a run directory keeps as the code of a run.
+
+    Args:
+        numerics: of its settings: what may change a number's last digits.
+    """
+    return f"{code_digest()} {numerics}"
+
+
 def digest_of(package: Path, names: Iterable[str]) -> str:
     """Return the digest of these files and folders of a package, 12 hexadecimal digits."""
     digest = hashlib.sha256()

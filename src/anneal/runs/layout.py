@@ -18,6 +18,7 @@ RECORD = "record.json"
 CURVES = "curves.csv"
 SKIPPED = "skipped.json"  # instead of a record, if the range test gave no bounds
 REPLACED = ".replaced"  # below runs/: stale runs
+GRID = ".grid"  # below runs/<campaign>: logs and last attempts of `anneal grid`
 GIVEN = "given"  # name of "no range test": the bounds are given
 
 

@@ -6,7 +6,7 @@
 import dataclasses
 from pathlib import Path
 
-from anneal.config.compose import compose_experiment, load_campaign
+from anneal.config.compose import compose_experiments, load_campaign
 from anneal.config.options import place_of
 from anneal.config.schema import Campaign, ExperimentConfig
 from anneal.config.strict import to_plain
@@ -23,11 +23,10 @@ def main(_arguments: list[str]) -> None:
     config = load_campaign()
     campaign = config.campaign
     folder = EXPERIMENTS / campaign.name
-    composed = {name: compose_experiment(name, config) for name in campaign.experiments}
-    tested = {
-        name: _for_a_sweep(compose_experiment(test.experiment, config), title=name)
-        for name, test in campaign.range_tests.items()
-    }
+    swept = {name: test.experiment for name, test in campaign.range_tests.items()}
+    found = compose_experiments(dict.fromkeys([*campaign.experiments, *swept.values()]), config)
+    composed = {name: found[name] for name in campaign.experiments}
+    tested = {name: _for_a_sweep(found[row], title=name) for name, row in swept.items()}
     check_campaign(campaign, composed, tested)
     for name, experiment in composed.items():
         content = {"seeds": list(config.seeds_of(name)), "configuration": to_plain(experiment)}
