@@ -64,6 +64,13 @@ def test_scheduler_has_what_frameworks_read() -> None:
     assert optimizer.param_groups[0]["initial_lr"] == 0.1
 
 
+def test_rates_alone_are_not_given_where_momentum_is_set_too() -> None:
+    scheduler = ScheduledLR(make(), TRIANGLE, momentum=MOMENTUM)
+    with pytest.raises(ValueError, match=r"^get_lr\(\) gives rates alone .*get_last_lr\(\)$"):
+        scheduler.get_lr()
+    assert scheduler.get_last_lr() == [1.0]
+
+
 def test_optimizer_step_is_not_replaced() -> None:
     optimizer = make()
     ScheduledLR(optimizer, TRIANGLE)

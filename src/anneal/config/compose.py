@@ -199,7 +199,7 @@ def compose_experiments(
 def _on_hardware_of(
     campaign: CampaignConfig, experiment: ExperimentConfig, default: ExperimentConfig
 ) -> ExperimentConfig:
-    """Return an experiment with the campaign's settings; refuse one that has its own."""
+    """Return an experiment with the keys that the campaign sets; refuse one that sets them."""
     own, hardware = experiment.hardware.precision, campaign.hardware
     if own != default.hardware.precision:  # a row that is about the precision
         hardware = dataclasses.replace(hardware, precision=own)

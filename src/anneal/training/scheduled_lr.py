@@ -152,7 +152,17 @@ class ScheduledLR(LRScheduler):
         return list(self._last_lr)
 
     def get_lr(self) -> list[float | torch.Tensor]:
-        """Return the rates of the schedule at the current update, one per parameter group."""
+        """Return the rates of the schedule at the current update, one per parameter group.
+
+        Raises:
+            ValueError: This scheduler sets momentum too, which a caller that sets the rates itself,
+                as Ignite's wrapper does, would leave alone.
+        """
+        if self._momentum is not None:
+            raise ValueError(
+                "get_lr() gives rates alone and must not be asked of a ScheduledLR with momentum: "
+                "call step(), which sets both, or read get_last_lr()"
+            )
         lr = check_rate(f"schedule({self._update})", self._schedule(self._update))
         return [lr * ratio for ratio in self._ratios]
 

@@ -1,4 +1,4 @@
-"""Stage ``train``: train all seeds of one experiment of a campaign in one process, or one seed.
+"""Stage ``train``: train all seeds of one experiment of a campaign, or one of them.
 
 ``python -m anneal.commands.stages.train <campaign> <experiment> <range test or "given"> [seed]``
 """
