@@ -12,8 +12,12 @@ OPTIONS = [
     "cifar10_caffe",
     "cifar10_pixel_mean",
     "digits",
+    "eegbci",
+    "high_gamma",
+    "high_gamma_4hz",
     "imagefolder",
     "mnist",
+    "simulated_eeg",
     "torchvision",
 ]
 
