@@ -215,7 +215,7 @@ def test_a_run_that_went_on_with_the_key_switched_on_midway_names_those_it_passe
         train(planned(setup, snapshots="none"), setup, tmp_path)
     capsys.readouterr()
     directory = train(planned(setup), setup, tmp_path)
-    (said,) = [line for line in capsys.readouterr().out.splitlines() if "not there" in line]
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "missing" in line]
     assert "2 of 3 snapshots are missing (training.snapshots: cycle_ends)" in said
     assert list(directory.snapshots()) == [28]
 
@@ -226,7 +226,7 @@ def test_a_run_that_went_on_and_lacks_none_says_nothing(
     with stopped_after(13, monkeypatch), pytest.raises(Interrupted):
         train(planned(setup), setup, tmp_path)
     train(planned(setup), setup, tmp_path)
-    assert "not there" not in capsys.readouterr().out
+    assert "missing" not in capsys.readouterr().out
 
 
 def test_a_snapshot_of_another_configuration_or_cut_short_is_refused(trained, tmp_path) -> None:

@@ -85,11 +85,6 @@ def ask(arguments: Sequence[str]) -> Question:
         name: compose_run([f"scheduler={CANDIDATES[name].scheduler}"]).scheduler for name in names
     }
     setup = load_setup(experiment, Paths.from_section(places))
-    if setup.data.num_classes < 2:
-        where = experiment.dataset.folder or experiment.dataset.name
-        raise ValueError(
-            f"{where} has one class, {setup.data.class_names[0]}: two or more are needed"
-        )
     question = Question(
         advice=advice,
         experiment=experiment,

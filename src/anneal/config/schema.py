@@ -97,6 +97,8 @@ class DatasetConfig:
     drop_last: bool  # drop the last, partial batch of an epoch
     first_images: Annotated[int | None, POSITIVE] = None  # number to train on; None: all
     mirrored_copies: bool = False  # an epoch has each image and its mirror image
+    test_folder: str | None = None  # imagefolder with val/ and test/: the one measured on
+    full_pixel: Annotated[float | None, POSITIVE] = None  # imagefolder of 16 bits: value of white
     signal: SignalConfig | None = None  # EEG: recordings in place of images
 
 

@@ -212,6 +212,12 @@ def make_split(
     return Split(images, labels_n)
 
 
+def check_images(split: Images) -> None:
+    """Decode every image once, so that one that cannot be decoded is met before a training."""
+    for chunk in torch.split(torch.arange(len(split)), 256):
+        split.take(chunk)
+
+
 def from_arrays(images: Bytes, labels: Sequence[int], config: DatasetConfig) -> Split:
     """Return arrays as a split, brought to ``config.image_size``.
 

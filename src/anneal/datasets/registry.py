@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from anneal.config.schema import DatasetConfig
-from anneal.datasets.sources import CIFAR10, CIFAR100, DIGITS, PublishedArchive
+from anneal.datasets.sources import CIFAR10, CIFAR100, DIGITS, MNIST, PublishedArchive
 from anneal.io.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -74,6 +74,12 @@ def _cifar() -> Reader:
     return cifar
 
 
+def _mnist() -> Reader:
+    from anneal.datasets import mnist
+
+    return mnist
+
+
 def _torchvision() -> Reader:
     from anneal.datasets import torchvision_sets
 
@@ -126,8 +132,19 @@ DATASETS: dict[str, DatasetEntry] = {
     ),
     "cifar10": DatasetEntry(reader=_cifar, size=_size_of(CIFAR10)),
     "cifar100": DatasetEntry(reader=_cifar, size=_size_of(CIFAR100)),
+    "mnist": DatasetEntry(
+        reader=_mnist,
+        size=PublishedSize(
+            train=sum(MNIST.images_per_class["train"]),
+            test=sum(MNIST.images_per_class["test"]),
+            shape=MNIST.image_shape,
+            classes=len(MNIST.class_names),
+        ),
+    ),
     "torchvision": DatasetEntry(reader=_torchvision, own_keys=("dataset_class", "test_fraction")),
-    "imagefolder": DatasetEntry(reader=_imagefolder, own_keys=("folder", "test_fraction")),
+    "imagefolder": DatasetEntry(
+        reader=_imagefolder, own_keys=("folder", "test_fraction", "test_folder", "full_pixel")
+    ),
     # Of one subject, fists executed, the last of three runs tested on.
     "eegbci": DatasetEntry(
         reader=_eegbci,
