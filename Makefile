@@ -13,9 +13,9 @@ ALL_EXTRAS := eeg imagenet cluster docs
 OPEN ?=  # `make report OPEN=1` shows the page in a browser
 UPGRADE ?=  # `make lock UPGRADE=--upgrade` moves every pin to its newest version
 
-COMPILE = $(UV) pip compile pyproject.toml requirements.in $(UPGRADE) --quiet --python-version 3.11 \
-	--python-platform linux --generate-hashes --no-emit-index-url --annotation-style line \
-	--custom-compile-command "make lock"
+COMPILE = $(UV) pip compile $(UPGRADE) --quiet --python-version 3.11 --python-platform linux \
+	--generate-hashes --no-emit-index-url --annotation-style line --custom-compile-command "make lock"
+LOCKED = $(shell sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' $(1))
 
 # DVC's stages say `python`, so the environment's programs come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -104,6 +104,14 @@ check: $(INSTALLED)  ## format, lint, types and the fast tests, in under 90 s; w
 		-m "not slow and not archives and not gpu" \
 		$(FAST:%=tests/%) $(NOT_FAST:%=--ignore=tests/%.py)
 
+# What the lock does not have goes into a folder of its own: .venv and its torch stay as they are.
+.PHONY: frameworks
+frameworks: export ANNEAL_FRAMEWORKS := $(or $(ANNEAL_FRAMEWORKS),$(CURDIR)/.frameworks)
+frameworks: $(INSTALLED)  ## install Lightning, transformers, Accelerate and Ignite into .frameworks and try ScheduledLR in them
+	$(UV) pip install --quiet --no-deps --require-hashes --python $(VENV)/bin/python \
+		--target "$(ANNEAL_FRAMEWORKS)" -r requirements-frameworks.lock
+	OMP_NUM_THREADS=1 pytest -q -m frameworks tests/frameworks
+
 .PHONY: hooks
 hooks: $(INSTALLED)  ## run ruff on the staged files before each Git commit (pre-commit, seconds)
 	pre-commit install
@@ -137,9 +145,13 @@ benchmark: $(INSTALLED)  ## measure this machine: settings, and our trainer agai
 	python benchmarks/training.py
 
 .PHONY: lock
-lock: $(INSTALLED)  ## renew both locks after an edit of dependencies (UPGRADE=--upgrade: newest)
-	$(COMPILE) --all-extras --output-file requirements-all.lock
-	$(COMPILE) --extra dev --constraint requirements-all.lock --output-file requirements.lock
+lock: $(INSTALLED)  ## renew the locks after an edit of dependencies (UPGRADE=--upgrade: newest)
+	$(COMPILE) pyproject.toml requirements.in --all-extras --output-file requirements-all.lock
+	$(COMPILE) pyproject.toml requirements.in --extra dev --constraint requirements-all.lock \
+		--output-file requirements.lock
+	$(COMPILE) requirements-frameworks.in --constraint requirements.lock \
+		$(addprefix --no-emit-package ,$(call LOCKED,requirements.lock)) \
+		--output-file requirements-frameworks.lock
 
 .PHONY: build
 build: $(INSTALLED)  ## build the wheel into dist/

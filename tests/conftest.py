@@ -21,6 +21,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("archives"):
                 item.add_marker(no_archives)
+    if "ANNEAL_FRAMEWORKS" not in os.environ:
+        reason = "ANNEAL_FRAMEWORKS names no folder of frameworks; `make frameworks` makes one"
+        for item in items:
+            if item.get_closest_marker("frameworks"):
+                item.add_marker(pytest.mark.skip(reason=reason))
     on_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if on_gpu and not _has_gpu():
         for item in on_gpu:

@@ -1,6 +1,6 @@
 """Write a page a paper: its rows with their claims, the command that runs each, and the cost."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +9,10 @@ from mkdocs.structure.files import File, Files
 
 from anneal.claims.files import load_claims, load_planned
 from anneal.claims.schema import Claim, ValueClaim
-from anneal.commands.costs import run_cost
 from anneal.config.compose import compose_campaign, compose_run
 from anneal.config.options import options
+from anneal.config.tables import load_rows
+from anneal.runs.costs import run_cost
 
 ROOT = Path(__file__).resolve().parents[2]
 TITLES = {  # a file of paper/claims/ -> the page's title
@@ -63,6 +64,7 @@ def paper_page(
     *,
     planned: Mapping[str, str],
     campaigns: Mapping[str, list[str]],
+    exists: Container[str],
     cost: Callable[[str], RowCost],
 ) -> str:
     """Return the Markdown of one paper's page.
@@ -72,6 +74,7 @@ def paper_page(
         claims: of this paper, in the order of their file.
         planned: each row that is not written yet, with what it needs.
         campaigns: each row with the campaigns that list it.
+        exists: the rows that can be run.
         cost: of one run of a row.
     """
     claims = [*claims]
@@ -89,7 +92,7 @@ def paper_page(
     for place, found in places(claims).items():
         lines += [f"## {place[:1].upper()}{place[1:]}", ""]
         for row, about in found.items():
-            lines += [*row_lines(row, about, planned=planned, cost=cost), ""]
+            lines += [*row_lines(row, about, planned=planned, exists=exists, cost=cost), ""]
     return "\n".join(lines)
 
 
@@ -98,6 +101,7 @@ def row_lines(
     claims: Iterable[Claim],
     *,
     planned: Mapping[str, str],
+    exists: Container[str],
     cost: Callable[[str], RowCost],
 ) -> list[str]:
     """Return the lines about one row of a table: its claims, its command, its cost."""
@@ -109,6 +113,8 @@ def row_lines(
         lines.append(f"- {escaped(claim.text)}{tolerance}{against}")
     if row in planned:
         return [*lines, "", f"Not written yet. It needs: {escaped(planned[row].rstrip('.'))}."]
+    if row not in exists:
+        return [*lines, "", "For reference: no experiment trains it."]
     spent = cost(row)
     command = f"anneal run experiment={row} seed=0"
     return [
@@ -137,13 +143,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for entry in load_planned(ROOT / "paper" / "planned.yaml")
         for row in entry.experiments
     }
-    campaigns = campaigns_by_row()
+    campaigns, rows = campaigns_by_row(), load_rows(ROOT / "conf")
     for paper, title in TITLES.items():
         page = paper_page(
             title,
             [claim for claim in claims if claim.id.startswith(f"{paper}/")],
             planned=planned,
             campaigns=campaigns,
+            exists=rows,
             cost=cost_of,
         )
         files.append(File.generated(config, f"reproduce/{paper}.md", content=page))

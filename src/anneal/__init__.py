@@ -5,8 +5,8 @@
 >>> rate(0), rate(2)
 (1.0, 5.0)
 
-The schedules are imported with the package: they take 0.02 s and need no torch. What needs torch is
-imported when it is first used.
+The schedules are imported with the package: they take 0.02 s and need no torch. Names that need
+torch are imported on first use.
 """
 
 from importlib import import_module

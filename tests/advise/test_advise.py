@@ -1,4 +1,4 @@
-"""``anneal advise``: what it leaves, what it goes on from, and what it refuses."""
+"""``anneal advise``: output files, resuming, refusals."""
 
 import importlib.util
 import json
@@ -118,7 +118,7 @@ def there(asked: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-def test_all_that_is_left_is_an_answer_for_people_and_one_for_programs(there: Path) -> None:
+def test_advice_folder_has_page_data_snippet_and_figures(there: Path) -> None:
     assert sorted(path.name for path in there.iterdir()) == [
         "advice.json",
         "advice.md",
@@ -138,10 +138,10 @@ def test_all_that_is_left_is_an_answer_for_people_and_one_for_programs(there: Pa
     assert "600 updates" in page  # 240 + 6 trials of 60
     results = answer["choice"]["results"]
     assert [s["name"] for s in results] == ["constant", "one_cycle"]
-    for standing in results:
-        values = list(standing["accuracies_pct"].values())
-        assert standing["accuracy"]["mean"] == pytest.approx(sum(values) / 3)
-        assert f"{standing['accuracy']['mean']:.2f} %" in page
+    for result in results:
+        values = list(result["accuracies_pct"].values())
+        assert result["accuracy"]["mean"] == pytest.approx(sum(values) / 3)
+        assert f"{result['accuracy']['mean']:.2f} %" in page
     assert answer["recommended"] in ("constant", "one_cycle")
     assert f"Recommended: {answer['recommended']}".replace("_", "\\_") in page
     for picture in ("advice.svg", "range_test.svg"):
@@ -150,17 +150,17 @@ def test_all_that_is_left_is_an_answer_for_people_and_one_for_programs(there: Pa
 
 
 @pytest.mark.slow
-def test_a_trial_learns_from_some_training_images_and_is_measured_on_the_others(
+def test_trial_trains_on_training_images_and_uses_held_out_ones(
     there: Path, images: dict[str, list[Any]]
 ) -> None:
     answer = json.loads((there / "advice.json").read_text())
     for name, candidate in answer["candidates"].items():
-        standing = next(s for s in answer["choice"]["results"] if s["name"] == name)
+        found = next(s for s in answer["choice"]["results"] if s["name"] == name)
         for seed in ("0", "1", "2"):
             folder = Path("multirun") / candidate["configuration_hash"] / f"seed-{seed}"
             lines = read_lines(folder / "history.jsonl")
             assert lines[-1]["update"] == 60
-            assert lines[-1]["held_out_accuracy_pct"] == standing["accuracies_pct"][seed]
+            assert lines[-1]["held_out_accuracy_pct"] == found["accuracies_pct"][seed]
             of_288 = lines[-1]["held_out_accuracy_pct"] * 2.88
             assert of_288 == pytest.approx(round(of_288))
             assert not any(key.startswith("test_") for line in lines for key in line)
@@ -174,7 +174,7 @@ def test_a_trial_learns_from_some_training_images_and_is_measured_on_the_others(
 
 
 @pytest.mark.slow
-def test_what_is_pasted_is_the_schedule_that_was_tried_at_full_length(there: Path) -> None:
+def test_snippet_is_tried_schedule_at_full_length(there: Path) -> None:
     answer = json.loads((there / "advice.json").read_text())
     spec = importlib.util.spec_from_file_location("snippet", there / "snippet.py")
     assert spec is not None
@@ -217,7 +217,7 @@ def updates(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.slow
-def test_the_same_question_again_costs_no_update_and_has_the_same_answer(
+def test_same_question_again_trains_nothing_and_answers_the_same(
     there: Path, updates: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path.name: path.read_bytes() for path in there.iterdir()}
@@ -229,7 +229,7 @@ def test_the_same_question_again_costs_no_update_and_has_the_same_answer(
 
 
 @pytest.mark.slow
-def test_one_seed_more_trains_that_seed_alone(
+def test_additional_seed_trains_only_that_seed(
     there: Path, updates: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     more = [*SMALL, "advise.seeds=[0,1,2,5]", "advise.name=more"]
@@ -243,15 +243,15 @@ def test_one_seed_more_trains_that_seed_alone(
 
 
 @pytest.mark.slow
-def test_the_answer_to_another_question_is_not_written_over(
+def test_answer_to_another_question_is_not_overwritten(
     there: Path, updates: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (there / "advice.json").read_bytes()
     other = [*SMALL, "training.length=140 steps"]
     _, error = said_by(lambda: advise.main(other), capsys)
     assert error == (
-        f"{NAME} holds the answer to another question; give advise.name=<another name>, or move "
-        "it away"
+        f"{NAME} has the answer to another question; set advise.name=<another name> or move the "
+        "folder away"
     )
     assert updates == []
     assert (there / "advice.json").read_bytes() == before
@@ -261,7 +261,7 @@ def test_the_answer_to_another_question_is_not_written_over(
 
 
 @pytest.mark.slow
-def test_without_bounds_it_says_why_and_what_to_do_next_and_trains_no_candidate(
+def test_missing_bounds_give_reason_and_next_step_without_trials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -269,7 +269,7 @@ def test_without_bounds_it_says_why_and_what_to_do_next_and_trains_no_candidate(
     _, error = said_by(lambda: advise.main([*SMALL, *tiny]), capsys)
     assert error.startswith("the range test gives no bounds, smith abstains: ")
     assert "Next: a longer sweep, range_test.length='60 steps', or other rates than" in error
-    picture = Path(error.rpartition("Its picture: ")[2])
+    picture = Path(error.rpartition("Figure: ")[2])
     assert picture.is_file()
     assert not Path("advice").exists()
     assert [path.name for path in Path("multirun").iterdir()] == ["range_tests"]
@@ -296,7 +296,7 @@ def wide(monkeypatch: pytest.MonkeyPatch, repository: Path) -> Any:
 
 
 @pytest.mark.parametrize("num_seeds", [1, 3])
-def test_a_curve_that_still_rises_is_answered_with_higher_rates(wide: Any, num_seeds: int) -> None:
+def test_rising_curve_suggests_higher_rates(wide: Any, num_seeds: int) -> None:
     rates = [10.0**power for power in range(-12, 0)]
     curve = curve_from_columns(
         lrs=rates,
@@ -306,7 +306,7 @@ def test_a_curve_that_still_rises_is_answered_with_higher_rates(wide: Any, num_s
     assert next_after(curve, wide, num_seeds) == "range_test.last_lr=10"
 
 
-def test_a_sweep_that_breaks_at_once_is_answered_with_lower_rates(wide: Any) -> None:
+def test_early_divergence_suggests_lower_rates(wide: Any) -> None:
     few = curve_from_columns(lrs=[1e-5, 1e-4], accuracies_pct=[10, 11], sweep="exponential")
     curve = RangeTestCurve(
         points=few.points, sweep="exponential", diverged_at=40, diverged_lr=0.0005
@@ -323,7 +323,7 @@ def test_too_few_points_are_answered_with_more_of_them(wide: Any) -> None:
     assert "range_test.points=60 " in next_after(curve, wide)
 
 
-def test_a_rise_between_two_points_is_answered_with_more_of_them(wide: Any) -> None:
+def test_rise_between_two_points_suggests_more_points(wide: Any) -> None:
     curve = curve_from_columns(
         lrs=[0.001 * i for i in range(21)], accuracies_pct=[10] + [90] * 14 + [50] * 6
     )
@@ -331,7 +331,7 @@ def test_a_rise_between_two_points_is_answered_with_more_of_them(wide: Any) -> N
     assert next_after(curve, wide) == expected
 
 
-def test_a_flat_curve_is_answered_with_a_longer_sweep(wide: Any) -> None:
+def test_flat_curve_suggests_longer_sweep(wide: Any) -> None:
     curve = curve_from_columns(
         lrs=[10.0**power for power in range(-10, 0)], accuracies_pct=[10, 11] * 5,
         sweep="exponential",
@@ -389,10 +389,19 @@ def complaint(
         ),
         (["advise.candidates=[]"], "conf/advise.yaml: advise.candidates must be one or more"),
         (["advise.name=../x"], "conf/advise.yaml: advise.name must be the plain name of a folder"),
-        (["scheduler=cosine"], "scheduler=cosine has no use here: the schedule is what is advised"),
-        (["scheduler.lr=1"], "scheduler.lr=1 has no use here"),
-        (["seed=3"], "seed=3 has no use here: range_test.seeds and advise.seeds say which"),
-        (["bounds=given"], "bounds=given has no use here: they always come from a range test"),
+        (
+            ["scheduler=cosine"],
+            "scheduler=cosine is not an option of anneal advise: the schedule is recommended",
+        ),
+        (["scheduler.lr=1"], "scheduler.lr=1 is not an option of anneal advise"),
+        (
+            ["seed=3"],
+            "seed=3 is not an option of anneal advise: set range_test.seeds and advise.seeds",
+        ),
+        (
+            ["bounds=given"],
+            "bounds=given is not an option of anneal advise: they always come from a range test",
+        ),
         (
             ["range_test.length=10 steps"],
             "conf/range_test/wide.yaml: range_test.points must be at most the 10 updates of the "
@@ -400,27 +409,25 @@ def complaint(
         ),
         (
             ["training.length=3 steps"],
-            "conf/scheduler/one_cycle.yaml: scheduler: total_steps must be at least 4, got 3; give "
-            "training.length (or budget_fraction) more, or leave it out of advise.candidates",
+            "conf/scheduler/one_cycle.yaml: scheduler: total_steps must be at least 4, got 3; "
+            "increase training.length or budget_fraction, or remove it from advise.candidates",
         ),
     ],
 )
-def test_what_cannot_be_asked_is_one_line_and_nothing_is_left(
+def test_invalid_question_is_one_line_and_leaves_no_files(
     complaint: Callable[..., str], arguments: list[str], said: str
 ) -> None:
     assert complaint(*arguments).startswith(said)
 
 
-def test_one_class_alone_is_nothing_to_tell_apart(
-    complaint: Callable[..., str], tmp_path: Path
-) -> None:
+def test_folder_with_one_class_is_refused(complaint: Callable[..., str], tmp_path: Path) -> None:
     folder = a_folder(tmp_path / "photos", classes=1)
     said = complaint("dataset=imagefolder", f"dataset.folder={folder}", "dataset.image_size=8")
-    assert said.startswith(f"{folder} holds one class, class0: a network has nothing to tell")
+    assert said.startswith(f"{folder} has one class, class0: two or more are needed")
 
 
 @pytest.mark.slow  # timm's own names are asked for
-def test_a_model_that_does_not_exist_is_answered_with_the_nearest(
+def test_unknown_model_names_nearest(
     complaint: Callable[..., str],
 ) -> None:
     said = complaint("dataset=digits", "model=timm", "model.architecture=resnet81")
@@ -432,7 +439,7 @@ def test_a_model_that_does_not_exist_is_answered_with_the_nearest(
 
 
 @pytest.mark.slow
-def test_the_command_of_the_readme_with_a_smaller_budget(
+def test_readme_command_runs_with_smaller_budget(
     tmp_path: Path,
     repository: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -28,7 +28,7 @@ def result_of(choice: Choice, name: str) -> Any:
 # --- the choice -----------------------------------------------------------------------------------
 
 
-def test_one_that_is_better_with_every_seed_is_recommended() -> None:
+def test_candidate_better_with_every_seed_is_recommended() -> None:
     """Behind by 5, 5.1 and 4.9: mean 5, sd 0.1; Student's t of 2 degrees makes +- 0.248."""
     choice = choose(
         seen(constant=[90.0, 91.0, 92.0], cosine=[95.0, 96.1, 96.9]),
@@ -36,17 +36,17 @@ def test_one_that_is_better_with_every_seed_is_recommended() -> None:
         chance_pct=CHANCE,
     )
     assert (choice.recommended, choice.best) == ("cosine", "cosine")
-    behind = result_of(choice, "constant").behind
-    assert behind.mean == pytest.approx(5.0)
-    assert (behind.low, behind.high) == (
+    gap = result_of(choice, "constant").gap
+    assert gap.mean == pytest.approx(5.0)
+    assert (gap.low, gap.high) == (
         pytest.approx(4.752, abs=1e-3),
         pytest.approx(5.248, abs=1e-3),
     )
     assert not result_of(choice, "constant").tied
-    assert choice.reason == "cosine (96.00 %) is the best, and each other is worse with 3 seeds"
+    assert choice.reason == "cosine (96.00 %) is the best; every other is worse over 3 seeds"
 
 
-def test_of_several_that_cannot_be_told_apart_it_is_the_simplest_and_this_is_said() -> None:
+def test_simplest_of_tied_candidates_near_best_is_recommended() -> None:
     choice = choose(
         seen(
             one_cycle=[95.0, 96.5, 96.0],
@@ -62,14 +62,13 @@ def test_of_several_that_cannot_be_told_apart_it_is_the_simplest_and_this_is_sai
     assert [s.name for s in choice.results] == ["constant", "step_decay", "cosine", "one_cycle"]
     assert [s.tied for s in choice.results] == [False, True, True, True]
     assert choice.reason.startswith(
-        "one_cycle (95.83 %) is the highest, but 3 seeds cannot tell it from step_decay (95.67 %) "
-        "and cosine (95.73 %); step_decay is the simplest of these within 0.5 points of the highest"
+        "one_cycle (95.83 %) is the best and statistically tied over 3 seeds with step_decay "
+        "(95.67 %) and cosine (95.73 %); step_decay is the simplest of these within 0.5 points "
+        "of it"
     )
 
 
-def test_one_that_few_seeds_cannot_tell_from_the_highest_is_not_recommended_from_far_below() -> (
-    None
-):
+def test_tied_candidate_far_below_best_is_not_recommended() -> None:
     """Behind by 3, 8 and 20.08: mean 10.36, sd 8.78, and +- 21.8 includes 0."""
     choice = choose(
         seen(constant=[93.0, 88.0, 76.01], cosine=[96.0, 96.0, 96.09]),
@@ -79,13 +78,13 @@ def test_one_that_few_seeds_cannot_tell_from_the_highest_is_not_recommended_from
     assert result_of(choice, "constant").tied
     assert (choice.recommended, choice.best) == ("cosine", "cosine")
     assert choice.reason == (
-        "cosine (96.03 %) is the highest, but 3 seeds cannot tell it from constant (85.67 %); "
-        "cosine is the simplest of these within 0.5 points of the highest"
+        "cosine (96.03 %) is the best and statistically tied over 3 seeds with constant (85.67 %); "
+        "cosine is the simplest of these within 0.5 points of it"
     )
 
 
-def test_a_simpler_one_that_is_near_but_worse_with_every_seed_is_not_recommended() -> None:
-    """Behind by 0.3, 0.31 and 0.29: near, and the interval lies above 0."""
+def test_near_candidate_worse_with_every_seed_is_not_recommended() -> None:
+    """Behind by 0.3, 0.31 and 0.29: near, and the interval is above 0."""
     choice = choose(
         seen(constant=[94.7, 95.69, 95.71], cosine=[95.0, 96.0, 96.0]),
         resolution_pct=ONE_IMAGE,
@@ -95,7 +94,7 @@ def test_a_simpler_one_that_is_near_but_worse_with_every_seed_is_not_recommended
 
 
 @pytest.mark.parametrize(("lower", "recommended"), [(0.49, "constant"), (0.51, "cosine")])
-def test_the_limit_is_half_a_point_of_the_means(lower: float, recommended: str) -> None:
+def test_recommended_mean_is_within_half_a_point_of_best(lower: float, recommended: str) -> None:
     around = [-1.0, 0.0, 1.0]
     choice = choose(
         seen(constant=[90.0 - lower + by for by in around], cosine=[90.0, 90.0, 90.0]),
@@ -105,7 +104,7 @@ def test_the_limit_is_half_a_point_of_the_means(lower: float, recommended: str) 
     assert choice.recommended == recommended
 
 
-def test_it_is_said_how_many_seeds_would_tell_the_recommended_from_the_best() -> None:
+def test_reason_gives_seeds_needed_to_separate_recommended_from_best() -> None:
     """Behind by 0.3, 0.6 and 0: the sd is the mean; t(6) / sqrt(7) = 0.925 is the first below 1."""
     choice = choose(
         seen(constant=[94.7, 95.4, 96.0], cosine=[95.0, 96.0, 96.0]),
@@ -113,10 +112,10 @@ def test_it_is_said_how_many_seeds_would_tell_the_recommended_from_the_best() ->
         chance_pct=CHANCE,
     )
     assert choice.recommended == "constant"
-    assert "(11 seeds would tell it from cosine with a chance of 80 %)" in choice.reason
+    assert "(11 seeds would separate it from cosine with 80 % power)" in choice.reason
 
 
-def test_the_seeds_are_paired() -> None:
+def test_seeds_are_paired() -> None:
     """Seeds that differ by ten points hide nothing when each shows the same difference."""
     choice = choose(
         seen(constant=[80.0, 90.0, 85.0], cosine=[81.0, 91.1, 85.9]),
@@ -126,14 +125,14 @@ def test_the_seeds_are_paired() -> None:
     assert choice.recommended == "cosine"
 
 
-def test_a_difference_of_a_single_image_is_none() -> None:
+def test_difference_of_one_image_is_a_tie() -> None:
     """The same image with each seed: an interval of no width, wholly above 0."""
     accuracies = seen(constant=[94.9, 95.9, 94.9], cosine=[95.0, 96.0, 95.0])
     assert choose(accuracies, resolution_pct=0.1001, chance_pct=CHANCE).recommended == "constant"
     assert choose(accuracies, resolution_pct=0.05, chance_pct=CHANCE).recommended == "cosine"
 
 
-def test_one_that_diverged_is_never_recommended() -> None:
+def test_diverged_candidate_is_never_recommended() -> None:
     choice = choose(
         seen(constant=[50.0, 51.0, 50.0], one_cycle=[99.0, None, 99.0]),
         resolution_pct=ONE_IMAGE,
@@ -144,7 +143,7 @@ def test_one_that_diverged_is_never_recommended() -> None:
     assert "one_cycle diverged with 1 of 3 seeds" in choice.reason
 
 
-def test_where_all_diverged_nothing_is_recommended() -> None:
+def test_nothing_is_recommended_when_all_diverged() -> None:
     choice = choose(
         seen(constant=[None, 9.0, 9.0], cosine=[None, None, None]),
         resolution_pct=ONE_IMAGE,
@@ -154,12 +153,14 @@ def test_where_all_diverged_nothing_is_recommended() -> None:
     assert choice.reason.startswith("no candidate trained to its end with every seed; constant")
 
 
-def test_where_nothing_was_learnt_nothing_is_recommended() -> None:
-    """12, 16 and 20 %: mean 16, sd 4, and 16 - 9.94 lies below chance."""
+def test_nothing_is_recommended_when_nothing_was_learnt() -> None:
+    """12, 16 and 20 %: mean 16, sd 4, and 16 - 9.94 is below chance."""
     accuracies = seen(constant=[9.0, 10.0, 11.0], cosine=[12.0, 16.0, 20.0])
     choice = choose(accuracies, resolution_pct=ONE_IMAGE, chance_pct=CHANCE)
     assert (choice.recommended, choice.best) == (None, "cosine")
-    assert choice.reason.startswith("cosine, the highest, is not above the 10.00 % of always")
+    assert choice.reason.startswith(
+        "cosine is the best, but its 95 % interval does not exclude the 10.00 % of always"
+    )
     assert choose(accuracies, resolution_pct=ONE_IMAGE, chance_pct=6.0).recommended == "cosine"
 
 
@@ -199,7 +200,7 @@ def built(section: SchedulerConfig, total_steps: int, budget_fraction: float = 1
     return build({"name": section.name, **section.arguments}, where="here", key="scheduler")
 
 
-def test_each_candidate_does_between_the_bounds_what_its_words_say(
+def test_candidate_follows_its_description_between_bounds(
     shapes: dict[str, SchedulerConfig],
 ) -> None:
     rates: dict[str, list[float]] = {}
@@ -228,7 +229,7 @@ def test_each_candidate_does_between_the_bounds_what_its_words_say(
 
 @pytest.mark.parametrize("budget_fraction", [1.0, 0.1, 0.3])
 @pytest.mark.parametrize("total_steps", [7, 12, 293, 300, 301])
-def test_the_last_update_is_never_one_of_a_restart(
+def test_last_update_is_never_a_restart(
     shapes: dict[str, SchedulerConfig], total_steps: int, budget_fraction: float
 ) -> None:
     """0.1429 of 300 updates is 42, three cycles of it end at 294: six would be at the peak."""
@@ -244,7 +245,7 @@ def test_the_last_update_is_never_one_of_a_restart(
     assert peaks == [0, first, 3 * first]
 
 
-def test_a_momentum_is_cycled_only_where_there_is_one(shapes: dict[str, SchedulerConfig]) -> None:
+def test_momentum_is_cycled_only_if_optimizer_has_one(shapes: dict[str, SchedulerConfig]) -> None:
     def momentum(optimizer: OptimizerConfig) -> object:
         section = at_bounds(
             "one_cycle", shapes["one_cycle"], base_lr=0.1, max_lr=0.8, optimizer=optimizer

@@ -63,20 +63,20 @@ IN_TORCH: list[tuple[Schedule, Schedule | None, int]] = [
     (one_cycle_of(9, 20, base_lr=0.3, max_lr=0.3, final_lr=0.3), momentum_of(9, 20), 20),
 ]
 ONLY_HERE: list[tuple[Schedule, Schedule | None, str]] = [
-    (one_cycle_of(9, 20, final_lr=0.0), None, "cannot become 0"),
-    (one_cycle_of(9, 20), momentum_of(8, 20), "moves the momentum with the rate"),
-    (one_cycle_of(9, 20), constant(lr=0.9), "moves the momentum with the rate"),
-    (cosine(min_lr=0.0, max_lr=0.1, total_steps=20), momentum_of(9, 20), "cycles no momentum"),
+    (one_cycle_of(9, 20, final_lr=0.0), None, "cannot be 0"),
+    (one_cycle_of(9, 20), momentum_of(8, 20), "cycles the momentum only in step"),
+    (one_cycle_of(9, 20), constant(lr=0.9), "cycles the momentum only in step"),
+    (cosine(min_lr=0.0, max_lr=0.1, total_steps=20), momentum_of(9, 20), "does not cycle"),
     (
         cosine_restarts(
             min_lr=0.0, max_lr=0.1, first_cycle_steps=5, growth=1, max_lr_factor=0.5
         ),
         None,
-        "all go up to the same rate",
+        "all return to the same rate",
     ),
-    (triangular(**BOUNDS, half_cycle_steps=5, divide_by_cycle=True), None, "none divides it"),
+    (triangular(**BOUNDS, half_cycle_steps=5, divide_by_cycle=True), None, "never divides it"),
     (exp_range(**BOUNDS, half_cycle_steps=5, gamma=0.9), None, "not both bounds"),
-    (hann(**BOUNDS, half_cycle_steps=5), None, "is written for hann here"),
+    (hann(**BOUNDS, half_cycle_steps=5), None, "known to equal hann"),
 ]  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def momentum_in(group: dict[str, Any]) -> float:
 
 
 def run_snippet(code: str, optimizer: str, num_updates: int) -> Iterator[list[dict[str, Any]]]:
-    """Run a snippet as it stands beside an optimizer; yield its groups before each update."""
+    """Run a snippet with an optimizer; yield its groups before each update."""
     weights = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
     groups = [{"params": [weight]} for weight in weights]
     space: dict[str, Any] = {"optimizer": OPTIMIZERS[optimizer](groups)}
@@ -131,7 +131,7 @@ NESTED = [
     [*IN_TORCH, *ANY_END, *NESTED],
     ids=names([*IN_TORCH, *ANY_END, *NESTED]),
 )
-def test_our_snippet_gives_the_rate_of_each_update(
+def test_anneal_snippet_gives_rate_of_each_update(
     schedule: Schedule, momentum: Schedule | None, num_updates: int, optimizer: str
 ) -> None:
     code = anneal_snippet(schedule.describe(), described(momentum))
@@ -141,7 +141,7 @@ def test_our_snippet_gives_the_rate_of_each_update(
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize(("schedule", "momentum", "num_updates"), IN_TORCH, ids=names(IN_TORCH))
-def test_torchs_own_scheduler_gives_the_rate_of_each_update(
+def test_torch_snippet_gives_rate_of_each_update(
     schedule: Schedule, momentum: Schedule | None, num_updates: int, optimizer: str
 ) -> None:
     found = torch_snippet(schedule.describe(), described(momentum))
@@ -151,7 +151,7 @@ def test_torchs_own_scheduler_gives_the_rate_of_each_update(
 
 
 @pytest.mark.parametrize(("schedule", "momentum", "reason"), ONLY_HERE, ids=names(ONLY_HERE))
-def test_where_torch_cannot_follow_there_is_a_reason_and_no_snippet(
+def test_reason_replaces_snippet_that_torch_cannot_follow(
     schedule: Schedule, momentum: Schedule | None, reason: str
 ) -> None:
     found = torch_snippet(schedule.describe(), described(momentum))
@@ -159,7 +159,7 @@ def test_where_torch_cannot_follow_there_is_a_reason_and_no_snippet(
     assert reason in found.reason
 
 
-def test_a_group_with_a_rate_of_its_own_keeps_its_ratio_with_ours() -> None:
+def test_anneal_snippet_keeps_ratios_of_parameter_groups() -> None:
     weights = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
     optimizer = torch.optim.SGD(
         [{"params": weights[:1]}, {"params": weights[1:], "lr": 0.1}], lr=0.05
@@ -168,7 +168,7 @@ def test_a_group_with_a_rate_of_its_own_keeps_its_ratio_with_ours() -> None:
     assert [group["lr"] for group in optimizer.param_groups] == [0.2, 0.4]
 
 
-def test_a_snippet_is_a_function_too() -> None:
+def test_snippet_becomes_a_function() -> None:
     code = as_function("make", anneal_snippet(constant(lr=0.2).describe()), returns="scheduled")
     space: dict[str, Any] = {}
     exec(code, space)

@@ -36,6 +36,7 @@ SPEED = COMMON | {
     "tolerance": 0.1,
     "tolerance_reason": "seed spread",
 }
+CORRECTION = {"day": "2026-11-28", "what": "read at update 18,000, not 17,000", "why": "the end"}
 KINDS = {"value": VALUE, "order": ORDER, "speed": SPEED}
 METRIC_WORDS = RUN_METRIC_RULE.words
 CURVES = "must be one of test_accuracy_pct, test_loss, test_error_pct"
@@ -55,6 +56,21 @@ def parse_one(kind, changes, without=()):
 def test_a_claim_as_it_should_be_is_read(kind):
     claim = parse_one(kind, {})
     assert (claim.id, claim.kind, claim.seed_sd) == ("clr/a", kind, None)
+    assert (claim.role, claim.readings, claim.also, claim.corrections) == ("detail", (), (), ())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_claim_has_a_role_readings_other_sources_and_corrections(kind):
+    changes = {
+        "role": "headline",
+        "readings": ["clr/c", "clr/d"],
+        "also": [SOURCE | {"value": 81.2, "note": "the author's log"}],
+        "corrections": [CORRECTION],
+    }
+    claim = parse_one(kind, changes)
+    assert (claim.role, claim.readings) == ("headline", ("clr/c", "clr/d"))
+    assert (claim.also[0].value, claim.also[0].note) == (81.2, "the author's log")
+    assert (claim.corrections[0].day, claim.corrections[0].why) == ("2026-11-28", "the end")
 
 
 BROKEN = [
@@ -102,6 +118,28 @@ BROKEN = [
      "better by more than the margin 0, got [4.0, 3.5]"),
     ("order", {"values": [3.5, 3.5]}, "values must stand in the order that is claimed, the first "
      "better by more than the margin 0, got [3.5, 3.5]"),
+    # role, readings, other sources, corrections
+    ("value", {"role": "main"}, "role must be one of headline, detail, context, got 'main'"),
+    ("order", {"readings": "clr/c"}, "readings must be a list, got 'clr/c'"),
+    ("value", {"readings": ["clr/c", "clr/c"]}, "readings must name each experiment once, got "
+     "['clr/c', 'clr/c']"),
+    ("order", {"readings": ["clr/c", "clr/b"]}, "readings must differ from experiments, got "
+     "'clr/b'"),
+    ("value", {"also": [SOURCE | {"confidence": "C"}]}, "also[0].confidence must be one of A, "
+     "A-fig, B, D (what is recalled, unverified, is no target), got 'C'"),
+    ("value", {"also": [SOURCE | {"valeu": 3.0}]}, "unknown key 'also[0].valeu'; did you mean "
+     "'value'?"),
+    ("value", {"also": [SOURCE, SOURCE | {"metric": "test_acuracy_pct@final"}]}, "also[1].metric: "
+     "unknown metric 'test_acuracy_pct@final'; did you mean 'test_accuracy_pct@final' or "
+     "'test_top5_accuracy_pct@final' or 'test_accuracy_pct'?"),
+    ("value", {"also": [SOURCE | {"metric": "test_error_pct"}]}, f"also[0].metric {METRIC_WORDS}, "
+     "got 'test_error_pct'"),
+    ("value", {"corrections": [CORRECTION | {"day": "28.11.2026"}]}, "corrections[0].day must be "
+     "a day as in 2026-11-28, got '28.11.2026'"),
+    ("value", {"corrections": [CORRECTION | {"day": "20261128"}]}, "corrections[0].day must be "
+     "a day as in 2026-11-28, got '20261128'"),
+    ("value", {"corrections": [CORRECTION | {"why": " "}]}, "corrections[0].why must say why, "
+     "got ' '"),
     # experiments
     ("value", {"experiments": ["clr/a", "clr/b"]}, "experiments must name one experiment, got "
      "['clr/a', 'clr/b']"),

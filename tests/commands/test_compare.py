@@ -60,8 +60,8 @@ def test_two_commits_of_a_campaign_show_which_row_moved(
     assert "82.00 ± 4.97 (n=3)" in hann
     assert "+5.00 [+4.75, +5.25]" in hann
     assert "higher, p < 0.001" in hann
-    assert "1 of 2 rows moved beyond noise (1 higher, 0 lower)" in said
-    assert "Holm's correction for the 1 measured anew" in said
+    assert "1 of 2 rows differ beyond noise (1 higher, 0 lower)" in said
+    assert "Holm's correction over 1 row," in said
     assert said.startswith("A  results/quick at commit ")
     assert ", before" in said.splitlines()[0]
 
@@ -139,7 +139,7 @@ def test_a_row_of_which_a_seed_now_diverges_says_so_and_is_counted(
     assert "(n=2, 1 diverged)" in row
     assert "the same" not in row
     assert (
-        "0 of 1 rows moved beyond noise (0 higher, 0 lower); 1 diverged on one side alone" in said
+        "0 of 1 rows differ beyond noise (0 higher, 0 lower); 1 diverged on one side only" in said
     )
 
 
@@ -266,7 +266,7 @@ def test_what_no_job_left_a_line_of_goes_by_its_own_name_and_replaced_runs_do_no
         (["quick@nobody", "quick"], "quick@nobody: Git knows no commit 'nobody' here"),
         (["quik@HEAD", "quick"], "has no results of 'quik'; did you mean 'quick'?"),
         (["quick@--output=x", "quick"], "Git knows no commit '--output=x' here"),
-        (["quick", "paper"], "paper holds neither campaign.yaml (the results of a campaign) nor"),
+        (["quick", "paper"], "paper has neither campaign.yaml (the results of a campaign) nor"),
         (["quick", "quick", "--metrik=x"], "unknown option '--metrik=x'; did you mean '--metric'?"),
         (["quick", "quick", "--metric"], "--metric needs the name of a metric"),
         (["quick", "quick", "--metric=test_los@final"], "did you mean 'test_loss@final'"),

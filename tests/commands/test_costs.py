@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from anneal.commands import costs
-from anneal.commands.costs import campaign_costs, flop_per_image
 from anneal.config.compose import compose_campaign
 from anneal.datasets.registry import DATASETS
+from anneal.runs.costs import campaign_costs, flop_per_image
 
 # ResNet-20 on 32 px: the stem, six layers of 16 channels on 32 px, then twice one that widens and
 # five that do not, and the classifier; multiplications with their additions

@@ -45,8 +45,8 @@ def test_costs_are_those_of_a_campaign(capsys: pytest.CaptureFixture[str]) -> No
     ("arguments", "said"),
     [
         (["sgdr/tabel1"], "conf/table has no table 'sgdr/tabel1'; did you mean 'sgdr/table1'"),
-        (["a", "b"], "needs at most a table (--costs goes with one), got a b"),
-        (["--costs"], "needs at most a table (--costs goes with one), got"),
+        (["a", "b"], "needs at most one table (--costs needs one), got a b"),
+        (["--costs"], "needs at most one table (--costs needs one), got"),
     ],
 )
 def test_mistake_is_one_line(

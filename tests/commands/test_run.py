@@ -236,7 +236,7 @@ def test_jobs_in_other_processes_are_read_from_their_folders(tmp_path: Path) -> 
     assert num_runs(ended.stdout) == 2
     assert ended.stderr.splitlines() == [
         "error: seed=1: CUDA out of memory",
-        "error: seed=4: the job ended without a word",
+        "error: seed=4: the job was killed",
         "error: 2 of 4 runs failed",
     ]
 

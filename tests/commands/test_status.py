@@ -7,11 +7,12 @@ import pytest
 from filelock import FileLock
 
 from anneal.commands import status
-from anneal.commands.status import RunStatus, campaign_status, seconds_left
 from anneal.config.compose import PARAMS, compose_plain, load_campaign
 from anneal.config.schema import CampaignConfig
 from anneal.io.files import write_json, write_yaml
+from anneal.runs.campaign_runs import campaign_runs
 from anneal.runs.directory import ENVIRONMENT, PLAN, RESULT, TIMING, lock_of
+from anneal.runs.status import RunStatus, run_status, seconds_left
 
 STEPS = 250  # of digits/sgdr and digits/one_cycle at a hundredth of their budget
 ROWS = ("digits/sgdr", "digits/one_cycle")
@@ -62,6 +63,10 @@ def make_run(
     if ended:
         write_json(path / RESULT, {"status": ended})
     return path
+
+
+def campaign_status(config: CampaignConfig) -> list[RunStatus]:
+    return [run_status(run) for run in campaign_runs(config)]
 
 
 def states(config: CampaignConfig | None = None) -> dict[tuple[str, int], str]:

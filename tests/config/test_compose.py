@@ -154,7 +154,9 @@ def test_an_experiment_may_say_its_precision_and_nothing_else_of_the_hardware(
         assert experiment.hardware == dataclasses.replace(campaign.hardware, precision=precision)
     table = Path("conf/table/clr/table1_readings.yaml")
     table.write_text(table.read_text().replace("precision: bf16", "threads: 1"))
-    said = r"table1_readings.yaml: row cifar10_triangular2_bf16: hardware is the campaign's to say"
+    said = (
+        r"table1_readings.yaml: row cifar10_triangular2_bf16: hardware must be set by the campaign"
+    )
     with pytest.raises(ValueError, match=said):
         compose_experiment(name, campaign)
 
@@ -203,7 +205,7 @@ def test_an_unknown_campaign_is_answered_with_the_near_ones() -> None:
         ("seeds=[0,a]", "conf/config.yaml: seeds[1] must be a whole number, got 'a'"),
         ("seeds=[0,0]", "conf/config.yaml: seeds must be one or more different whole numbers"),
         ("seeds=[]", "conf/config.yaml: seeds must be one or more different whole numbers"),
-        ("budget_fraction=0", "conf/config.yaml: budget_fraction must lie in (0, 1], got 0"),
+        ("budget_fraction=0", "conf/config.yaml: budget_fraction must be in (0, 1], got 0"),
         ("hardware=gpus", "conf/hardware has no option 'gpus'"),
     ],
 )

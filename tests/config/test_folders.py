@@ -84,7 +84,9 @@ def test_clone_reads_its_own_conf(here: Path, repository: Path) -> None:
 
 def test_clone_without_conf_says_which_file_is_missing(here: Path, repository: Path) -> None:
     shutil.copy(repository / "pyproject.toml", here)
-    with pytest.raises(ValueError, match=r"^conf/config\.yaml is missing: this is no whole copy"):
+    with pytest.raises(
+        ValueError, match=r"^conf/config\.yaml is missing: anneal-lr is not installed completely"
+    ):
         compose_plain("run")
 
 

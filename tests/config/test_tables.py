@@ -63,7 +63,7 @@ def test_product_and_listed_rows_come_in_the_order_of_the_file(conf: Path) -> No
     }
 
 
-def test_row_composes_as_the_file_it_stands_for(conf: Path) -> None:
+def test_row_composes_as_its_file_would(conf: Path) -> None:
     row = compose_run(["experiment=new/cifar10_high"])
     file = conf / "experiment" / "new" / "plain.yaml"
     file.parent.mkdir(parents=True)
@@ -120,19 +120,19 @@ WRONG = [
     ("bounds: range_test", "bounds.a: x", "row other: unknown key 'bounds.a'"),
     ("title: other, ", "", "row other: title must be some text, got None"),
     ("  other:", "  digits_low:", "row digits_low is in conf/table/new/table1.yaml too"),
-    ("without: [cifar10_low]", "without: [cifar10_lo]", "without names no combination, got "
-     "cifar10_lo"),
+    ("without: [cifar10_low]", "without: [cifar10_lo]", "without must name combinations of over, "
+     "got cifar10_lo"),
     ("name: new/", "name: old/", "over needs a title, and a name that begins with new/"),
-    ("{data}_{rate}", "{data}_{rat}", "name must hold none but {data}, {rate}, got"),
-    ("_{rate}\n", "\n", "without names no combination, got cifar10_low"),
+    ("{data}_{rate}", "{data}_{rat}", "name must have only {data}, {rate}, got"),
+    ("_{rate}\n", "\n", "without must name combinations of over, got cifar10_low"),
     ("low: {", "0.80: {", "the key 0.8 must be text; put it in quotes"),
-    ("low: {", "high: {", "line 8: the key high stands twice"),
+    ("low: {", "high: {", "line 8: the key high is given twice"),
     ('title: ""}', 'scheduler.lr: 1.0}', "row digits_low: scheduler.lr is set by two dimensions"),
     ("scheduler: {lr: 0.1}", "scheduler: {lr: 0.1}, scheduler.lr: 1", "row digits_high: "
      "scheduler.lr is set twice"),
     ("scheduler: {lr: 0.1}", "scheduler: {lr: 0.1}, scheduler.lr.x: 1", "row digits_high: "
      "scheduler.lr.x is set twice"),
-    (TABLE, "paper: null\n", "a block must have rows, or what it goes over"),
+    (TABLE, "paper: null\n", "a block must have rows or over"),
     (TABLE, "- a\n", "the whole file must be a mapping"),
     (TABLE, "a: [\n", "line 2: "),
 ]  # fmt: skip

@@ -4,7 +4,7 @@ import functools
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from anneal.config.compose import (
     check_experiment,
     compose_campaign,
     compose_experiment,
+    compose_experiments,
     compose_plain,
     compose_run,
     write_params,
@@ -88,10 +89,26 @@ SOME_CAMPAIGNS = [
 
 def test_the_groups_are_the_folders_of_conf() -> None:
     folders = {path.name for path in CONF.iterdir() if path.is_dir()}
-    assert folders == {*GROUPS, "recipe", "table", "campaign"}
+    assert folders == {*GROUPS, "recipe", "table", "campaign", "hydra"}
     assert {path.name for path in CONF.glob("*.yaml")} == {"advise.yaml", "config.yaml", "run.yaml"}
     for group in GROUPS:
         assert options(group) == files_of(group) != []
+
+
+def test_launcher_of_slurm_keeps_jobs_that_are_preempted() -> None:
+    """With 60 minutes or fewer submitit takes a preemption for the end of the job's time."""
+    launcher = yaml.safe_load((CONF / "hydra/launcher/slurm.yaml").read_text())
+    assert launcher["timeout_min"] > 60
+    assert launcher["additional_parameters"] == {"requeue": True}
+
+
+def test_launcher_of_slurm_has_only_what_its_plugin_knows() -> None:
+    plugin = pytest.importorskip(
+        "hydra_plugins.hydra_submitit_launcher.config", reason="the extra cluster is not installed"
+    )
+    launcher = yaml.safe_load((CONF / "hydra/launcher/slurm.yaml").read_text())
+    known = {field.name for field in fields(plugin.SlurmQueueConf)}
+    assert launcher.keys() - {"defaults"} <= known
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
@@ -207,15 +224,19 @@ def test_a_papers_experiment_says_where_in_the_paper_it_stands(name: str) -> Non
 # --- campaigns ------------------------------------------------------------------------------------
 
 
+def composed_by(config: CampaignConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the experiments of a campaign and those of its range tests."""
+    tests = {name: test.experiment for name, test in config.campaign.range_tests.items()}
+    found = compose_experiments({*config.campaign.experiments, *tests.values()}, config)
+    composed = {name: found[name] for name in config.campaign.experiments}
+    return composed, {name: found[row] for name, row in tests.items()}
+
+
 @pytest.mark.parametrize("name", SOME_CAMPAIGNS)
 def test_every_campaign_agrees_with_its_experiments(name: str) -> None:
     config = compose_campaign(name)
     assert config.campaign.name == name
-    composed = {e: compose_experiment(e, config) for e in config.campaign.experiments}
-    tested = {
-        n: compose_experiment(test.experiment, config)
-        for n, test in config.campaign.range_tests.items()
-    }
+    composed, tested = composed_by(config)
     check_campaign(config.campaign, composed, tested)
     for experiment in [*composed.values(), *tested.values()]:
         assert experiment.budget_fraction == config.budget_fraction
@@ -268,11 +289,7 @@ def test_a_campaign_that_disagrees_is_refused_with_its_key(
     changes: dict[str, Any], said: str
 ) -> None:
     config = wrong_campaign(**changes)
-    composed = {e: compose_experiment(e, config) for e in config.campaign.experiments}
-    tested = {
-        n: compose_experiment(test.experiment, config)
-        for n, test in config.campaign.range_tests.items()
-    }
+    composed, tested = composed_by(config)
     with pytest.raises(ValueError, match=r"^conf/campaign/quick\.yaml: ") as refused:
         check_campaign(config.campaign, composed, tested)
     assert said in str(refused.value)

@@ -61,7 +61,9 @@ def test_what_runs_produce_is_ignored_and_what_is_committed_is_not(repository: P
         "multirun/x",
         "advice/x",
     ]
-    assert [name for name in [*produced, "wandb/x", ".venv/x"] if not ignored(name)] == []
+    assert [
+        name for name in [*produced, "wandb/x", ".venv/x", ".frameworks/x"] if not ignored(name)
+    ] == []
     committed = [
         "results/quick/runs.csv",
         "paper/report.md",
@@ -80,7 +82,7 @@ def pins_of(lock: Path) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", lock.read_text(), re.MULTILINE))
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", [*LOCKS, "requirements-frameworks.lock"])
 def test_the_lock_has_a_hash_for_each_pin_and_no_place_in_it(repository: Path, lock: str) -> None:
     text = (repository / lock).read_text()
     entries = re.split(r"\n(?=[A-Za-z0-9])", text.split("\n", 2)[2])
@@ -92,8 +94,9 @@ def test_the_lock_has_a_hash_for_each_pin_and_no_place_in_it(repository: Path, l
         == []
     )
     assert "make lock" in text.splitlines()[1]
-    assert {"torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"} <= set(pins)
-    assert {"uv", "setuptools"} <= {pin.split("==")[0] for pin in pins}
+    if lock in LOCKS:
+        assert {"torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"} <= set(pins)
+        assert {"uv", "setuptools"} <= {pin.split("==")[0] for pin in pins}
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -116,6 +119,15 @@ def test_the_lock_pins_every_dependency_of_pyproject(repository: Path, lock: str
 def test_base_lock_pins_what_the_lock_of_all_extras_pins(repository: Path) -> None:
     base, whole = (pins_of(repository / lock) for lock in LOCKS)
     assert base.items() <= whole.items()
+
+
+def test_lock_of_frameworks_has_only_what_the_base_lock_has_not(repository: Path) -> None:
+    base, more = (
+        pins_of(repository / lock) for lock in ("requirements.lock", "requirements-frameworks.lock")
+    )
+    asked = (repository / "requirements-frameworks.in").read_text().split("\n", 1)[1].split()
+    assert set(asked) <= more.keys()
+    assert base.keys() & more.keys() == set()
 
 
 def test_library_alone_needs_numpy_and_scipy(repository: Path) -> None:

@@ -149,7 +149,7 @@ def test_counts_are_checked_too(small, configure, monkeypatch):
     source, _, paths = small
     expecting = dataclasses.replace(source, images_per_class={"train": 11, "test": 1})
     monkeypatch.setitem(cifar.SOURCES, source.name, expecting)
-    with pytest.raises(ValueError, match=r"train split must hold 11 images in each of 100?"):
+    with pytest.raises(ValueError, match=r"train split must have 11 images in each of 100?"):
         load_dataset(configure(source=source.name), paths)
 
 
@@ -199,6 +199,27 @@ def test_the_real_cifar10_is_what_torchvision_reads(configure, real):
     assert list(ours.class_names) == theirs.classes
     assert torch.equal(ours.test.images.permute(0, 2, 3, 1), torch.from_numpy(theirs.data))
     assert ours.test.labels.tolist() == theirs.targets
+
+
+@pytest.mark.archives
+def test_the_real_cifar100_is_what_torchvision_reads(configure, real):
+    theirs = torchvision.datasets.CIFAR100(str(real.archives), train=False)
+    ours = load_dataset(configure(source="cifar100"), real)
+    assert list(ours.class_names) == theirs.classes
+    assert torch.equal(ours.test.images.permute(0, 2, 3, 1), torch.from_numpy(theirs.data))
+    assert ours.test.labels.tolist() == theirs.targets
+    assert ours.train.labels.bincount().tolist() == [500] * 100
+    assert ours.test.labels.bincount().tolist() == [100] * 100
+    assert ours.identity == identify(configure(source="cifar100"), real)
+
+
+@pytest.mark.archives
+def test_the_real_cifar100s_statistics_are_those_that_everybody_quotes(configure, real):
+    config = configure(source="cifar100", scale=1.0, subtract="channel_mean", divide="channel_std")
+    statistics = statistics_of(load_dataset(config, real).train, config)
+    mean, std = statistics.mean.flatten().tolist(), statistics.std.flatten().tolist()
+    assert mean == pytest.approx([0.5071, 0.4865, 0.4409], abs=5e-5)
+    assert std == pytest.approx([0.2673, 0.2564, 0.2762], abs=5e-5)
 
 
 @pytest.mark.archives

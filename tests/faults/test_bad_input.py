@@ -169,7 +169,7 @@ def test_every_command_without_torch_says_what_it_is_for(project: Path, verb: st
         (("status", "quick"), "anneal status"),
         (("publish", "quick"), "anneal publish"),
         (("costs",), "the campaign of params.yaml"),
-        (("compare", "quick", "quick@HEAD"), "'quick' is no folder here, and a campaign"),
+        (("compare", "quick", "quick@HEAD"), "'quick' is not a folder; a campaign"),
     ],
 )
 def test_command_outside_the_repository_says_where_to_run_it(
@@ -197,7 +197,7 @@ def test_a_key_that_nothing_reads_in_params_yaml_is_refused_with_its_name(projec
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("budget_fraction: 0.01", "budget_fraction: 2", "params.yaml: budget_fraction must lie in"),
+        ("budget_fraction: 0.01", "budget_fraction: 2", "params.yaml: budget_fraction must be in"),
         ("seeds:\n- 0\n", "seeds:\n- -1\n", "params.yaml: seeds must be one or more different"),
         ("digits/sgdr:", "digits/sgd:", "conf/experiment has no option 'digits/sgd'; did you mean"),
         ("- digits\n", "- digits\n- [\n", "params.yaml, line "),

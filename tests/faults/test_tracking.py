@@ -79,8 +79,8 @@ def a_run(run_dir: Path, config: TrackingConfig = OFFLINE, **options: Any) -> by
     [
         (RAISES, "RuntimeError: no such project"),
         (HANGS, "no answer within 1 s"),
-        (VANISHES, "the tracker vanished"),
-        (EXITS, "the tracker vanished"),
+        (VANISHES, "the tracker died"),
+        (EXITS, "the tracker died"),
     ],
 )
 def test_a_broken_tracker_costs_one_notice_and_nothing_else(
@@ -193,7 +193,7 @@ def test_a_slow_helper_says_how_much_was_left_out(
         OFFLINE, run_dir=tmp_path, group="e", job_type="t", name="n", command=command
     ) as tracker:
         tracker.log(0, {"text": "x" * 2**10})
-    assert "too slow, 1 messages were left out" in caplog.text
+    assert "too slow, 1 messages were dropped" in caplog.text
 
 
 def test_a_full_queue_still_ends_the_run(
@@ -201,7 +201,7 @@ def test_a_full_queue_still_ends_the_run(
 ) -> None:
     monkeypatch.setattr(side_process, "QUEUE_BYTES", 1)
     a_run(tmp_path, command=helper(), close_seconds=30)
-    assert "too slow, 12 messages were left out" in caplog.text  # open, 10 logs, summary
+    assert "too slow, 12 messages were dropped" in caplog.text  # open, 10 logs, summary
 
 
 def test_a_forked_process_leaves_the_helper_to_its_parent(tmp_path: Path) -> None:

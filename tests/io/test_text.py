@@ -44,7 +44,7 @@ def test_only_what_stands_between_the_marks_is_renewed():
     [BEGIN, f"{END} {BEGIN}", f"{BEGIN * 2}{END}"],
 )
 def test_marks_that_do_not_pair_are_refused(text):
-    with pytest.raises(ValueError, match=r"README\.md: must hold .* once each"):
+    with pytest.raises(ValueError, match=r"README\.md: must have .* once each"):
         renew_block(text, name="verdicts", body="x", where="README.md")
 
 

@@ -159,7 +159,7 @@ def test_a_committed_row_is_not_run_again(reproduced):
     project, _ = reproduced
     shutil.rmtree(project.root / "runs")
     said = project.run("dvc", "repro", "train@smoke/plain")
-    assert said.count("in results/smoke already, not run again") >= 2
+    assert said.count("already in results/smoke, not run again") >= 2
     assert not (project.root / "runs/smoke/smoke/plain/seed-0").exists()
 
 

@@ -127,8 +127,8 @@ def test_figure_3_is_the_papers_21_points():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("lr,test_accuracy_pct\n0,10\n0.1,\n", "every line must hold a rate and an accuracy"),
-        ("lr,test_accuracy_pct\n0,10\n0.1,101\n", "every line must hold a rate and an accuracy"),
+        ("lr,test_accuracy_pct\n0,10\n0.1,\n", "every line must have a rate and an accuracy"),
+        ("lr,test_accuracy_pct\n0,10\n0.1,101\n", "every line must have a rate and an accuracy"),
         ("lr,test_accuracy_pct\n0.1,10\n0.1,11\n", "the rates must rise"),
         ("rate,acc\n0.1,10\n", "must have the columns lr, test_accuracy_pct"),
     ],
@@ -152,7 +152,7 @@ ONE_OF = "figure clr/f: must have either curves, a range_test or ensembles"
     [
         ({}, "must be a list of figures"),
         ([GOOD], ONE_OF),
-        ([GOOD | {"curves": []}], "figure 1: curves must hold at least one"),
+        ([GOOD | {"curves": []}], "figure 1: curves must have at least one"),
         ([GOOD | TEST | {"curves": CURVES}], ONE_OF),
         ([GOOD | {"curves": CURVES, "ensembles": "clr/x"}], ONE_OF),
         ([GOOD | TEST], "figure clr/f: range_test.digitised.data: no.csv is not there"),

@@ -262,7 +262,7 @@ def test_with_one_configuration_commit_device_and_precision_are_what_changed() -
 @pytest.mark.parametrize(
     ("metric", "said"),
     [
-        ("test_accuracy_pct", "metric must be measured once in a run, as test_accuracy_pct@final"),
+        ("test_accuracy_pct", "metric must have one value a run, such as test_accuracy_pct@final"),
         ("test_acuracy_pct@final", "did you mean 'test_accuracy_pct@final'"),
     ],
 )

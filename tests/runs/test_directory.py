@@ -39,7 +39,7 @@ def test_a_run_goes_on_from_its_checkpoint_with_its_history_cut_to_it(directory)
     checkpoint(directory, 2)
     directory.append(HISTORY, {"update": 3})
     (directory.path / HISTORY).open("a").write('{"upd')  # a crash in the middle of a line
-    found = directory.go_on()
+    found = directory.resume()
     assert found["update"] == 2
     assert found["state"]["weights"].tolist() == [2.0, 2.0, 2.0]
     assert read_lines(directory.path / HISTORY) == [{"update": 1}, {"update": 2}]
@@ -47,7 +47,7 @@ def test_a_run_goes_on_from_its_checkpoint_with_its_history_cut_to_it(directory)
 
 def test_a_run_without_a_checkpoint_starts_anew_with_an_empty_history(directory):
     directory.append(HISTORY, {"update": 1})
-    assert directory.go_on() is None
+    assert directory.resume() is None
     assert read_lines(directory.path / HISTORY) == []
 
 
@@ -68,7 +68,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_no_partial_file(directory, m
     with pytest.raises(OSError, match="No space left"):
         checkpoint(directory, 2)
     monkeypatch.undo()
-    assert directory.go_on()["update"] == 1
+    assert directory.resume()["update"] == 1
     assert not [f for f in directory.path.iterdir() if "tmp" in f.name]
 
 
@@ -76,8 +76,8 @@ def test_a_checkpoint_of_another_configuration_is_refused(directory):
     checkpoint(directory, 1)
     other = RunDirectory(directory.path, configuration_hash="bbbbbbbbbbbb")
     with pytest.raises(ValueError, match=r"checkpoint.pt is of configuration aaaaaaaaaaaa, not bb"):
-        other.go_on()
-    assert directory.go_on()["update"] == 1
+        other.resume()
+    assert directory.resume()["update"] == 1
 
 
 def test_a_checkpoint_that_cannot_be_read_is_refused_and_stays(directory):
@@ -85,7 +85,7 @@ def test_a_checkpoint_that_cannot_be_read_is_refused_and_stays(directory):
     file = directory.path / CHECKPOINT
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"checkpoint.pt cannot be read .* checkpoint.previous.pt"):
-        directory.go_on()
+        directory.resume()
     assert file.stat().st_size == 200
 
 
@@ -93,7 +93,7 @@ def test_a_checkpoint_whose_history_is_gone_is_refused(directory):
     checkpoint(directory, 1)
     (directory.path / HISTORY).unlink()
     with pytest.raises(ValueError, match=r"history.jsonl has 0 bytes"):
-        directory.go_on()
+        directory.resume()
 
 
 def test_a_run_of_another_configuration_is_set_aside_and_not_lost(directory, tmp_path):
@@ -101,7 +101,7 @@ def test_a_run_of_another_configuration_is_set_aside_and_not_lost(directory, tmp
     new = RunDirectory(directory.path, configuration_hash="bbbbbbbbbbbb", code="c1")
     assert new.result() is None
     new.open({"configuration_hash": "bbbbbbbbbbbb"}, replaced=tmp_path / "replaced")
-    assert new.go_on() is None
+    assert new.resume() is None
     aside = tmp_path / "replaced" / "seed-0-aaaaaaaaaaaa"
     assert torch.load(aside / CHECKPOINT, weights_only=True)["update"] == 7
     directory.open(PLAN, replaced=tmp_path / "replaced")  # and back again, twice
@@ -147,7 +147,7 @@ def test_an_interrupted_run_goes_on_under_other_code(directory, tmp_path):
     checkpoint(directory, 4)
     changed = RunDirectory(directory.path, configuration_hash="aaaaaaaaaaaa", code="c2")
     changed.open(PLAN, replaced=tmp_path / "replaced")
-    assert changed.go_on()["update"] == 4
+    assert changed.resume()["update"] == 4
 
 
 HOLD = """

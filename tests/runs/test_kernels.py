@@ -75,7 +75,7 @@ def test_network_without_kernels_is_refused_in_one_line() -> None:
 @pytest.mark.usefixtures("extension")
 def test_device_without_kernels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    with pytest.raises(ValueError, match=r"mine\.yaml: kernels: cpu serves the device cpu, got"):
+    with pytest.raises(ValueError, match=r"mine\.yaml: kernels: cpu needs the device cpu, got"):
         decided(device="auto")
 
 

@@ -139,7 +139,7 @@ def test_ended_run_calls_no_observer(run: Run, capsys: pytest.CaptureFixture[str
     again = train_run(run, [Listener("it", calls)])
     assert {"status", "updates"} <= again.keys()
     assert (again["status"], again["updates"], calls) == (first["status"], TOTAL, [])
-    assert "finished already, not run again" in capsys.readouterr().out
+    assert "already finished, not run again" in capsys.readouterr().out
 
 
 def test_only_started_observers_are_closed_after_an_error() -> None:

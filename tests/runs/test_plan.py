@@ -401,18 +401,18 @@ ADAM = {"betas": [0.9, 0.999], "eps": 1e-8, "amsgrad": False}
 @pytest.mark.parametrize(
     ("name", "arguments", "said"),
     [
-        ("sdg", {}, "optimizer.name must be a rule, got 'sdg'; did you mean 'sgd'"),
+        ("sdg", {}, "optimizer.name must be an optimizer, got 'sdg'; did you mean 'sgd'"),
         ("sgd", SGD | {"momentun": 0.9}, "unknown key 'optimizer.momentun'; did you mean"),
         ("adam", ADAM | {"momentum": 0.9}, "unknown key 'optimizer.momentum'"),
         ("sgd", SGD | {"lr": 0.1}, "unknown key 'optimizer.lr'"),
         ("sgd", SGD | {"fused": True}, "unknown key 'optimizer.fused'"),
         ("sgd", {"momentum": 0.9}, "missing keys optimizer.dampening, optimizer.nesterov"),
         ("caffe_adam", {"momentum": 0.9, "delta": 1e-8}, "missing key optimizer.momentum2"),
-        ("caffe_sgd", {"momentum": 1.0}, "optimizer.momentum must lie in [0, 1), got 1.0"),
-        ("caffe_nesterov", {"momentum": -0.1}, "optimizer.momentum must lie in [0, 1), got -0.1"),
+        ("caffe_sgd", {"momentum": 1.0}, "optimizer.momentum must be in [0, 1), got 1.0"),
+        ("caffe_nesterov", {"momentum": -0.1}, "optimizer.momentum must be in [0, 1), got -0.1"),
         ("caffe_sgd", {"momentum": "0.9"}, "optimizer.momentum must be a finite number"),
         ("sgd", SGD | {"nesterov": 1}, "optimizer.nesterov must be true or false, got 1"),
-        ("sgd", SGD | {"dampening": 1.5}, "optimizer.dampening must lie in [0, 1], got 1.5"),
+        ("sgd", SGD | {"dampening": 1.5}, "optimizer.dampening must be in [0, 1], got 1.5"),
         ("sgd", SGD | {"dampening": 0.5}, "optimizer.nesterov needs a dampening of 0, got 0.5"),
         ("sgd", SGD | {"momentum": 0}, "optimizer.nesterov needs a momentum above 0, got 0"),
         ("adam", ADAM | {"betas": 0.9}, "optimizer.betas must be a list, got 0.9"),
@@ -423,8 +423,8 @@ ADAM = {"betas": [0.9, 0.999], "eps": 1e-8, "amsgrad": False}
         ("adam", ADAM | {"eps": "1e-8"}, "optimizer.eps must be a finite number, got '1e-8'"),
         ("adam", ADAM | {"amsgrad": None}, "optimizer.amsgrad must be true or false, got None"),
         ("caffe_adagrad", {"delta": 0.0}, "optimizer.delta must be positive, got 0.0"),
-        ("caffe_rmsprop", {"rms_decay": 1.0, "delta": 1e-8}, "optimizer.rms_decay must lie in"),
-        ("caffe_adadelta", {"momentum": 2.0, "delta": 1e-8}, "optimizer.momentum must lie in"),
+        ("caffe_rmsprop", {"rms_decay": 1.0, "delta": 1e-8}, "optimizer.rms_decay must be in"),
+        ("caffe_adadelta", {"momentum": 2.0, "delta": 1e-8}, "optimizer.momentum must be in"),
     ],
 )
 def test_an_optimizers_section_is_checked_before_torch_is_there(
@@ -669,7 +669,7 @@ def test_the_hash_of_bounds_found_is_that_of_the_same_bounds_given(plain: dict[s
 def test_bounds_asked_for_and_missing_or_there_and_not_asked_for_are_refused(
     plain: dict[str, Any],
 ) -> None:
-    with pytest.raises(ValueError, match="bounds: given takes none of a range test, got smith"):
+    with pytest.raises(ValueError, match="bounds: given takes no range test, got smith"):
         planned(copy.deepcopy(plain), FOUND)
     with pytest.raises(ValueError, match=rf"^{WHERE}: bounds: range_test needs the result"):
         planned(set_at(plain, "bounds", "range_test"))

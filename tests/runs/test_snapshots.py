@@ -204,7 +204,7 @@ def test_a_run_that_ended_without_them_says_how_to_get_them(setup, tmp_path, cap
     capsys.readouterr()
     directory = train(planned(setup), setup, tmp_path)
     said = capsys.readouterr().out
-    assert "3 of 3 snapshots are not there (training.snapshots: cycle_ends)" in said
+    assert "3 of 3 snapshots are missing (training.snapshots: cycle_ends)" in said
     assert directory.snapshots() == {}
 
 
@@ -215,8 +215,8 @@ def test_a_run_that_went_on_with_the_key_switched_on_midway_names_those_it_passe
         train(planned(setup, snapshots="none"), setup, tmp_path)
     capsys.readouterr()
     directory = train(planned(setup), setup, tmp_path)
-    (said,) = [line for line in capsys.readouterr().out.splitlines() if "not there" in line]
-    assert "2 of 3 snapshots are not there (training.snapshots: cycle_ends)" in said
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "missing" in line]
+    assert "2 of 3 snapshots are missing (training.snapshots: cycle_ends)" in said
     assert list(directory.snapshots()) == [28]
 
 
@@ -226,7 +226,7 @@ def test_a_run_that_went_on_and_lacks_none_says_nothing(
     with stopped_after(13, monkeypatch), pytest.raises(Interrupted):
         train(planned(setup), setup, tmp_path)
     train(planned(setup), setup, tmp_path)
-    assert "not there" not in capsys.readouterr().out
+    assert "missing" not in capsys.readouterr().out
 
 
 def test_a_snapshot_of_another_configuration_or_cut_short_is_refused(trained, tmp_path) -> None:
@@ -353,7 +353,7 @@ def test_a_snapshot_of_another_run_is_found_out(trained, setup, tmp_path) -> Non
     directory = RunDirectory(tmp_path / "seed-0", configuration_hash=plan.configuration_hash)
     weights = {name: torch.zeros_like(t) for name, t in directory.read_snapshot(12).items()}
     directory.save_snapshot(weights, update=12)
-    with pytest.raises(ValueError, match=r"seed-0: snapshot 12 gives .* are not of one run"):
+    with pytest.raises(ValueError, match=r"seed-0: snapshot 12 gives .* are of different runs"):
         evaluated(plan, setup, tmp_path, tmp_path / "kept", seeds=[0])
 
 
@@ -406,7 +406,7 @@ def test_the_command_says_which_key_keeps_snapshots(setup, tmp_path, capsys) -> 
     assert "training.snapshots=cycle_ends" in said
     train(planned(setup, snapshots="every 40 steps"), setup, tmp_path / "far")
     capsys.readouterr()
-    assert "though training.snapshots: every 40 steps; none fell into its 30 updates of" in (
+    assert "no snapshots with training.snapshots: every 40 steps in 30 updates of" in (
         complaint(capsys, tmp_path / "far")
     )
 
@@ -424,7 +424,7 @@ def test_the_command_takes_only_what_the_plan_asks_for(
     assert written["runs"][0]["snapshots"]["updates"] == [28]
     directory.snapshots()[28].unlink()
     said = complaint(capsys, tmp_path)
-    assert "none of its 1 snapshots is there (training.snapshots: last 1)" in said
+    assert "all of its 1 snapshots are missing (training.snapshots: last 1)" in said
 
 
 def test_the_command_refuses_what_is_no_run_or_no_one_experiment(
@@ -440,7 +440,7 @@ def test_the_command_refuses_what_is_no_run_or_no_one_experiment(
     unended = tmp_path / "unended" / "seed-0"
     shutil.copytree(folder / "seed-0", unended)
     (unended / RESULT).unlink()
-    assert "no run here has finished" in complaint(capsys, unended)
+    assert "no finished run here" in complaint(capsys, unended)
 
 
 def test_the_command_writes_nothing_into_what_dvc_keeps(
@@ -450,7 +450,7 @@ def test_the_command_writes_nothing_into_what_dvc_keeps(
     shutil.copytree(folder, tmp_path / "runs" / "campaign" / "experiment")
     monkeypatch.chdir(tmp_path)
     said = complaint(capsys, "runs/campaign/experiment")
-    assert "is what DVC keeps of a campaign: say to=<folder>" in said
+    assert "belongs to DVC (runs of a campaign): set to=<folder>" in said
     assert not (tmp_path / "runs" / "campaign" / "experiment" / "ensemble").exists()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import (
     ChainedScheduler,
@@ -14,7 +15,6 @@ from torch.optim.lr_scheduler import (
     LambdaLR,
     LinearLR,
     LRScheduler,
-    OneCycleLR,
     SequentialLR,
     StepLR,
 )
@@ -62,6 +62,13 @@ def test_scheduler_has_what_frameworks_read() -> None:
     assert (scheduler.last_epoch, scheduler._step_count) == (1, 2)
     assert scheduler.get_last_lr() == scheduler.get_lr() == [3.0]
     assert optimizer.param_groups[0]["initial_lr"] == 0.1
+
+
+def test_rates_alone_are_not_given_where_momentum_is_set_too() -> None:
+    scheduler = ScheduledLR(make(), TRIANGLE, momentum=MOMENTUM)
+    with pytest.raises(ValueError, match=r"^get_lr\(\) gives rates alone .*get_last_lr\(\)$"):
+        scheduler.get_lr()
+    assert scheduler.get_last_lr() == [1.0]
 
 
 def test_optimizer_step_is_not_replaced() -> None:
@@ -165,14 +172,6 @@ def test_step_with_an_epoch_goes_there_with_torchs_warning() -> None:
     assert (scheduler.last_epoch, rate(optimizer)) == (2, 5.0)
 
 
-def test_rate_after_a_finished_run_of_torchs_scheduler_is_the_schedules() -> None:
-    finished = make()
-    drive(finished, OneCycleLR(finished, max_lr=1.0, total_steps=4), 3)
-    optimizer = make()
-    optimizer.load_state_dict(finished.state_dict())
-    assert drive(optimizer, ScheduledLR(optimizer, TRIANGLE), 3) == [1.0, 3.0, 5.0]
-
-
 def test_shared_rate_tensor_becomes_one_for_each_group() -> None:
     shared = torch.tensor(0.1)
     one, two = ({"params": [torch.nn.Parameter(torch.ones(1))]} for _ in range(2))
@@ -181,6 +180,34 @@ def test_shared_rate_tensor_becomes_one_for_each_group() -> None:
     assert [float(group["lr"]) for group in optimizer.param_groups] == [1.0, 0.5]
     assert optimizer.param_groups[0]["lr"] is shared  # a compiled step reads this tensor
     assert float(optimizer.defaults["lr"]) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("lr", [torch.tensor(0.1), 0.1], ids=["tensor", "float"])
+def test_compiled_with_its_optimizer_it_makes_no_more_graphs_than_lambda_lr(lr: Any) -> None:
+    graphs = {}
+    for kind in (ScheduledLR, LambdaLR):
+        torch._dynamo.reset()
+        counters["stats"].clear()
+        optimizer = Adam(
+            [torch.nn.Parameter(torch.ones(3)) for _ in range(2)], lr=copy.deepcopy(lr)
+        )
+        factor = TRIANGLE if kind is ScheduledLR else TRIANGLE.as_lambda(base_lr=0.1)
+        scheduler = kind(optimizer, factor)
+
+        @torch.compile(backend="eager")
+        def update(optimizer: Adam = optimizer, scheduler: Any = scheduler) -> None:
+            optimizer.step()
+            scheduler.step()
+
+        applied = []
+        for _ in range(6):
+            for weight in optimizer.param_groups[0]["params"]:
+                weight.grad = torch.ones(3)
+            applied.append(rate(optimizer))
+            update()
+        assert applied == pytest.approx([TRIANGLE(step) for step in range(6)])
+        graphs[kind] = counters["stats"]["unique_graphs"]
+    assert 1 <= graphs[ScheduledLR] <= graphs[LambdaLR]
 
 
 # --- a schedule inside LambdaLR -------------------------------------------------------------------

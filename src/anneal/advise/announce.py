@@ -9,18 +9,18 @@ from anneal.io.text import duration_words, number
 
 
 def announce_all(question: Question, *, is_swept: bool) -> None:
-    """Say what is asked and what all of it will cost, but for a range test that is done.
+    """Print the data, the network and the total cost.
 
     Args:
-        question: what is asked.
-        is_swept: whether its range test is done; the rest is then announced when it is known.
+        question: the question.
+        is_swept: whether its range test is finished. The cost is then left to ``announce_rest``.
     """
     setup, sweep, config = question.setup, question.sweep, question.experiment.range_test
     data_set = setup.data
     say(
         f"{question.experiment.model.architecture} on {question.experiment.dataset.name}: "
-        f"{data_set.num_classes} classes, {number(len(sweep.training))} training images to learn "
-        f"from, {number(len(sweep.held_out))} held out"
+        f"{data_set.num_classes} classes, {number(len(sweep.training))} training images, "
+        f"{number(len(sweep.held_out))} held-out images"
     )
     if is_swept:
         return
@@ -37,7 +37,7 @@ def announce_all(question: Question, *, is_swept: bool) -> None:
 
 
 def announce_rest(question: Question, plans: Mapping[str, Trial]) -> None:
-    """Say what is left after an earlier start."""
+    """Print the cost of the trials that an earlier start left unfinished."""
     left = [
         plan
         for plan in plans.values()

@@ -1,4 +1,4 @@
-"""Bounds from a range test for a recommendation, or the setting to change where there are none."""
+"""Bounds of a recommendation: read off a range test, or the setting to change if it has none."""
 
 from pathlib import Path
 
@@ -7,34 +7,34 @@ from anneal.range_test.record import RangeTestRecord
 from anneal.range_test.suggestion import Remedy
 from anneal.runs.inputs import NoBoundsError
 
-BOUND_DIGITS = 3  # of the bounds: a range test knows no more, and what is pasted stays readable
+BOUND_DIGITS = 3  # significant digits: a range test is no more precise, and snippets stay readable
 
 
 def take_bounds(
     record: RangeTestRecord, config: RangeTestConfig, *, total_steps: int, picture: Path
 ) -> tuple[float, float]:
-    """Return the suggested pair, rounded to three digits: so it is tried, and so it is pasted.
+    """Return the suggested bounds, rounded to three digits for the trials and the snippets.
 
     Args:
-        record: of the range test.
-        config: what was asked of it.
+        record: result of the range test.
+        config: its configuration.
         total_steps: updates of one sweep.
-        picture: of the range test, for the message.
+        picture: file of its figure, for the error message.
 
     Raises:
-        NoBoundsError: the rule abstains; says why, and what to do next.
+        NoBoundsError: the rule abstains; gives the reason and the setting to change.
     """
     reading = record.readings[record.rule]
     if reading.base_lr is None or reading.max_lr is None:
         others = "".join(
-            f"; {rule} would say {other.base_lr:.3g} to {other.max_lr:.3g} (range_test.rule={rule})"
+            f"; {rule} gives {other.base_lr:.3g} to {other.max_lr:.3g} (range_test.rule={rule})"
             for rule, other in record.readings.items()
             if other.max_lr is not None
         )
         change = what_next(record, config, total_steps=total_steps)
         raise NoBoundsError(
             f"the range test gives no bounds, {reading.rule} abstains: {reading.reason}. "
-            f"Next: {change}{others}. Its picture: {picture}"
+            f"Next: {change}{others}. Figure: {picture}"
         )
     return _cut(reading.base_lr), _cut(reading.max_lr)
 
@@ -44,7 +44,7 @@ def _cut(rate: float) -> float:
 
 
 def what_next(record: RangeTestRecord, config: RangeTestConfig, *, total_steps: int) -> str:
-    """Return what to change after a range test that gave no bounds, as overrides."""
+    """Return the overrides to try after a range test without bounds."""
     diverged = sorted(curve.diverged_lr for curve in record.curves.values() if curve.diverged_lr)
     longer = f"range_test.length='{2 * total_steps} steps'"
     match record.readings[record.rule].remedy:

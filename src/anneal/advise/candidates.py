@@ -1,4 +1,4 @@
-"""Candidate schedules of a recommendation: their rates, and the choice between them."""
+"""Candidate schedules of a recommendation: their learning rates, and the choice among them."""
 
 import dataclasses
 import re
@@ -10,20 +10,20 @@ from anneal.config.bounds import apply_bounds
 from anneal.config.durations import Duration
 from anneal.config.schema import OptimizerConfig, SchedulerConfig
 from anneal.config.strict import Rule
-from anneal.results.power import runs_to_settle
+from anneal.results.power import pairs_to_tell_apart
 from anneal.results.statistics import FEWEST_RUNS, Interval, mean_interval, paired_interval
 from anneal.runs.optimizers import has_momentum
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One schedule that is tried.
+    """One candidate schedule.
 
     Args:
         scheduler: option of ``conf/scheduler`` that gives its shape.
-        words: what it does, for people.
+        words: description for the reader.
         at_max: start at the upper bound where ``apply_bounds`` starts at the lower.
-        cycles: how many of them fill the run, of a schedule that restarts at its peak.
+        cycles: number of cycles in the run, for a schedule that restarts at its peak.
     """
 
     scheduler: str
@@ -34,9 +34,9 @@ class Candidate:
 
 NEAR_PCT = 0.5  # points of held-out accuracy that a simpler schedule may cost at most
 
-# From the simplest to the least simple: how often the rate turns, and at last a momentum that
-# moves with it. ``apply_bounds`` holds rates at the lower bound, as Smith does; most papers since
-# start their steps as high as their cosines, so that both are tried.
+# Ordered from the simplest: by how often the rate changes direction; a cycled momentum comes last.
+# ``apply_bounds`` holds rates at the lower bound, as Smith does. Most later papers start their
+# steps as high as their cosines, so both are tried.
 CANDIDATES: dict[str, Candidate] = {
     "constant": Candidate(scheduler="constant", words="the lower bound throughout"),
     "step_decay": Candidate(
@@ -67,7 +67,7 @@ CANDIDATES: dict[str, Candidate] = {
 
 @dataclass(frozen=True, kw_only=True)
 class AdviceConfig:
-    """What ``conf/advise.yaml`` adds to a run."""
+    """The section ``advise`` of ``conf/advise.yaml``."""
 
     name: Annotated[
         str,
@@ -80,7 +80,7 @@ class AdviceConfig:
         tuple[int, ...],
         Rule(
             f"must be {FEWEST_RUNS} or more different whole numbers from 0 to 2**32 - 1 "
-            "(fewer can settle nothing)",
+            "(fewer are not enough for a verdict)",
             lambda v: len(v) == len(set(v)) >= FEWEST_RUNS and all(0 <= s < 2**32 for s in v),
         ),
     ]
@@ -105,10 +105,10 @@ def at_bounds(
         shape: the option of ``conf/scheduler`` that it names.
         base_lr: lower bound, > 0.
         max_lr: upper bound, > base_lr.
-        optimizer: one that has no momentum, or is told to use none, gets none to cycle.
+        optimizer: its momentum is cycled only if it has one above 0.
 
     Raises:
-        ValueError: the pair is no pair.
+        ValueError: the bounds are not two rates in rising order.
     """
     arguments = apply_bounds(shape.name, shape.arguments, base_lr, max_lr)
     if CANDIDATES[name].at_max:
@@ -122,16 +122,17 @@ def at_bounds(
 def fill_run(
     section: SchedulerConfig, *, cycles: int, total_steps: int, budget_fraction: float
 ) -> SchedulerConfig:
-    """Return warm restarts of which ``cycles`` last until the run ends, and not a little less.
+    """Return warm restarts whose first ``cycles`` cycles cover the whole run.
 
-    A fraction of the run is rounded down to whole updates; what is then left over at the end would
-    be another restart, so that the run would end at the highest rate.
+    A cycle given as a fraction of the run is rounded down to whole updates. The updates left over
+    at the end would be another restart, and the run would end at the highest rate. Here the first
+    cycle is rounded up instead.
 
     Args:
         section: with ``growth`` and ``first_cycle``.
-        cycles: that fill the run, >= 1.
+        cycles: number of cycles in the run, >= 1.
         total_steps: updates of the run at this budget.
-        budget_fraction: by which a length in steps is multiplied.
+        budget_fraction: factor by which a length in steps is multiplied.
     """
     parts = sum(section.arguments["growth"] ** i for i in range(cycles))
     first = Duration(-(-total_steps // parts) / budget_fraction, "steps")
@@ -141,39 +142,40 @@ def fill_run(
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateResult:
-    """How one candidate did.
+    """Result of one candidate.
 
     Args:
-        accuracies_pct: by seed, on held-out images after the last update; None where it diverged.
-        accuracy: their mean; None when a seed diverged.
-        behind: the best one's accuracy less this one's, paired by seed; None for the best itself
-            and where a seed diverged.
-        tied: it is the best, or the seeds cannot tell it from the best.
+        accuracies_pct: seed -> held-out accuracy after the last update, 0..100; None if it
+            diverged.
+        accuracy: their mean; None if a seed diverged.
+        gap: accuracy of the best candidate minus this one's, paired by seed; None for the best
+            itself, and if a seed diverged.
+        tied: whether it is the best or statistically tied with it.
     """
 
     name: str
     accuracies_pct: Mapping[int, float | None]
     accuracy: Interval | None
-    behind: Interval | None
+    gap: Interval | None
     tied: bool
 
     @property
     def num_diverged(self) -> int:
-        """How many seeds diverged."""
+        """Number of seeds that diverged."""
         return sum(value is None for value in self.accuracies_pct.values())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What is recommended, and why.
+    """The recommended candidate, and the reason.
 
     Args:
-        recommended: the simplest of the best and those that the seeds cannot tell from it and that
-            lie within ``NEAR_PCT`` of it; None when each candidate diverged at least once, or
-            nothing was learnt.
-        best: the one with the highest mean.
+        recommended: the simplest candidate that is the best, or is statistically tied with it and
+            within ``NEAR_PCT`` of it; None if every candidate diverged at least once, or nothing
+            was learnt.
+        best: the candidate with the highest mean.
         results: of all candidates, from the simplest.
-        reason: in words.
+        reason: one sentence.
     """
 
     recommended: str | None
@@ -182,7 +184,7 @@ class Choice:
     reason: str
 
     def describe(self) -> dict[str, Any]:
-        """Return it as plain data."""
+        """Return the choice as plain data."""
         return dataclasses.asdict(self)
 
 
@@ -192,14 +194,17 @@ def choose(
     resolution_pct: float,
     chance_pct: float,
 ) -> Choice:
-    """Recommend the best candidate, or a simpler one that is near it and cannot be told from it.
+    """Recommend the best candidate, or a simpler one that is near it and statistically tied.
 
-    Not told apart is not equal: few seeds that spread widely hide ten points. So the simplest is
-    taken only of those whose mean, too, lies within ``NEAR_PCT`` of the highest. Another is
-    worse than the best when the 95 % interval of their differences, paired by seed, lies above 0,
-    and their mean is more than what one image counts: a difference that three seeds make
-    in the same single image has an interval without width. A candidate of which a seed diverged is
-    never recommended, and none is where not even the best has learnt anything for certain.
+    A tie is not equality: with few seeds and a wide spread, a tie can hide ten points. So a tied
+    candidate is recommended only if its mean is within ``NEAR_PCT`` of the best.
+
+    A candidate is worse than the best if two things hold. The 95 % interval of their differences,
+    paired by seed, is above 0. The mean difference is more than one image: three seeds that differ
+    in the same single image give an interval of width zero.
+
+    A candidate with a diverged seed is never recommended. Nothing is recommended if the interval of
+    the best candidate reaches down to chance.
 
     >>> seen = {"constant": {0: 90.0, 1: 91.0, 2: 92.0}, "cosine": {0: 95.0, 1: 96.1, 2: 97.0}}
     >>> choose(seen, resolution_pct=0.1, chance_pct=10.0).recommended
@@ -207,18 +212,18 @@ def choose(
     >>> seen["constant"] = {0: 95.1, 1: 95.0, 2: 96.9}
     >>> choose(seen, resolution_pct=0.1, chance_pct=10.0).recommended
     'constant'
-    >>> seen["constant"] = {0: 80.0, 1: 96.0, 2: 96.9}  # not told apart either, and 5 points lower
+    >>> seen["constant"] = {0: 80.0, 1: 96.0, 2: 96.9}  # also tied, but 5 points lower
     >>> choose(seen, resolution_pct=0.1, chance_pct=10.0).recommended
     'cosine'
 
     Args:
         accuracies_pct: candidate -> seed -> held-out accuracy at the end, 0..100, None where it
             diverged; the same seeds for each.
-        resolution_pct: what one held-out image counts.
-        chance_pct: the accuracy of always answering with the most frequent class.
+        resolution_pct: accuracy of one held-out image, 0..100.
+        chance_pct: accuracy of always predicting the most frequent class, 0..100.
 
     Raises:
-        ValueError: the candidates were tried with different seeds, or there is none.
+        ValueError: the candidates have different seeds, or there are none.
     """
     if not accuracies_pct or len({frozenset(of) for of in accuracies_pct.values()}) != 1:
         raise ValueError("candidates must be tried with the same seeds, at least one")
@@ -232,29 +237,29 @@ def choose(
     best = max(means, key=lambda name: means[name].mean, default=None)
     results = []
     for name in names:
-        behind = None
+        gap = None
         if best is not None and name in whole and name != best:
-            behind = paired_interval([whole[best][s] - whole[name][s] for s in whole[best]])
+            gap = paired_interval([whole[best][s] - whole[name][s] for s in whole[best]])
         results.append(
             CandidateResult(
                 name=name,
                 accuracies_pct=dict(accuracies_pct[name]),
                 accuracy=means.get(name),
-                behind=behind,
-                tied=name == best or (behind is not None and not _is_worse(behind, resolution_pct)),
+                gap=gap,
+                tied=name == best or (gap is not None and not _is_worse(gap, resolution_pct)),
             )
         )
     tied = [s for s in results if s.tied]
-    recommended = next((s for s in tied if s.behind is None or s.behind.mean <= NEAR_PCT), None)
+    recommended = next((s for s in tied if s.gap is None or s.gap.mean <= NEAR_PCT), None)
     nothing = best is not None and not _is_above(means[best], chance_pct)
     return Choice(
         recommended=recommended.name if recommended and not nothing else None,
         best=best,
         results=tuple(results),
         reason=(
-            f"{best}, the highest, is not above the {chance_pct:.2f} % of always answering with "
-            "the most frequent class for certain: too little was learnt to choose by, give "
-            "training.length (or budget_fraction) more"
+            f"{best} is the best, but its 95 % interval does not exclude the {chance_pct:.2f} % of "
+            "always predicting the most frequent class: too little was learnt to choose by; "
+            "increase training.length or budget_fraction"
             if nothing
             else _reason(tied, results, best, recommended)
         ),
@@ -265,8 +270,8 @@ def _is_above(accuracy: Interval, chance_pct: float) -> bool:
     return accuracy.low is not None and accuracy.low > chance_pct
 
 
-def _is_worse(behind: Interval, resolution_pct: float) -> bool:
-    return behind.low is not None and behind.low > 0 and behind.mean > resolution_pct
+def _is_worse(gap: Interval, resolution_pct: float) -> bool:
+    return gap.low is not None and gap.low > 0 and gap.mean > resolution_pct
 
 
 def _reason(
@@ -285,22 +290,20 @@ def _reason(
     num_seeds = len(results[0].accuracies_pct)
     if len(results) == 1:
         return f"{best} is the only candidate{note}"
-    highest = next(s for s in tied if s.name == best)
+    leader = next(s for s in tied if s.name == best)
     if len(tied) == 1:
-        return (
-            f"{_named(highest)} is the best, and each other is worse with {num_seeds} seeds{note}"
-        )
-    others = [_named(s) for s in tied if s is not highest]
+        return f"{_named(leader)} is the best; every other is worse over {num_seeds} seeds{note}"
+    others = [_named(s) for s in tied if s is not leader]
     listed = " and ".join(filter(None, [", ".join(others[:-1]), others[-1]]))
     words = (
-        f"{_named(highest)} is the highest, but {num_seeds} seeds cannot tell it from {listed}; "
-        f"{recommended.name} is the simplest of these within {NEAR_PCT:g} points of the highest"
+        f"{_named(leader)} is the best and statistically tied over {num_seeds} seeds with "
+        f"{listed}; {recommended.name} is the simplest of these within {NEAR_PCT:g} points of it"
     )
-    behind = recommended.behind
-    if behind is not None and behind.sd is not None and behind.mean > 0:
-        needed = runs_to_settle(mean=behind.mean, sd=behind.sd, edges=[0.0], paired=True)
+    gap = recommended.gap
+    if gap is not None and gap.sd is not None and gap.mean > 0:
+        needed = pairs_to_tell_apart(mean=gap.mean, sd=gap.sd)
         if needed is not None and needed > num_seeds:
-            words += f" ({needed} seeds would tell it from {best} with a chance of 80 %)"
+            words += f" ({needed} seeds would separate it from {best} with 80 % power)"
     return words + note
 
 

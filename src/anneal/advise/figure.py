@@ -1,4 +1,4 @@
-"""Figure of a recommendation: range test with its bounds, accuracy of each candidate."""
+"""Figure of a recommendation: the range test with its bounds, the accuracy of each candidate."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from anneal.io.svg import COLOURS, STYLE, svg_text
 from anneal.range_test import Agreement, RangeTestCurve
 from anneal.range_test.figure import ACCURACY, draw_bounds, draw_column
 
-LATE_PART = 0.5  # of a run, after which no curve lies below the frame: the end is what differs
+LATE_PART = 0.5  # of a run; the axis shows all values after it, since the curves differ at the end
 
 
 def draw_advice(
@@ -25,19 +25,19 @@ def draw_advice(
     *,
     title: str,
 ) -> str:
-    """Return the picture as SVG.
+    """Return the figure as SVG.
 
-    Above, the held-out accuracy of the range test against the rate, a thin line for each seed and a
-    bold one for their mean, with the bounds. Below, the held-out accuracy of each candidate against
-    the update (the mean over its seeds, and from the lowest to the highest as a band), and beside
-    it each seed at the end, the mean and its 95 % interval; the recommended one is marked.
+    Top: held-out accuracy of the range test against the learning rate, with the bounds. A thin line
+    is one seed, the bold line their mean. Bottom left: held-out accuracy of each candidate against
+    the update, as the mean over its seeds with a band from the lowest to the highest. Bottom right:
+    final accuracy of each seed, the mean and its 95 % interval; the recommended candidate is bold.
 
     Args:
         curves: of the range test, one for each seed.
-        reading: what the chosen rule says of them; it gives a pair.
+        reading: their bounds by the chosen rule.
         trials: candidate -> seed -> (updates made, held-out accuracy in percent).
-        choice: of the same candidates.
-        title: over the picture.
+        choice: among the same candidates.
+        title: of the figure.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.5, 7.4), layout="constrained")
@@ -50,7 +50,7 @@ def draw_advice(
 
 
 def colour_of(name: str) -> str:
-    """Return a candidate's colour, the same in every picture."""
+    """Return a candidate's colour, the same in every figure."""
     return COLOURS[list(CANDIDATES).index(name)]
 
 
@@ -135,7 +135,7 @@ def _draw_ends(axes: Axes, choice: Choice) -> None:
 
 
 def _ends(result: CandidateResult) -> tuple[float, float, float]:
-    """Return mean and interval of a candidate that three or more seeds trained to the end."""
+    """Return mean and interval of a candidate with three or more finished seeds."""
     assert result.accuracy is not None
     assert result.accuracy.low is not None
     assert result.accuracy.high is not None

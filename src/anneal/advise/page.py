@@ -18,7 +18,7 @@ CANDIDATE_HEADER = (
     "candidate",
     "held-out accuracy",
     "95 % interval",
-    "behind the highest",
+    "gap to best",
     "n",
     "verdict",
 )
@@ -26,12 +26,12 @@ CANDIDATE_HEADER = (
 
 @dataclass(frozen=True, kw_only=True)
 class Lines:
-    """One schedule as lines to paste.
+    """One schedule as code snippets.
 
     Args:
         name: of the candidate.
-        schedule: its description, at the length of the run that the advice is for.
-        momentum: its momentum's; None where that stays what the optimizer says.
+        schedule: its description, at the length of the full run.
+        momentum: description of its momentum schedule; None keeps the optimizer's momentum.
     """
 
     name: str
@@ -40,37 +40,37 @@ class Lines:
 
     @property
     def ours(self) -> str:
-        """With anneal."""
+        """Snippet that uses anneal."""
         return anneal_snippet(self.schedule, self.momentum)
 
     @property
     def torch(self) -> TorchSnippet:
-        """With torch alone."""
+        """Snippet that uses torch alone."""
         return torch_snippet(self.schedule, self.momentum)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
-    """One advice, complete.
+    """One recommendation with everything that it rests on.
 
     Args:
-        question: 12 hexadecimal digits of everything that was asked but for the seeds.
-        command: the overrides that asked it.
+        question: hash of the question without the seeds, 12 hexadecimal digits.
+        command: its overrides.
         experiment: its configuration as plain data, without a schedule.
-        rule: whose bounds were taken.
-        readings: what each rule says.
-        base_lr: lower bound, as it was tried.
-        max_lr: upper bound, as it was tried.
+        rule: rule of the range test that gave the bounds.
+        readings: rule -> its result.
+        base_lr: lower bound of the trials.
+        max_lr: upper bound of the trials.
         sweep_updates: updates of the range test, over its seeds.
         trial_updates: updates of one trial.
-        full_updates: updates of the run that the advice is for.
-        num_training: images that were learnt from.
-        num_held_out: images that were measured on.
+        full_updates: updates of the full run.
+        num_training: number of training images.
+        num_held_out: number of held-out images.
         choice: among the candidates.
-        plans: of each candidate as it was tried.
-        lines: of the recommended candidate and, where that is another, of the highest.
+        plans: candidate -> plan of its trials.
+        lines: of the recommended candidate and, if another, of the best.
         settings: of the machine.
-        code: digest of the code that the numbers went through.
+        code: digest of the code behind the numbers.
     """
 
     question: str
@@ -93,7 +93,7 @@ class Advice:
 
     @property
     def num_seeds(self) -> int:
-        """Seeds that each candidate was tried with."""
+        """Number of seeds of each candidate."""
         return len(self.choice.results[0].accuracies_pct)
 
     @property
@@ -113,7 +113,7 @@ class Advice:
 
     @property
     def length_words(self) -> str:
-        """How long the candidates were tried and how long the lines to paste are."""
+        """Length of the full run and of the trials, in words."""
         if self.trial_updates == self.full_updates:
             return f"{number(self.trial_updates)} updates"
         fraction = fraction_words(float(self.experiment["budget_fraction"]))
@@ -124,20 +124,20 @@ class Advice:
 
 
 def table_lines(choice: Choice) -> list[str]:
-    """Return the candidates' table for a terminal."""
+    """Return the table of the candidates for a terminal."""
     return text_table(CANDIDATE_HEADER, [_row(result, choice) for result in choice.results])
 
 
 def terminal_lines(advice: Advice, *, page: Path) -> list[str]:
-    """Return what the terminal shows of an advice: table, verdict, lines to paste, its page."""
+    """Return a recommendation for a terminal: table, verdict, snippet, path of the page."""
     lines = ["", *table_lines(advice.choice), "", advice.verdict]
     for first in advice.lines[:1]:
-        lines += ["", f"To paste, for a run of {advice.length_words}:", "", first.ours, ""]
+        lines += ["", f"Snippet for a run of {advice.length_words}:", "", first.ours, ""]
         if first.torch.code is not None:
             lines += ["or with torch alone:", "", first.torch.code]
         else:
-            lines.append(f"With torch alone there is none: {first.torch.reason}.")
-    more = "".join(f", with {other.name} to paste too" for other in advice.lines[1:])
+            lines.append(f"No snippet with torch alone: {first.torch.reason}.")
+    more = "".join(f", with a snippet of {other.name} too" for other in advice.lines[1:])
     return [*lines, "", f"{page}{more}"]
 
 
@@ -146,7 +146,7 @@ def _row(result: CandidateResult, choice: Choice) -> tuple[str, ...]:
         result.name,
         f"{result.accuracy.mean:.2f} %" if result.accuracy else NOTHING,
         _interval(result.accuracy),
-        f"{result.behind.mean:.2f} ({_interval(result.behind)})" if result.behind else "",
+        f"{result.gap.mean:.2f} ({_interval(result.gap)})" if result.gap else "",
         str(len(result.accuracies_pct) - result.num_diverged),
         _verdict(result, choice),
     )
@@ -155,12 +155,12 @@ def _row(result: CandidateResult, choice: Choice) -> tuple[str, ...]:
 def _verdict(result: CandidateResult, choice: Choice) -> str:
     if result.num_diverged:
         return f"{result.num_diverged} diverged"
-    words = ["highest"] if result.name == choice.best else []
+    words = ["best"] if result.name == choice.best else []
     if result.name == choice.recommended:
         words.append("recommended")
     if not result.tied:
         words.append("worse")
-    return ", ".join(words) or "not told apart"
+    return ", ".join(words) or "statistically tied"
 
 
 def _interval(interval: Interval | None) -> str:
@@ -170,9 +170,9 @@ def _interval(interval: Interval | None) -> str:
 
 
 def page(advice: Advice) -> str:
-    """Return the page that a person reads, as Markdown."""
+    """Return the page of a recommendation as Markdown."""
     parts = [
-        f"# Advice: {escape_markdown(advice.about)}",
+        f"# Recommendation: {escape_markdown(advice.about)}",
         _answer(advice),
         *_to_paste(advice),
         "## Bounds",
@@ -180,11 +180,11 @@ def page(advice: Advice) -> str:
         _rules_table(advice),
         "## Candidates",
         f"Each was trained for {number(advice.trial_updates)} updates with the same "
-        f"{advice.num_seeds} seeds on {number(advice.num_training)} training images and measured "
-        f"on {number(advice.num_held_out)} others. Intervals are Student's t over the seeds (from "
-        "six seeds on, differences by exact sign flips), at 95 % each and not corrected for their "
-        "number. A candidate is *worse* when the interval of its difference to the highest, paired "
-        "by seed, lies above 0 and the difference is more than one image.",
+        f"{advice.num_seeds} seeds on {number(advice.num_training)} training images and evaluated "
+        f"on {number(advice.num_held_out)} held-out images. Intervals are Student's t over the "
+        "seeds (from six seeds on, differences by exact sign flips), at 95 % each, without a "
+        "correction for their number. A candidate is *worse* if the interval of its gap to the "
+        "best, paired by seed, is above 0 and the gap is more than one image.",
         markdown_table(
             [*CANDIDATE_HEADER, "what it does"],
             [
@@ -196,9 +196,9 @@ def page(advice: Advice) -> str:
         ),
         f"![range test and candidates]({PICTURE})",
         f"The range test with all its rules: [{RANGE_TEST_PICTURE}]({RANGE_TEST_PICTURE}).",
-        "## How far this carries",
+        "## Limitations of this recommendation",
         *_limits(advice),
-        "## To repeat it",
+        "## Command",
         f"```bash\nanneal advise {shlex.join(advice.command)}".rstrip() + "\n```",
         _cost(advice),
     ]
@@ -212,16 +212,16 @@ def _answer(advice: Advice) -> str:
 def _to_paste(advice: Advice) -> list[str]:
     parts = []
     for lines in advice.lines:
-        what = "recommended" if lines.name == advice.choice.recommended else "the highest"
+        what = "recommended" if lines.name == advice.choice.recommended else "the best"
         parts += [
-            f"## To paste: {escape_markdown(lines.name)}, {what}",
+            f"## Snippet: {escape_markdown(lines.name)}, {what}",
             f"For a run of {advice.length_words}; `optimizer` is yours.",
             f"```python\n{lines.ours}\n```",
         ]
         if lines.torch.code is None:
-            parts.append(f"With torch alone there is none: {lines.torch.reason}.")
+            parts.append(f"No snippet with torch alone: {lines.torch.reason}.")
         else:
-            parts += ["The same with torch alone:", f"```python\n{lines.torch.code}\n```"]
+            parts += ["With torch alone:", f"```python\n{lines.torch.code}\n```"]
     return parts
 
 
@@ -239,14 +239,14 @@ def _rules_table(advice: Advice) -> str:
 def _limits(advice: Advice) -> list[str]:
     resolution = 100 / advice.num_held_out
     return [
-        "The same held-out images served to find the bounds and to choose, so that the accuracies "
-        "above flatter a little: what the network is worth, images say that nothing was chosen on. "
-        "Test images were not touched.",
+        "The same held-out images gave the bounds and the choice, so the accuracies above are "
+        "slightly optimistic. Only images that nothing was chosen on measure the network; test "
+        "images were not used.",
         f"One held-out image counts {resolution:.2g} points. The seeds vary the weights and the "
-        "order of the images, not which images were held out.",
-        f"It was found at {number(advice.trial_updates)} updates with the optimizer as it was "
-        "configured here. With much longer runs, or another optimizer, batch size or weight "
-        "decay, ask again.",
+        "order of the images, not which images are held out.",
+        f"It holds for {number(advice.trial_updates)} updates and the optimizer as configured "
+        "here. Run `anneal advise` again for much longer runs, or another optimizer, batch size or "
+        "weight decay.",
     ]
 
 
@@ -255,13 +255,13 @@ def _cost(advice: Advice) -> str:
     total = advice.sweep_updates + trials * advice.trial_updates
     return (
         f"Cost: {number(total)} updates: the range test {number(advice.sweep_updates)}, "
-        f"{trials} trials of {number(advice.trial_updates)}. What is finished is not run again. "
+        f"{trials} trials of {number(advice.trial_updates)}. Finished trials are not run again. "
         f"Question {advice.question}, code {advice.code}."
     )
 
 
 def data(advice: Advice) -> dict[str, Any]:
-    """Return the advice as plain data for advice.json."""
+    """Return a recommendation as plain data for ``advice.json``."""
     return {
         "question": advice.question,
         "command": list(advice.command),
@@ -308,12 +308,12 @@ def data(advice: Advice) -> dict[str, Any]:
 
 
 def snippet_file(advice: Advice) -> str:
-    """Return the lines to paste as a module: functions of an optimizer."""
+    """Return the snippets as a module of functions that take an optimizer."""
     parts = [f'"""{advice.verdict}\n\nFor {advice.about}: {advice.length_words}.\n"""']
     for lines in advice.lines:
         parts.append(as_function(f"{lines.name}_with_anneal", lines.ours, returns="scheduled"))
         if lines.torch.code is None:
-            parts.append(f"# {lines.name} with torch alone: none, {lines.torch.reason}")
+            parts.append(f"# no {lines.name} with torch alone: {lines.torch.reason}")
             continue
         code = as_function(f"{lines.name}_with_torch", lines.torch.code, returns="scheduler")
         parts.append(code)

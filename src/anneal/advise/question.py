@@ -1,4 +1,4 @@
-"""The question put to ``anneal advise``: composed, checked, with its images loaded."""
+"""Question of ``anneal advise``: its checked configuration, with the images loaded."""
 
 import dataclasses
 import re
@@ -22,23 +22,23 @@ from anneal.runs.timed_settings import time_setup
 WHERE = "conf/advise.yaml"
 ANSWER = "advice.json"
 DECIDED_HERE = {
-    "scheduler": "the schedule is what is advised; advise.candidates says which are tried",
+    "scheduler": "the schedule is recommended; advise.candidates lists those that are tried",
     "bounds": "they always come from a range test",
-    "seed": "range_test.seeds and advise.seeds say which are used",
+    "seed": "set range_test.seeds and advise.seeds",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What a person asks, checked.
+    """A checked question.
 
     Args:
         advice: the section ``advise``.
-        experiment: everything but the schedule.
-        shapes: the section of ``conf/scheduler`` of each candidate, from the simplest.
+        experiment: the configuration without a schedule.
+        shapes: candidate -> its section of ``conf/scheduler``, from the simplest.
         setup: its images and this machine's settings.
-        sweep: what the range test does; its division of the images serves the trials too.
-        digest: of everything asked but for the seeds of the trials.
+        sweep: the range test; the trials share its split into training and held-out images.
+        digest: hash of the question without the seeds of the trials.
     """
 
     advice: AdviceConfig
@@ -64,7 +64,7 @@ class Question:
 
 
 def ask(arguments: Sequence[str]) -> Question:
-    """Compose and check what is asked, as ``anneal run`` does; nothing is trained.
+    """Compose and check a question, as ``anneal run`` does. Nothing is trained.
 
     Raises:
         ValueError: names the file, the key and the rule.
@@ -72,7 +72,7 @@ def ask(arguments: Sequence[str]) -> Question:
     for argument in arguments:
         key = re.split(r"[=.@]", argument.lstrip("+~"))[0]
         if key in DECIDED_HERE:
-            raise ValueError(f"{argument} has no use here: {DECIDED_HERE[key]}")
+            raise ValueError(f"{argument} is not an option of anneal advise: {DECIDED_HERE[key]}")
     plain = compose_plain("advise", arguments)
     advice = parse(AdviceConfig, plain.pop("advise"), where=WHERE, key="advise")
     plain.pop("seed")
@@ -94,7 +94,7 @@ def ask(arguments: Sequence[str]) -> Question:
         sweep=lay_out(experiment, setup),
         digest=_digest(experiment, setup, shapes),
     )
-    question.plans(1.0, 2.0)  # a run too short for a schedule is known before anything is trained
+    question.plans(1.0, 2.0)  # refuse a run too short for a schedule before anything is trained
     return question
 
 
@@ -120,14 +120,14 @@ def _digest(
 
 
 def refuse_another(folder: Path, digest: str) -> None:
-    """Refuse to write over the answer to another question.
+    """Refuse to overwrite the answer to another question.
 
     Raises:
-        ValueError: it lies there; names the key that gives another folder.
+        ValueError: the folder has one; names the key that sets another folder.
     """
     answer = folder / ANSWER
     if answer.is_file() and read_json(answer)["question"] != digest:
         raise ValueError(
-            f"{folder} holds the answer to another question; give advise.name=<another name>, or "
-            "move it away"
+            f"{folder} has the answer to another question; set advise.name=<another name> or "
+            "move the folder away"
         )

@@ -25,17 +25,17 @@ PAGE, SNIPPET = "advice.md", "snippet.py"
 
 
 def recommend(question: Question, *, command: Sequence[str], folder: Path) -> Advice:
-    """Answer a question: sweep, try each candidate, choose, write the answer into a folder.
+    """Run the range test and the trials, choose a candidate, write the output files.
 
-    What is finished is not run again.
+    Finished sweeps and trials are not run again.
 
     Args:
-        question: what is asked.
-        command: the overrides that asked it.
-        folder: takes the page, the data, the snippet and the pictures.
+        question: the question.
+        command: its overrides.
+        folder: for the page, the data, the snippet and the figures.
 
     Raises:
-        NoBoundsError: the range test gives no bounds; says what to do next.
+        NoBoundsError: the range test gives no bounds; names the setting to change.
     """
     experiment, setup = question.experiment, question.setup
     is_swept = suggestion_file(experiment, setup, folder=RANGE_TEST_FOLDER).is_file()
@@ -66,7 +66,7 @@ def recommend(question: Question, *, command: Sequence[str], folder: Path) -> Ad
             for name, plan in plans.items()
         },
         choice,
-        title=f"Advice: {advice.about}",
+        title=f"Recommendation: {advice.about}",
     )
     write_whole(folder / PICTURE, picture)
     write_whole(folder / RANGE_TEST_PICTURE, suggestion.with_name(SWEEP_PICTURE).read_bytes())
@@ -91,7 +91,7 @@ def _say_bounds(record: RangeTestRecord, base_lr: float, max_lr: float) -> None:
 def run_trials(
     question: Question, plans: Mapping[str, Trial]
 ) -> dict[str, dict[int, float | None]]:
-    """Train what is not finished, all candidates with one seed before the next seed."""
+    """Train the unfinished trials: all candidates with one seed, then the next seed."""
     seeds = question.advice.seeds
     accuracies: dict[str, dict[int, float | None]] = {name: {} for name in plans}
     for number_of_seed, seed in enumerate(seeds):
@@ -105,7 +105,7 @@ def run_trials(
 
 
 def _chance_pct(question: Question) -> float:
-    """Return the held-out accuracy of always answering with the most frequent class."""
+    """Return the held-out accuracy of always predicting the most frequent class."""
     held_out = question.sweep.held_out
     labels = question.setup.data.train.labels.cpu()[held_out]
     return 100 * int(labels.bincount().max()) / len(held_out)
@@ -123,14 +123,14 @@ def _advice(
     whole = dataclasses.replace(
         question, experiment=dataclasses.replace(question.experiment, budget_fraction=1.0)
     ).plans(*bounds)
-    told = [] if choice.recommended is None else [choice.recommended, choice.best or ""]
+    shown = [] if choice.recommended is None else [choice.recommended, choice.best or ""]
     lines = [
         Lines(
             name=name,
             schedule=whole[name].schedule.describe(),
             momentum=momentum.describe() if (momentum := whole[name].momentum) else None,
         )
-        for name in dict.fromkeys(told)
+        for name in dict.fromkeys(shown)
     ]
     experiment = dict(trial.describe()["configuration"])
     for key in ("scheduler", "name", "title", "bounds"):

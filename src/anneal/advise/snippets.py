@@ -1,7 +1,7 @@
 """Code snippets that build a schedule, with anneal or with torch alone.
 
-Each is complete but for ``optimizer``, which the script has: it is run as it stands. What torch's
-schedulers can follow to the last digits is given for them too; of the others it is said why not.
+A snippet needs only the name ``optimizer``. It has a torch version if a scheduler of torch follows
+the same curve to the last digits; if none does, it has the reason.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 Description = Mapping[str, Any]  # of a schedule: {"name": ..., "arguments": {...}}
-WIDTH = 88  # letters in a line, as common formatters have it
+WIDTH = 88  # characters in a line, the default of common formatters
 
 
 @dataclass(frozen=True, kw_only=True)
 class TorchSnippet:
-    """The same schedule with torch alone.
+    """Snippet with torch alone.
 
     Args:
-        code: None where torch has no scheduler that follows the same curve.
-        reason: why it has none; empty where it has one.
+        code: the snippet; None if no scheduler of torch follows the same curve.
+        reason: why there is none; empty if there is one.
     """
 
     code: str | None
@@ -26,11 +26,11 @@ class TorchSnippet:
 
 
 class _NotInTorchError(Exception):
-    """There is no such scheduler; the reason is the message."""
+    """Torch has no such scheduler; the message is the reason."""
 
 
 def anneal_snippet(schedule: Description, momentum: Description | None = None) -> str:
-    """Return the lines that set a schedule, and a momentum's, with :class:`anneal.ScheduledLR`.
+    """Return the code for a schedule, and one of momentum, with :class:`anneal.ScheduledLR`.
 
     >>> print(anneal_snippet({"name": "constant", "arguments": {"lr": 0.1}}))
     from anneal import ScheduledLR, constant
@@ -50,11 +50,11 @@ def anneal_snippet(schedule: Description, momentum: Description | None = None) -
 
 
 def torch_snippet(schedule: Description, momentum: Description | None = None) -> TorchSnippet:
-    """Return the lines that set the same schedule with a scheduler of torch, or why there are none.
+    """Return the code for the same schedule with a scheduler of torch, or the reason for none.
 
-    It follows the curve over the length of the run; beyond a finite schedule's end torch's may
-    rise again or refuse. Torch scales each parameter group from its own rate, and the lines give
-    all groups the same one.
+    It follows the curve over the length of the run. After the end of a finite schedule torch's may
+    rise again or raise. Torch scales each parameter group from its own rate; the code gives all
+    groups the same one.
 
     >>> cosine = {"name": "cosine",
     ...           "arguments": {"min_lr": 0.0, "max_lr": 0.1, "total_steps": 300}}
@@ -69,9 +69,9 @@ def torch_snippet(schedule: Description, momentum: Description | None = None) ->
     name = str(schedule["name"])
     try:
         if name not in _TORCH:
-            raise _NotInTorchError(f"none of torch's schedulers is written for {name} here")
+            raise _NotInTorchError(f"no scheduler of torch is known to equal {name}")
         if momentum is not None and name != "one_cycle":
-            raise _NotInTorchError(f"torch cycles no momentum beside {name}")
+            raise _NotInTorchError(f"torch does not cycle the momentum with {name}")
         function, arguments, first_lr = _TORCH[name](schedule["arguments"], momentum)
     except _NotInTorchError as reason:
         return TorchSnippet(code=None, reason=str(reason))
@@ -89,8 +89,8 @@ def torch_snippet(schedule: Description, momentum: Description | None = None) ->
     return TorchSnippet(code="\n".join(lines))
 
 
-# What a scheduler of torch is called with, as text, and the rate to give the groups before that;
-# None where the scheduler sets it itself.
+# Name and arguments of a scheduler of torch, as text, and the rate to give the groups before the
+# call; None if the scheduler sets it.
 _Call = tuple[str, dict[str, str], float | None]
 
 
@@ -110,7 +110,7 @@ def _cosine(a: Mapping[str, Any], _momentum: Description | None) -> _Call:
 
 def _cosine_restarts(a: Mapping[str, Any], _momentum: Description | None) -> _Call:
     if a["max_lr_factor"] != 1:
-        raise _NotInTorchError("torch's warm restarts all go up to the same rate")
+        raise _NotInTorchError("torch's warm restarts all return to the same rate")
     arguments = {
         "T_0": repr(a["first_cycle_steps"]),
         "T_mult": repr(a["growth"]),
@@ -133,7 +133,7 @@ def _cycles(a: Mapping[str, Any], mode: str, **more: str) -> _Call:
 
 def _triangular(a: Mapping[str, Any], _momentum: Description | None) -> _Call:
     if a["divide_by_cycle"]:
-        raise _NotInTorchError("torch's triangles halve their height or keep it, none divides it")
+        raise _NotInTorchError("torch's CyclicLR halves the height or keeps it, never divides it")
     return _cycles(a, "triangular")
 
 
@@ -143,19 +143,19 @@ def _triangular2(a: Mapping[str, Any], _momentum: Description | None) -> _Call:
 
 def _exp_range(a: Mapping[str, Any], _momentum: Description | None) -> _Call:
     if a["decays"] != "amplitude":
-        raise _NotInTorchError("torch's exp_range shrinks the height alone and not both bounds")
+        raise _NotInTorchError("torch's exp_range decays the height only, not both bounds")
     return _cycles(a, "exp_range", gamma=repr(a["gamma"]))
 
 
 def _one_cycle(a: Mapping[str, Any], momentum: Description | None) -> _Call:
-    """Write torch's three phases so that they end where ours do.
+    """Return torch's three phases with the same ends as ours.
 
     Its first two end at the updates ``pct_start * total - 1`` and ``2 * pct_start * total - 2``,
     ours at ``half`` and ``2 * half``: ``pct_start`` is ``(half + 1) / total``.
     """
     if a["final_lr"] <= 0:
         raise _NotInTorchError(
-            "torch's OneCycleLR divides the first rate to get the last one, which cannot become 0"
+            "torch's OneCycleLR divides the first rate to get the last one, which cannot be 0"
         )
     arguments = {
         "max_lr": repr(a["max_lr"]),
@@ -171,7 +171,7 @@ def _one_cycle(a: Mapping[str, Any], momentum: Description | None) -> _Call:
     m = momentum["arguments"]
     same = all(m.get(key) == a[key] for key in ("half_cycle_steps", "total_steps"))
     if momentum["name"] != "one_cycle_momentum" or not same:
-        raise _NotInTorchError("torch's OneCycleLR moves the momentum with the rate, and only so")
+        raise _NotInTorchError("torch's OneCycleLR cycles the momentum only in step with the rate")
     arguments |= {
         "base_momentum": repr(m["min_momentum"]),
         "max_momentum": repr(m["max_momentum"]),
@@ -192,7 +192,7 @@ _TORCH: dict[str, Callable[[Mapping[str, Any], Description | None], _Call]] = {
 
 
 def _written(value: object, names: set[str], *, indent: int = 0) -> str:
-    """Return a schedule's description as the call that makes it; collect the names it needs."""
+    """Return the call that builds a described schedule; add the names it needs to ``names``."""
     if isinstance(value, Mapping):
         names.add(str(value["name"]))
         arguments = [f"{key}={_written(v, names)}" for key, v in value["arguments"].items()]
@@ -203,7 +203,7 @@ def _written(value: object, names: set[str], *, indent: int = 0) -> str:
 
 
 def _call(name: str, arguments: list[str], *, indent: int = 0) -> str:
-    """Write a call in one line, or with a line for each argument where it would be too long."""
+    """Return a call in one line, or with one argument a line if that is too long."""
     line = f"{name}({', '.join(arguments)})"
     if len(line) + indent <= WIDTH and "\n" not in line:
         return line
@@ -212,7 +212,7 @@ def _call(name: str, arguments: list[str], *, indent: int = 0) -> str:
 
 
 def as_function(name: str, code: str, *, returns: str) -> str:
-    r"""Return pasted lines as a function of ``optimizer`` that returns one of their variables.
+    r"""Return a snippet as a function of ``optimizer`` that returns one of its variables.
 
     >>> print(as_function("make", "from m import f\n\nx = f(optimizer)", returns="x"))
     def make(optimizer):

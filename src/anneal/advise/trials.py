@@ -1,7 +1,7 @@
 """Trials: candidates trained on part of the training images, evaluated on held-out ones.
 
-A trial is a run like any other, in ``multirun/<configuration hash>/seed-<n>/``, where the hash says
-too which images were held out. It never sees a test image.
+A trial is an ordinary run in ``multirun/<configuration hash>/seed-<n>/``. Its hash covers the
+choice of held-out images. It never sees a test image.
 """
 
 import dataclasses
@@ -23,22 +23,22 @@ from anneal.runs.range_test import SPLIT_SEED, Sweep
 from anneal.runs.run import Run, train_run, usual_observers
 from anneal.runs.setup import ExperimentSetup, build_training
 
-OWN_CODE = "advise/trials.py"  # what a trial's numbers go through beside the training's
+OWN_CODE = "advise/trials.py"  # part of a trial's code digest, besides the code of training
 MEASURED_ON = "held_out"
 FINAL = f"{MEASURED_ON}_accuracy_pct@final"
-MEASURED_SECONDS, FEWEST_MEASURED, MOST_MEASURED = 2.0, 3, 20  # updates, to know the pace
+MEASURED_SECONDS, FEWEST_MEASURED, MOST_MEASURED = 2.0, 3, 20  # seconds, updates
 Points = list[tuple[int, float]]  # updates made, accuracy in percent
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial(Plan):
-    """One candidate's run but for its seed: its plan, and which images it is measured on."""
+    """Plan of one candidate's runs, for any seed, with the choice of held-out images."""
 
     candidate: str
     held_out: Mapping[str, Any]
 
     def describe(self) -> dict[str, Any]:
-        """Return it as plain data: what its run directory keeps."""
+        """Return the plan as plain data for the run directory."""
         return super().describe() | {"candidate": self.candidate, "held_out": dict(self.held_out)}
 
 
@@ -56,14 +56,14 @@ def plan_trial(
     Args:
         name: of the candidate.
         shape: the option of ``conf/scheduler`` that it names.
-        experiment: everything but the schedule.
+        experiment: the configuration without a schedule.
         identity: of the data set.
         base_lr: lower bound, > 0.
         max_lr: upper bound, > base_lr.
 
     Raises:
-        ValueError: the run is too short for the schedule; names the candidate's file, and says what
-            to do.
+        ValueError: the run is too short for the schedule; names the candidate's file and the
+            setting to change.
     """
     section = at_bounds(name, shape, base_lr=base_lr, max_lr=max_lr, optimizer=experiment.optimizer)
     own = dataclasses.replace(
@@ -73,7 +73,7 @@ def plan_trial(
         scheduler=section,
         bounds="given",
     )
-    check_optimizer(own.optimizer)  # here, since a longer run would not help it
+    check_optimizer(own.optimizer)  # first: a longer run would not mend it
     plan = _plan(own, identity, shape)
     if (cycles := CANDIDATES[name].cycles) is not None:
         section = fill_run(
@@ -101,12 +101,12 @@ def _plan(
         where = f"conf/scheduler/{shape.name}.yaml"
         return plan_run(experiment, identity, bounds=None, where=where)
     except ValueError as error:
-        words = "give training.length (or budget_fraction) more, or leave it out of"
+        words = "increase training.length or budget_fraction, or remove it from"
         raise ValueError(f"{error}; {words} advise.candidates") from None
 
 
 def run_directory(trial: Trial, setup: ExperimentSetup, *, seed: int) -> RunDirectory:
-    """Return where a trial's run of one seed lies, or will lie."""
+    """Return the run directory of a trial with one seed."""
     return RunDirectory(
         seed_folder(MULTIRUN / trial.configuration_hash, seed),
         configuration_hash=trial.configuration_hash,
@@ -122,9 +122,9 @@ def run_trial(
     Args:
         trial: its plan.
         setup: data and settings.
-        sweep: of the range test, whose division of the training images serves here too.
+        sweep: of the range test, for its split into training and held-out images.
         seed: of every random stream.
-        label: what a person is shown it as.
+        label: name in the progress line.
 
     Returns:
         accuracy on the held-out images after the last update, 0..100; None where it diverged.
@@ -153,12 +153,12 @@ def read_curve(trial: Trial, setup: ExperimentSetup, *, seed: int) -> Points:
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How fast this machine is at it.
+    """Speed of this machine on one question.
 
     Args:
         update_seconds: for one update.
-        evaluation_seconds: for measuring the held-out images once.
-        num_updates: how many updates were timed.
+        evaluation_seconds: for one evaluation on the held-out images.
+        num_updates: number of updates timed.
     """
 
     update_seconds: float
@@ -167,7 +167,7 @@ class Pace:
 
 
 def measure_pace(setup: ExperimentSetup, sweep: Sweep) -> Pace:
-    """Time a few updates, at a rate of 0, and one evaluation; nothing of it is kept."""
+    """Time a few updates at a learning rate of 0, and one evaluation; keep no results."""
     learner = setup.learner(0, indices=sweep.training)
     for group in learner.optimizer.param_groups:
         group["lr"] = 0.0

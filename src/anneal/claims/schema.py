@@ -3,9 +3,10 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Annotated, Any, cast
 
-from anneal.config.strict import NOT_NEGATIVE, POSITIVE, Rule, parse
+from anneal.config.strict import NOT_NEGATIVE, POSITIVE, Rule, one_of, parse
 from anneal.io.text import did_you_mean
 from anneal.results.metrics import METRICS, PATTERNS, find_metric, quantity_of
 
@@ -14,6 +15,11 @@ CONFIDENCES = {
     "A-fig": "read off a figure of the paper",
     "B": "from a secondary source",
     "D": "derived by arithmetic from A values",
+}
+ROLES = {
+    "headline": "what a paper's abstract or conclusion says; counted first",
+    "detail": "a cell of a table or figure, or a sentence; counted",
+    "context": "a baseline, a log or an order that the paper does not claim; shown, not counted",
 }
 _STATISTIC = re.compile(r"single run|best|(best|mean|median) of ([2-9]|[1-9]\d+)|runs not stated")
 _ID = re.compile(r"[a-z0-9_.-]+(/[a-z0-9_.-]+)+")
@@ -38,6 +44,7 @@ CURVE_METRIC_RULE = Rule(
     f"must be one of {', '.join(name for name in METRICS if '@' not in name)}",
     lambda v: "@" not in v,
 )
+DAY_RULE = Rule("must be a day as in 2026-11-28", lambda v: _is_day(v))
 REASON_RULE = Rule("must say why", lambda v: bool(v.strip()))
 ONE = Rule("must name one experiment", lambda v: len(v) == 1)
 TWO = Rule("must name two different experiments", lambda v: len(v) == len(set(v)) == 2)
@@ -45,6 +52,7 @@ ONE_OR_TWO = Rule(
     "must name two different experiments, or one whose metrics differ",
     lambda v: len(v) == len(set(v)) in (1, 2),
 )
+DIFFERENT = Rule("must name each experiment once", lambda v: len(v) == len(set(v)))
 TWO_VALUES = Rule("must hold two values", lambda v: len(v) == 2)
 
 
@@ -58,13 +66,48 @@ class ClaimSource:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ValueClaim:
-    """A number in a table: ``experiments[0]`` gives ``value`` +- ``tolerance``."""
+class OtherSource:
+    """A second place with the same number, or nearly: the author's log of a cell of a table."""
+
+    paper: str
+    at: str
+    confidence: Annotated[str, CONFIDENCE_RULE]
+    value: float | None = None  # what it has there
+    metric: Annotated[str | None, RUN_METRIC_RULE] = None  # where it goes by another name there
+    note: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correction:
+    """A change of a claim after its first run; values and tolerances never change."""
+
+    day: Annotated[str, DAY_RULE]
+    what: Annotated[str, REASON_RULE]  # with what it was before
+    why: Annotated[str, REASON_RULE]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CommonFields:
+    """What claims of every kind have.
+
+    ``readings`` are experiments that take the place of ``experiments[0]``: the same row under
+    another reading of a setting that the paper leaves open.
+    """
 
     id: Annotated[str, ID_RULE]
     kind: str
+    role: Annotated[str, one_of(*ROLES)] = "detail"
     text: str
     source: ClaimSource
+    also: tuple[OtherSource, ...] = ()
+    readings: Annotated[tuple[str, ...], DIFFERENT] = ()
+    corrections: tuple[Correction, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueClaim(_CommonFields):
+    """A number in a table: ``experiments[0]`` gives ``value`` +- ``tolerance``."""
+
     metric: Annotated[str, RUN_METRIC_RULE]
     statistic: Annotated[str, STATISTIC_RULE]  # of the paper
     experiments: Annotated[tuple[str, ...], ONE]
@@ -75,7 +118,7 @@ class ValueClaim:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OrderClaim:
+class OrderClaim(_CommonFields):
     """One row against another: [better, worse], better by more than ``margin``.
 
     A negative margin says "not worse by more than": how "the same accuracy in fewer updates" is
@@ -85,10 +128,6 @@ class OrderClaim:
     ensemble against the last iterate; with it both cells may be of one experiment.
     """
 
-    id: Annotated[str, ID_RULE]
-    kind: str
-    text: str
-    source: ClaimSource
     metric: Annotated[str, RUN_METRIC_RULE]
     worse_metric: Annotated[str | None, RUN_METRIC_RULE]  # None: the same
     statistic: Annotated[str, STATISTIC_RULE]
@@ -105,13 +144,9 @@ class OrderClaim:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpeedClaim:
+class SpeedClaim(_CommonFields):
     """How much sooner: [faster, slower], updates of faster to the target over those of slower."""
 
-    id: Annotated[str, ID_RULE]
-    kind: str
-    text: str
-    source: ClaimSource
     metric: Annotated[str, CURVE_METRIC_RULE]
     statistic: Annotated[str, STATISTIC_RULE]
     experiments: Annotated[tuple[str, ...], TWO]
@@ -167,21 +202,40 @@ def _parse_claim(entry: object, *, where: str, at: int) -> Claim:
     claim = parse(cast(type[Any], KINDS[kind]), optional | dict(entry), where=here)
     if isinstance(claim, OrderClaim):
         _check_order(claim, here=here)
+    _check_readings(claim, here=here)
     stem = where.rsplit("/", 1)[-1].removesuffix(".yaml")
     if not claim.id.startswith(f"{stem}/"):
         raise ValueError(f"{here}: id must begin with '{stem}/', as the file is called")
     return cast(Claim, claim)
 
 
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
 def _check_metric(entry: Mapping[str, Any], *, here: str) -> None:
     """Refuse an unknown metric with the nearest spelling, which a rule alone cannot name."""
-    for key in ("metric", "worse_metric"):
-        name = entry.get(key)
+    named = [(key, entry.get(key)) for key in ("metric", "worse_metric")]
+    also = entry.get("also")
+    if isinstance(also, list):
+        others = (other.get("metric") for other in also if isinstance(other, Mapping))
+        named += [(f"also[{i}].metric", name) for i, name in enumerate(others)]
+    for key, name in named:
         if isinstance(name, str):
             try:
                 find_metric(name)
             except ValueError as error:
                 raise ValueError(f"{here}: {key}: {error}") from None
+
+
+def _check_readings(claim: Claim, *, here: str) -> None:
+    """Refuse a reading that is one of the claim's own rows."""
+    for name in claim.readings:
+        if name in claim.experiments:
+            raise ValueError(f"{here}: readings must differ from experiments, got {name!r}")
 
 
 def _check_order(claim: OrderClaim, *, here: str) -> None:

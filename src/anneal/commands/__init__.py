@@ -1,1 +1,1 @@
-"""The commands: one module for each verb; `stages` holds what dvc.yaml runs."""
+"""Command line: one module for each verb; `stages` has the stages of dvc.yaml."""

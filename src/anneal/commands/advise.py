@@ -1,19 +1,19 @@
 """Recommend bounds and a schedule for your own data and network.
 
 ``anneal advise dataset=imagefolder dataset.folder=photos model=timm optimizer=sgd
-training.length="20 epochs" budget_fraction=0.1``; options and values are those of ``anneal run``
-(``anneal run --help`` lists them), the schedule apart, which is what is advised:
+training.length="20 epochs" budget_fraction=0.1``. Options and values are those of ``anneal run``
+(``anneal run --help`` lists them) without the schedule, which is recommended:
 
-1. A range test on held-out training images, with several seeds, suggests bounds. Where it gives
-   none it says why and what to do next, and nothing else is run.
+1. A range test on held-out training images, with several seeds, suggests bounds. If it gives none,
+   the command ends with the reason and the setting to change.
 2. Each candidate (``advise.candidates``) is trained between these bounds with the same seeds
    (``advise.seeds``) for the same number of updates, ``training.length`` times
-   ``budget_fraction``, and measured on the held-out images. No test image is looked at.
-3. The best is recommended, or the simplest of those that the seeds cannot tell from it and whose
-   mean lies within half a point of its own, with the lines to paste.
+   ``budget_fraction``, and evaluated on the held-out images. No test image is used.
+3. The best candidate is recommended, or the simplest one that is statistically tied with it and
+   whose mean is within half a point of it, with a snippet to paste.
 
-All of it lies in ``advice/<advise.name>/`` then: advice.md, advice.json, snippet.py and two
-pictures. What is finished is not run again when the same is asked once more.
+The results are in ``advice/<advise.name>/``: advice.md, advice.json, snippet.py and two figures.
+The same command again does not repeat finished sweeps and trials.
 """
 
 from anneal.advise.page import terminal_lines
@@ -26,7 +26,7 @@ from anneal.runs.layout import ADVICE
 
 @command(free=True)
 def main(arguments: list[str]) -> None:
-    """Advise on bounds and a schedule: anneal advise dataset=digits optimizer=sgd."""
+    """Recommend bounds and a schedule: anneal advise dataset=digits optimizer=sgd."""
     with own_folder_first(arguments) as left:
         question = ask(left)
     folder = ADVICE / question.advice.name

@@ -2,8 +2,8 @@
 
 ``anneal compare <A> <B> [--metric test_accuracy_pct@final] [--json]``
 
-Each side is a campaign (``quick``), a campaign as it was committed (``quick@HEAD~1``), a folder
-like ``results/<campaign>``, or a multirun's folder (``multirun``). Differences are B - A.
+A side is a campaign (``quick``), a campaign at a commit (``quick@HEAD~1``), a folder such as
+``results/<campaign>``, or the folder of a multirun (``multirun``). Differences are B - A.
 """
 
 import json
@@ -20,7 +20,7 @@ from anneal.results.metrics import find_metric
 
 OPTIONS = ("--metric", "--json", "--help", "--traceback")
 METRIC = "test_accuracy_pct@final"
-WIDE = 200  # columns, where no terminal says how wide it is
+WIDE = 200  # columns, if the output is not a terminal
 
 
 @command(free=True)
@@ -39,13 +39,13 @@ def main(arguments: list[str]) -> None:
 
 
 def read_arguments(arguments: Sequence[str]) -> tuple[list[str], str, bool]:
-    """Return the two sides, the metric, and whether JSON is wanted.
+    """Return the two sides, the metric and whether to print JSON.
 
     >>> read_arguments(["quick@HEAD~1", "quick", "--metric=test_loss@final", "--json"])
     (['quick@HEAD~1', 'quick'], 'test_loss@final', True)
 
     Raises:
-        ValueError: an option is unknown or there are not two sides.
+        ValueError: an option is unknown, or the number of sides is not two.
     """
     sides, metric, as_json = [], METRIC, False
     left = list(arguments)

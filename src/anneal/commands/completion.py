@@ -1,4 +1,4 @@
-"""Completion of verbs, options and configuration groups in a shell.
+"""Shell completion of verbs, options and configuration groups.
 
   eval "$(anneal completion bash)"    # in ~/.bashrc
   eval "$(anneal completion zsh)"     # in ~/.zshrc, after compinit
@@ -15,8 +15,8 @@ from anneal.config.folders import OPTION
 from anneal.io.terminal import command, say
 from anneal.io.text import did_you_mean
 
-WORDS = "words"  # `anneal completion words run sched`: what the scripts below ask
-# The shells hand over the words after `anneal`, the last one unfinished and perhaps empty.
+WORDS = "words"  # `anneal completion words run sched` is what the scripts below call
+# A shell passes the words after `anneal`; the last one is unfinished and may be empty.
 SCRIPTS = {
     "bash": """\
 _anneal() {
@@ -46,6 +46,15 @@ OPTIONS = {
     "run": ["-m", "--multirun", "--cfg", OPTION],
     "advise": [OPTION],
     "plot": [OPTION, "to="],
+    "grid": [
+        "--devices",
+        "--workers",
+        "--abreast",
+        "--slurm",
+        "--parallel",
+        "--retries",
+        "--dry-run",
+    ],
     "compare": ["--metric", "--json"],
     "publish": ["--dry-run", "--json"],
     "ensemble": ["to=", "folder="],
@@ -56,7 +65,7 @@ OF_ALL = ["--help", "--traceback"]
 
 @command(free=True)
 def main(arguments: list[str]) -> None:
-    """Print the script of a shell, or the words that complete a line."""
+    """Print the completion script of a shell, or the words that complete a line."""
     shell, *words = arguments or [""]
     if shell == WORDS:
         for word in complete(words):
@@ -69,10 +78,10 @@ def main(arguments: list[str]) -> None:
 
 
 def complete(words: Sequence[str]) -> list[str]:
-    """Return what the last word of a line can become.
+    """Return the completions of the last word of a line.
 
     Args:
-        words: those after ``anneal``; the last one may be empty.
+        words: all words after ``anneal``; the last one may be empty.
     """
     verb, *later = words or [""]
     current = (later or [verb])[-1]
@@ -82,7 +91,7 @@ def complete(words: Sequence[str]) -> list[str]:
 
 
 def _words(verb: str, current: str) -> list[str]:
-    """Return the words that a verb takes where ``current`` stands."""
+    """Return the words that a verb takes in the place of ``current``."""
     group, equals, value = current.partition("=")
     takes = {"campaign"} if verb == "params" else set(groups_of_a_run())
     if equals and verb in {*COMPOSED, "params"} and group in takes:

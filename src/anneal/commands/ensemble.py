@@ -1,10 +1,10 @@
 """Evaluate the snapshots of runs, alone and as ensembles.
 
 ``anneal ensemble <run directory>...``, or a folder of seeds such as
-``multirun/<configuration hash>``. Prints the accuracy of N runs with the last M snapshots each, and
-writes ``ensemble.json``, ``ensemble.csv``, ``diversity.csv`` and ``ensemble.svg`` into the folder
-``ensemble`` beside the runs, or into ``to=<folder>``. ``folder=<images>`` says where the images of
-an ``imagefolder`` lie.
+``multirun/<configuration hash>``. Prints the accuracy of N runs with the last M snapshots each.
+Writes ``ensemble.json``, ``ensemble.csv``, ``diversity.csv`` and ``ensemble.svg`` to the folder
+``ensemble`` next to the runs, or to ``to=<folder>``. ``folder=<images>`` is the image folder of a
+data set ``imagefolder``.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ OPTIONS = ("to", "folder")
 
 @command(free=True)
 def main(arguments: list[str]) -> None:
-    """Measure the snapshots of runs and of their ensembles."""
+    """Evaluate the snapshots of runs and their ensembles."""
     options = dict(a.split("=", 1) for a in arguments if a.split("=", 1)[0] in OPTIONS)
     places = [Path(a) for a in arguments if a.split("=", 1)[0] not in OPTIONS]
     if not places:
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> None:
     runs = find_runs(places)
     folder = Path(options["to"]) if "to" in options else runs[0].directory.path.parent / FOLDER
     if RUNS.resolve() in folder.resolve().parents:
-        raise ValueError(f"{folder} is what DVC keeps of a campaign: say to=<folder>")
+        raise ValueError(f"{folder} belongs to DVC (runs of a campaign): set to=<folder>")
     evidence = measure_runs(runs, folder=folder, images=options.get("folder"))
     save_ensemble(evidence, folder)
     plan = runs[0].plan

@@ -1,6 +1,6 @@
-"""The command ``anneal``: one verb each, imported when it is asked for.
+"""The command ``anneal`` and its verbs, each imported on use.
 
-``--help`` prints what a verb's module says of itself without importing it, for that takes seconds.
+``--help`` prints the docstring of a verb's module without importing it, which would take seconds.
 """
 
 import ast
@@ -16,22 +16,23 @@ from anneal.io.terminal import USER_ERROR, command, complain, say
 
 VERBS = {  # verb -> (its module, one line of help)
     "run": ("anneal.commands.run", "train one run, or every combination of options (-m)"),
+    "grid": ("anneal.commands.grid", "train a campaign side by side on many devices or cores"),
     "advise": ("anneal.commands.advise", "recommend bounds and a schedule for your data"),
     "compare": ("anneal.commands.compare", "compare two campaigns, commits or result folders"),
-    "ensemble": ("anneal.commands.ensemble", "measure the snapshots of runs, alone and together"),
+    "ensemble": ("anneal.commands.ensemble", "evaluate snapshots of runs, alone and as ensembles"),
     "status": ("anneal.commands.status", "show what of a campaign is done, running and left"),
     "costs": ("anneal.commands.costs", "show what the rows of a campaign cost"),
     "plot": ("anneal.commands.plot", "draw a schedule before anything is trained"),
     "rows": ("anneal.commands.rows", "show the rows of a paper's table: changes, budget, cost"),
     "publish": ("anneal.commands.publish", "publish a campaign as a W&B report"),
     "params": ("anneal.commands.params", "compose conf/ into params.yaml"),
-    "completion": ("anneal.commands.completion", "print what makes a shell complete these"),
+    "completion": ("anneal.commands.completion", "print the completion script of a shell"),
 }
 HELP = {"-h", "--help"}
 
 
 def main() -> None:
-    """Hand the arguments to the verb that comes first, or list the verbs."""
+    """Run the verb that is the first argument, or list the verbs."""
     verb, *arguments = sys.argv[1:] or ["--help"]
     if verb in (*HELP, "help"):
         say(usage())
@@ -55,17 +56,17 @@ def main() -> None:
 
 
 def usage() -> str:
-    """Return the help: every verb in a line."""
+    """Return the help: one line for each verb."""
     width = max(map(len, VERBS)) + 2
     lines = [f"  {verb:<{width}}{line}" for verb, (_, line) in VERBS.items()]
     return "\n".join(
-        ["usage: anneal <verb> ...", "", *lines, "", "`anneal <verb> --help` says more of each."]
+        ["usage: anneal <verb> ...", "", *lines, "", "`anneal <verb> --help` shows its options."]
     )
 
 
 @command(free=True)
 def show_help(arguments: list[str]) -> None:
-    """Print the docstring of a verb's module; for ``run`` also the options that there are."""
+    """Print the docstring of a verb's module; for ``run`` also its options."""
     verb, *others = arguments
     spec = find_spec(VERBS[verb][0])
     assert spec is not None

@@ -1,4 +1,4 @@
-"""One job of ``anneal run``: plan and train a combination, return its line of the table."""
+"""One job of ``anneal run``: plan and train a combination, return its row of the table."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from anneal.config.options import options
 from anneal.config.paths import Paths
 from anneal.config.schema import ExperimentConfig, check_seed
 from anneal.results.multirun import Cell
-from anneal.runs.code_digest import code_digest
+from anneal.runs.code_digest import code_of_run
 from anneal.runs.directory import RunDirectory
 from anneal.runs.inputs import load_bounds
 from anneal.runs.layout import MULTIRUN, REPLACED, seed_folder
@@ -21,11 +21,11 @@ WHERE = "conf/run.yaml"
 
 
 def run_once(config: dict[str, Any], *, combination: str) -> Cell:
-    """Train one combination with one seed, unless it is finished; return its line of the table.
+    """Train one combination with one seed, unless it is finished; return its row of the table.
 
     Args:
-        config: ``conf/run.yaml`` composed, as plain data.
-        combination: what tells its row of the table apart.
+        config: the composed ``conf/run.yaml`` as plain data.
+        combination: label of its row.
 
     Raises:
         ValueError: the configuration is wrong; names the file, the key and the rule.
@@ -41,7 +41,7 @@ def run_once(config: dict[str, Any], *, combination: str) -> Cell:
     directory = RunDirectory(
         seed_folder(MULTIRUN / plan.configuration_hash, seed),
         configuration_hash=plan.configuration_hash,
-        code=f"{code_digest()} {setup.settings.numerics}",
+        code=code_of_run(setup.settings.numerics),
     )
     run = Run(plan=plan, setup=setup, seed=seed, directory=directory, replaced=MULTIRUN / REPLACED)
     with directory.held():

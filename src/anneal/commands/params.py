@@ -2,8 +2,8 @@
 
 ``anneal params [campaign=<name>] [<key>=<value>...]``
 
-Composes ``conf/config.yaml`` and writes ``params.yaml`` exactly as ``dvc exp run`` would. What is
-wrong is refused, and the file stays as it was.
+Composes ``conf/config.yaml`` and writes ``params.yaml`` exactly as ``dvc exp run`` would. An
+invalid configuration is an error and leaves the file unchanged.
 """
 
 from anneal.config.compose import PARAMS, write_params
@@ -13,7 +13,7 @@ from anneal.io.terminal import command, say
 
 @command(free=True)
 def main(arguments: list[str]) -> None:
-    """Write ``params.yaml`` from ``conf/config.yaml`` and overrides, once it is checked."""
+    """Check ``conf/config.yaml`` with its overrides and write ``params.yaml``."""
     require_repository("anneal params")
     campaign = write_params(arguments)
     say(

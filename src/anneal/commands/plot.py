@@ -1,7 +1,7 @@
 """Plot a schedule, with its momentum, before anything is trained.
 
-``anneal plot scheduler=one_cycle``, or ``experiment=clr/cifar10_triangular2``; takes the
-same overrides as ``anneal run``, and ``to=<file>.png`` or ``.svg``.
+``anneal plot scheduler=one_cycle``, or ``experiment=clr/cifar10_triangular2``. Takes the overrides
+of ``anneal run``, and ``to=<file>.png`` or ``.svg``.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from anneal.runs.plan import check_plan
 
 @command(free=True)
 def main(arguments: list[str]) -> None:
-    """Draw the schedule that these overrides give: anneal plot scheduler=triangular2."""
+    """Plot the schedule of a configuration: anneal plot scheduler=triangular2."""
     asked = [a.removeprefix("to=") for a in arguments if a.startswith("to=")]
     with own_folder_first(arguments) as left:
         experiment = compose_run([a for a in left if not a.startswith("to=")])

@@ -2,10 +2,9 @@
 
 ``anneal publish <campaign> [--dry-run] [--json]``
 
-Uploads what tracking wrote offline, saves the report and writes its address to
-``paper/links.json``; published again, the same report is renewed. ``--dry-run`` says what would be
-done and what is missing, ``--json`` prints the report as it would be sent; neither needs a network
-or a key.
+Uploads offline runs, saves the report and writes its address to ``paper/links.json``. Publishing
+again updates the same report. ``--dry-run`` lists the actions and what is missing; ``--json``
+prints the report. Neither needs a network or an API key.
 """
 
 import json

@@ -1,9 +1,9 @@
 """Rows of the papers' tables.
 
-``anneal rows`` lists the tables of conf/table; ``anneal rows <paper>/<table>`` prints the rows of
-one: what each changes against its recipe, how long it trains and in how many updates.
-``--costs`` adds what one run costs: images, and floating-point operations counted on the network
-(needs torch and some seconds). A row is trained by ``anneal run experiment=<paper>/<row>``.
+``anneal rows`` lists the tables of conf/table. ``anneal rows <paper>/<table>`` prints the rows of
+one: changes against the recipe, length and number of updates. ``--costs`` adds the cost of one run:
+images, and floating-point operations counted on the network (needs torch and some seconds).
+``anneal run experiment=<paper>/<row>`` trains a row.
 """
 
 from collections import Counter
@@ -27,7 +27,7 @@ def table_of(row: Row) -> str:
 
 
 def changes_of(row: Row) -> str:
-    """Return what a row changes, in a line.
+    """Return the recipe and the changes of a row in one line.
 
     >>> from pathlib import Path
     >>> changes_of(Row(name="p/r", file=Path("t"), title="r", paper=None, recipe="p/a",
@@ -63,7 +63,8 @@ def _print_table(rows: Sequence[Row], *, costs: bool) -> None:
         updates = check_plan(experiment, where=row.place).total_steps
         cells = [f"{row.name:<{width}}", f"{experiment.training.length!s:>17}", f"{updates:>9,}"]
         if costs:
-            from anneal.commands.costs import TERA, run_cost  # torch: seconds
+            from anneal.commands.costs import TERA
+            from anneal.runs.costs import run_cost  # torch: seconds
 
             cost = run_cost(experiment, runs=1)
             cells += [f"{cost.images:>13,}", f"{cost.flop / TERA:>13,.1f}"]
@@ -75,7 +76,7 @@ def main(arguments: list[str]) -> None:
     """List the tables, or print the rows of one."""
     names = [a for a in arguments if a != COSTS]
     if len(names) > 1 or (not names and COSTS in arguments):
-        raise ValueError(f"needs at most a table ({COSTS} goes with one), got {' '.join(names)}")
+        raise ValueError(f"needs at most one table ({COSTS} needs one), got {' '.join(names)}")
     rows = list(all_rows().values())
     if not names:
         _list_tables(rows)

@@ -1,12 +1,12 @@
-"""Train one run, or with -m every combination of the options given with commas.
+"""Train one run, or with -m every combination of comma-separated options.
 
   anneal run scheduler=one_cycle seed=3
   anneal run -m scheduler=triangular,triangular2,constant seed=0,1,2
   anneal run -m dataset=imagefolder dataset.folder=photos bounds=range_test
 
-Runs lie in multirun/<configuration hash>/seed-<n>/; what is finished is not run again. `--cfg job`
+Runs are in multirun/<configuration hash>/seed-<n>/; finished runs are not run again. `--cfg job`
 prints the configuration of a run; `--config-dir <folder>` is searched before the options below;
-`--traceback` shows what a one-line error hides. All else is Hydra's (`--hydra-help`).
+`--traceback` shows the traceback of an error. All other options are Hydra's (`--hydra-help`).
 """
 
 import datetime
@@ -27,18 +27,18 @@ from anneal.io.terminal import command, complain, describe, say
 from anneal.results.multirun import JOB, combination_of, multirun_table, read_cells, write_cell
 from anneal.runs.layout import MULTIRUN
 
-ERROR = "error.json"  # a job's folder has one while it runs, and keeps it unless it ends well
+ERROR = "error.json"  # in a job's folder while it runs; stays there if the job fails
 SWEEP_FOLDER = "hydra.sweep.dir"
-# What one combination may fail with while the others go on; out of memory is a RuntimeError. Any
-# other error is our mistake: the others go on too, and Hydra raises it when they have ended.
+# Errors of one combination that do not stop the others; out of memory is a RuntimeError. Any other
+# error is a bug: the others continue too, and Hydra raises it at the end.
 OF_ONE_JOB = (ValueError, OSError, RuntimeError, MemoryError, OmegaConfBaseException)
 
 
 @command(free=True)
 def main(arguments: list[str]) -> None:
-    """Hand the command line to Hydra; then print the table over what was run."""
+    """Run the command line with Hydra, then print the table of its runs."""
     config_path = str(conf_folder().resolve())
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us; `command` makes one line of them
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors here; `command` prints them as one line
     search_own_folder_first()
     with own_folder_first(arguments) as left:
         register_rows()
@@ -72,7 +72,7 @@ def _run_one(arguments: list[str], config_path: str) -> None:
 
 
 def _run_several(arguments: list[str], config_path: str) -> None:
-    """Run every combination, in this process or in a launcher's; its folders say how each ended."""
+    """Run every combination, in this process or a launcher's, and print their outcomes."""
     folder = sweep_folder(arguments)
     if folder is None:
         folder = MULTIRUN / ".hydra" / f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
@@ -86,8 +86,8 @@ def _run_several(arguments: list[str], config_path: str) -> None:
     def job(composed: DictConfig) -> None:
         place = Path(HydraConfig.get().runtime.output_dir) / ERROR
         words = " ".join(HydraConfig.get().overrides.task)
-        # Until it says otherwise: a process that is killed has no last word.
-        write_json(place, {"overrides": words, "error": "the job ended without a word"})
+        # Kept if the process is killed; overwritten or removed below if it is not.
+        write_json(place, {"overrides": words, "error": "the job was killed"})
         try:
             train_job(composed)
         except Exception as error:
@@ -109,7 +109,7 @@ def _run_several(arguments: list[str], config_path: str) -> None:
         job()
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(explain(error, [a for a in arguments if "=" in a])) from error
-    finally:  # whatever happened, what was run has its line
+    finally:  # print the rows of finished jobs after an error too
         written = [path for path, state in left_in(folder).items() if before.get(path) != state]
         failed = [path for path in written if path.name == ERROR]
         num_jobs = len({path.parent for path in written})
@@ -127,9 +127,9 @@ def _run_several(arguments: list[str], config_path: str) -> None:
 
 
 def train_job(composed: DictConfig) -> None:
-    """Train what Hydra composed; leave its line of the table in the job's folder."""
+    """Train a composed configuration and write its row of the table to the job's folder."""
     from anneal.commands.multirun_job import (
-        run_once,  # torch: seconds that --help and --cfg need not wait
+        run_once,  # imports torch, which takes seconds that --help and --cfg need not wait
     )
 
     here, overrides = HydraConfig.get().runtime.output_dir, HydraConfig.get().overrides.task
@@ -140,10 +140,10 @@ def train_job(composed: DictConfig) -> None:
 
 
 def sweep_folder(arguments: list[str]) -> Path | None:
-    """Return the folder of the jobs' folders that a person asked for, if one did.
+    """Return the sweep folder given on the command line, if any.
 
     Raises:
-        ValueError: it is written with an interpolation, which only Hydra can read.
+        ValueError: it has an interpolation, which only Hydra resolves.
 
     >>> sweep_folder(["-m", "hydra.sweep.dir=there"]).name
     'there'
@@ -158,10 +158,13 @@ def sweep_folder(arguments: list[str]) -> Path | None:
 
 
 def left_in(folder: Path) -> dict[Path, tuple[int, int]]:
-    """Return what jobs left in a multirun's folder, in the order of the jobs, and its state.
+    """Return the result and error files in a multirun's folder, in the order of the jobs.
 
     Args:
-        folder: of the multirun; an earlier one may have left something in it too.
+        folder: of the multirun; it may have files of an earlier one too.
+
+    Returns:
+        file -> (inode, time of modification), which change when a job writes it again.
     """
     paths = [path for name in (JOB, ERROR) for path in folder.rglob(name)]
     paths.sort(key=lambda path: (len(path.parent.name), str(path)))  # 10 after 9

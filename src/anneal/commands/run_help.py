@@ -1,6 +1,6 @@
-"""Options and values of a run, for ``anneal run --help``: read from the files of ``conf/``.
+"""Options and values of a run for ``anneal run --help``, read from the files of ``conf/``.
 
-Hydra could say the same, and would take seconds of imports for it.
+Hydra has the same list but takes seconds to import.
 """
 
 import re
@@ -12,7 +12,7 @@ NO_VALUES = ("defaults", "hydra")
 
 
 def run_options() -> str:
-    """Return the options of each group, and the values of ``run.yaml`` with their defaults."""
+    """Return the options of each group and the values of ``run.yaml`` with their defaults."""
     lines = [f"{name}: {', '.join(options_of_group(name))}" for name in groups_of_a_run()]
     return "\n".join(
         [
@@ -33,7 +33,7 @@ def groups_of_a_run() -> list[str]:
 
 
 def options_of_group(name: str) -> list[str]:
-    """Return the options of a group; rows of tables only where YAML can be read."""
+    """Return the options of a group; rows of tables only if PyYAML is installed."""
     try:
         from anneal.config.options import options
     except ModuleNotFoundError:  # the library alone
@@ -47,7 +47,7 @@ def _root_file() -> str:
 
 
 def values_of(text: str) -> str:
-    r"""Return the lines of a configuration file that are values of its own, comments kept.
+    r"""Return the values of a configuration file, with comments, without its defaults list.
 
     >>> values_of("# a root\ndefaults:\n  - _self_\n\nseed: 0 # any\nhydra:\n  a: 1\n")
     'seed: 0 # any'

@@ -10,26 +10,25 @@ from anneal.schedules.registry import SCHEDULES, Role
 def apply_bounds(
     name: str, arguments: Mapping[str, Any], base_lr: float, max_lr: float
 ) -> dict[str, Any]:
-    """Put a pair of bounds into a scheduler's arguments, as YAML has them.
+    """Put a pair of bounds into a scheduler's arguments, in the form of YAML.
 
-    ``staged``: the first stage gets the bounds, later ones are scaled as it is, each keeping its
-    ratio to the first (Smith, Table 2, divides both bounds by 10 at each stage). ``warmup``: the
-    schedule that it leads to gets the bounds, ``first_lr`` keeps its ratio to that schedule's
-    highest keyword, since a warm-up starts below the bounds by design. ``held`` and ``lowered``:
-    the schedule that they follow gets the bounds.
+    ``staged``: the first stage gets the bounds; later stages keep their ratio to the first (Smith,
+    Table 2, divides both bounds by 10 at each stage). ``warmup``: the schedule after it gets the
+    bounds; ``first_lr`` keeps its ratio to that schedule's highest keyword, since a warm-up starts
+    below the bounds by design. ``held`` and ``lowered``: the schedule inside gets the bounds.
 
     >>> apply_bounds("triangular", {"base_lr": 1, "max_lr": 2, "half_cycle": "4 epochs"}, 0.1, 0.6)
     {'base_lr': 0.1, 'max_lr': 0.6, 'half_cycle': '4 epochs'}
 
     Args:
         name: of a function in ``anneal.schedules``.
-        arguments: its arguments without the name; left as they are.
+        arguments: its arguments without the name; not modified.
         base_lr: lower bound, > 0.
         max_lr: upper bound, > base_lr.
 
     Raises:
-        ValueError: the pair is no pair, the scheduler is unknown or has no use for bounds, or a
-            rate that must keep a ratio has none to keep.
+        ValueError: the bounds are not two rates in rising order, the scheduler is unknown or takes
+            no bounds, or a rate that must keep its ratio has none.
     """
     if not (math.isfinite(max_lr) and 0 < base_lr < max_lr):
         raise ValueError(f"bounds must be 0 < base_lr < max_lr, got {base_lr} and {max_lr}")
@@ -66,7 +65,7 @@ def apply_bounds(
 def _bound_stages(
     arguments: Mapping[str, Any], base_lr: float, max_lr: float, *, key: str
 ) -> list[dict[str, Any]]:
-    """Put the bounds into the first stage and scale the later ones as it is scaled."""
+    """Put the bounds into the first stage and scale the later stages by the same factors."""
     stages = arguments.get(key.rpartition(".")[2])
     if not isinstance(stages, Sequence) or isinstance(stages, str) or not stages:
         raise ValueError(f"{key} must be a list of stages, got {stages!r}")
@@ -98,13 +97,13 @@ def _follow_inside(
 def _scale(
     name: str, arguments: Mapping[str, Any], factors: Mapping[str, float], where: str
 ) -> dict[str, Any]:
-    """Multiply each rate of a later stage as the same bound of the first stage was multiplied."""
+    """Multiply each rate of a later stage by the factor of the same bound of the first stage."""
     if not _is_plain(name):
         raise ValueError(f"{where}: only plain schedules can follow in stages, got {name!r}")
     changed = dict(arguments)
     for keyword, role in SCHEDULES[name].bounds.items():
         bound = role.removeprefix("with ")
-        # A first stage that has only one of the bounds (a constant rate) scales both alike.
+        # A first stage with only one bound (a constant rate) scales both by the same factor.
         factor = factors.get(bound, next(iter(factors.values())))
         changed[keyword] = _number(arguments.get(keyword), f"{where}.{keyword}") * factor
     if changed.get("base_lr", 0.0) > changed.get("max_lr", math.inf):
@@ -118,7 +117,7 @@ def _scale(
 def _factors(
     name: str, *, before: Mapping[str, Any], after: Mapping[str, Any], where: str
 ) -> dict[str, float]:
-    """Return by how much each bound of a schedule was multiplied."""
+    """Return the factor of each bound of a schedule."""
     if not _is_plain(name):
         raise ValueError(f"{where}: the first stage must be a plain schedule, got {name!r}")
     return {
@@ -129,7 +128,7 @@ def _factors(
 
 
 def _highest(name: str, arguments: Mapping[str, Any], *, key: str) -> float | None:
-    """Return the keyword that takes the upper bound, or the lower where there is no upper one."""
+    """Return the keyword's value for the upper bound, or for the lower if there is no upper."""
     if not _is_plain(name):
         raise ValueError(f"{key} must be a plain schedule to take bounds, got {name!r}")
     roles = {role: keyword for keyword, role in SCHEDULES[name].bounds.items()}
@@ -138,7 +137,7 @@ def _highest(name: str, arguments: Mapping[str, Any], *, key: str) -> float | No
 
 
 def _is_plain(name: str) -> bool:
-    """Tell whether a schedule's own keywords, and no schedule inside it, take the bounds."""
+    """Return whether a schedule's own keywords take the bounds, not a schedule inside it."""
     entry = SCHEDULES.get(name)
     roles = set(entry.bounds.values()) if entry else set()
     return bool(roles) and roles.isdisjoint({"inside", "with inside", "stages"})
@@ -160,12 +159,12 @@ def _ratio(value: object, leader: object, name: str, leader_name: str) -> float:
 
 def _number(value: object, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{name} must be a number, so that its ratio can be kept, got {value!r}")
+        raise ValueError(f"{name} must be a number, to keep its ratio, got {value!r}")
     return float(value)
 
 
 def _positive(value: object, name: str) -> float:
     number = _number(value, name)
     if number <= 0:
-        raise ValueError(f"{name} must be positive, so that ratios to it exist, got {value!r}")
+        raise ValueError(f"{name} must be positive, for ratios to it to exist, got {value!r}")
     return number

@@ -1,12 +1,12 @@
-"""Compose configurations with Hydra and check the result.
+"""Composition of configurations with Hydra, and their checks.
 
-This file and ``commands/run.py`` alone import Hydra.
+Only this file and ``commands/run.py`` import Hydra.
 """
 
 import dataclasses
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +34,23 @@ GROUPS = ("dataset", "model", "optimizer", "scheduler", "range_test", "hardware"
 
 
 class OwnFolderFirst(SearchPathPlugin):
-    """Puts the folder of ``--config-dir`` before the project's; Hydra's own option puts it last."""
+    """Search ``--config-dir`` before the project's folder; Hydra's own option puts it last."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Add the folder to where Hydra looks."""
+        """Prepend the folder to Hydra's search path."""
         if (folder := own_folder()) is not None:
             search_path.prepend("own", f"file://{folder}", anchor="main")
 
 
 def search_own_folder_first() -> None:
-    """Let Hydra know of ``--config-dir``; to be called before it composes anything."""
+    """Register the search path of ``--config-dir``; call it before Hydra composes."""
     Plugins.instance().register(OwnFolderFirst)
 
 
 class _RowNode(ConfigNode):
-    """A row in Hydra's store, turned into a node when it is asked for.
+    """A row in Hydra's store that builds its node on access.
 
-    Hydra copies its whole store whenever it composes; copying a row's node takes milliseconds.
+    Hydra copies its whole store in each composition; copying a built node takes milliseconds.
     """
 
     def __init__(self, row: Row) -> None:
@@ -68,10 +68,10 @@ class _RowNode(ConfigNode):
 
 
 def register_rows() -> None:
-    """Put the rows of the tables where Hydra looks for ``experiment=<paper>/<row>``.
+    """Add the rows of the tables to Hydra's store, as ``experiment=<paper>/<row>``.
 
     Raises:
-        ValueError: a table is wrong; names its file and the row.
+        ValueError: a table is invalid; names its file and the row.
     """
     papers: dict[str, dict[str, _RowNode]] = {}
     for row in all_rows().values():
@@ -81,10 +81,10 @@ def register_rows() -> None:
 
 
 def compose_plain(config_name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Compose one root of ``conf/`` with overrides into a plain dict, interpolations resolved.
+    """Compose one root of ``conf/`` with overrides into a plain dict with resolved interpolations.
 
     Raises:
-        ValueError: Hydra's complaint in one line, with the nearest names.
+        ValueError: Hydra's error in one line, with the nearest names.
     """
     try:
         return _compose(config_name, overrides)
@@ -105,12 +105,12 @@ def _compose(config_name: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def explain(error: Exception, overrides: Sequence[str] = (), config_name: str = "run") -> str:
-    """Say in one line what Hydra says in several, with the nearest right spelling.
+    """Return an error of Hydra or OmegaConf in one line, with the nearest valid name.
 
     Args:
-        error: what Hydra or OmegaConf raised.
-        overrides: what was asked for, to say which of them it was.
-        config_name: the root of ``conf/`` that was to be composed.
+        error: the error.
+        overrides: of the command, to find the one that caused it.
+        config_name: the root of ``conf/`` to compose.
     """
     text = str(error)
     if isinstance(error, OverrideParseException):
@@ -143,17 +143,17 @@ def _how_to_quote(override: str) -> str:
 
 
 def _split_option(match: re.Match[str]) -> tuple[str, str]:
-    """Tell group and option apart where the option has a folder of its own."""
+    """Split a name into group and option, if the option is in a sub-folder."""
     parts = f"{match[1]}/{match[2]}".split("/")
     return parts[0], "/".join(parts[1:])
 
 
 def _unknown_key(key: str, overrides: Sequence[str], config_name: str) -> str:
-    """Say that a key is unknown, with the keys that stand where its first wrong part was sought."""
+    """Return the error for an unknown key, with the valid keys in the place of its wrong part."""
     groups = [o for o in overrides if re.match(r"\w+=[\w/]+$", o) and is_group(o.split("=")[0])]
     try:
         node: Any = _compose(config_name, groups)
-    except (HydraException, OmegaConfBaseException):  # one of the groups is the mistake
+    except (HydraException, OmegaConfBaseException):  # one of the groups caused the error
         node = _compose(config_name, [])
     for part in key.split("."):
         if not isinstance(node, dict) or part not in node:
@@ -164,7 +164,7 @@ def _unknown_key(key: str, overrides: Sequence[str], config_name: str) -> str:
 
 
 def check_experiment(plain: dict[str, Any], *, where: str) -> ExperimentConfig:
-    """Check a composed run section by section, so that a message names the option's own file."""
+    """Check a composed run by sections, so that an error names the file of the option."""
     for group in GROUPS:
         section = plain.get(group)
         if isinstance(section, dict) and isinstance(section.get("name"), str):
@@ -193,25 +193,42 @@ def compose_run(overrides: Sequence[str]) -> ExperimentConfig:
 
 
 def compose_experiment(name: str, campaign: CampaignConfig) -> ExperimentConfig:
-    """Compose one experiment as a campaign runs it, on the campaign's hardware.
+    """Compose one experiment of a campaign (:func:`compose_experiments`)."""
+    return compose_experiments([name], campaign)[name]
 
-    Of the hardware an experiment may say its precision, which changes numbers.
+
+def compose_experiments(
+    names: Iterable[str], campaign: CampaignConfig
+) -> dict[str, ExperimentConfig]:
+    """Compose experiments of a campaign, with the campaign's hardware.
+
+    An experiment may set its precision, which changes numbers, but no other key of the hardware.
 
     Raises:
-        ValueError: there is no such experiment, or it is wrong; names the file.
+        ValueError: the experiment does not exist or is invalid; names the file.
     """
-    if name not in (known := options("experiment")):
-        raise ValueError(f"{CONF}/experiment has no option '{name}'{did_you_mean(name, known)}")
-    experiment, plain = compose_run([f"experiment={name}"]), compose_run([])
+    default, known = compose_run([]), options("experiment")
+    composed = {}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{CONF}/experiment has no option '{name}'{did_you_mean(name, known)}")
+        composed[name] = _on_hardware_of(campaign, compose_run([f"experiment={name}"]), default)
+    return composed
+
+
+def _on_hardware_of(
+    campaign: CampaignConfig, experiment: ExperimentConfig, default: ExperimentConfig
+) -> ExperimentConfig:
+    """Return an experiment with the keys that the campaign sets; refuse one that sets them."""
     own, hardware = experiment.hardware.precision, campaign.hardware
-    if own != plain.hardware.precision:  # a row that is about the precision
+    if own != default.hardware.precision:  # a row that is about the precision
         hardware = dataclasses.replace(hardware, precision=own)
-        plain = dataclasses.replace(
-            plain, hardware=dataclasses.replace(plain.hardware, precision=own)
+        default = dataclasses.replace(
+            default, hardware=dataclasses.replace(default.hardware, precision=own)
         )
     for key in ("hardware", "tracking", "budget_fraction"):
-        if getattr(experiment, key) != getattr(plain, key):
-            raise ValueError(f"{place_of(name)}: {key} is the campaign's to say")
+        if getattr(experiment, key) != getattr(default, key):
+            raise ValueError(f"{place_of(experiment.name)}: {key} must be set by the campaign")
     return dataclasses.replace(
         experiment,
         hardware=hardware,
@@ -224,7 +241,7 @@ def compose_campaign(name: str) -> CampaignConfig:
     """Compose the root of ``params.yaml`` for one campaign.
 
     Raises:
-        ValueError: there is no such campaign, or it is wrong.
+        ValueError: the campaign does not exist or is invalid.
     """
     plain = compose_plain("config", [f"campaign={name}"])
     return parse(CampaignConfig, plain, where=f"{CONF}/campaign/{name}.yaml")
@@ -243,7 +260,7 @@ def write_params(overrides: Sequence[str] = (), output: Path = PARAMS) -> Campai
     """Compose ``conf/config.yaml`` into ``params.yaml``, byte for byte as ``dvc exp run`` does.
 
     Raises:
-        ValueError: what was composed is wrong; the file stays as it was.
+        ValueError: the configuration is invalid; the file is unchanged.
     """
     plain = compose_plain("config", overrides)
     campaign = parse(CampaignConfig, plain, where=f"{CONF}/config.yaml")

@@ -1,8 +1,8 @@
 """Durations such as ``4 epochs``, converted into updates.
 
-An *update* is one optimizer step and the only clock. A configuration may say ``2000 steps``,
-``4 epochs``, ``100000 images`` or ``0.125 run`` (a fraction of the whole run). The unit travels
-with the value, not with the key: a Hydra override can replace a value but not take a key away.
+An *update* is one optimizer step and the only clock. A configuration may have ``2000 steps``,
+``4 epochs``, ``100000 images`` or ``0.125 run`` (a fraction of the whole run). The unit is part of
+the value, not of the key, since a Hydra override can replace a value but not remove a key.
 """
 
 import math
@@ -37,18 +37,18 @@ class Duration:
     unit: Unit
 
     def __str__(self) -> str:
-        """Write it as a configuration would: every digit, no exponent."""
+        """Return the duration as in a configuration: every digit, no exponent."""
         return f"{Decimal(repr(self.value)).normalize():f} {self.unit}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clock:
-    """What converts durations into updates for one run.
+    """Factors that convert durations to updates for one run.
 
     Args:
         steps_per_epoch: updates in one pass over the training images, > 0.
-        images_per_step: images that one update sees (batch size x accumulation), > 0.
-        total_steps: updates of the whole run at full budget; None while that itself is converted.
+        images_per_step: images in one update (batch size x accumulation), > 0.
+        total_steps: updates of the whole run at full budget; None while it is being converted.
     """
 
     steps_per_epoch: int
@@ -60,8 +60,8 @@ def parse_duration(written: object) -> Duration:
     """Read ``<number> <steps|epochs|images|run>``.
 
     Raises:
-        ValueError: not of that form, or not positive and finite. Zero steps is allowed (a stage may
-            start at the beginning of the run).
+        ValueError: the text has another form, or the value is not finite. Zero steps is allowed (a
+            stage may start at the beginning of the run).
     """
     match = _WRITTEN.fullmatch(written) if isinstance(written, str) else None
     if match is None or match[2] not in UNITS:
@@ -76,9 +76,9 @@ def parse_duration(written: object) -> Duration:
 
 
 def to_steps(duration: Duration, clock: Clock, *, budget_fraction: float = 1.0) -> int:
-    """Convert into whole updates, at the given fraction of the full budget.
+    """Convert a duration to whole updates at a fraction of the full budget.
 
-    A duration longer than nothing stays at least one update long, however small the budget.
+    A duration above 0 stays at least one update long, however small the budget.
 
     >>> to_steps(parse_duration("4 epochs"), Clock(steps_per_epoch=500, images_per_step=100))
     2000
@@ -87,7 +87,7 @@ def to_steps(duration: Duration, clock: Clock, *, budget_fraction: float = 1.0) 
     20
 
     Raises:
-        ValueError: the unit is ``run`` and the clock does not know the run's length.
+        ValueError: the unit is ``run`` and the clock has no length of the run.
     """
     if duration.unit == "steps":
         steps = duration.value

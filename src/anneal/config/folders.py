@@ -1,8 +1,8 @@
-"""Folders that configurations are read from: the repository's ``conf/`` or the packaged one.
+"""Configuration folders: the repository's ``conf/`` or the packaged one.
 
-In the root of a clone it is the clone's ``conf/``. Anywhere else it is the one that was installed
-with the package (an editable install reads its checkout's): a ``conf/`` of another project is never
-read. ``--config-dir <folder>`` is searched before either.
+In the root of a clone it is the clone's ``conf/``. Anywhere else it is the one installed with the
+package (an editable install reads that of its checkout). A ``conf/`` of another project is never
+read. ``--config-dir <folder>`` is searched first.
 """
 
 import tomllib
@@ -13,6 +13,7 @@ from pathlib import Path
 
 CONF = Path("conf")
 ROOT = "config.yaml"
+HYDRA = "hydra"  # its launchers
 EXPERIMENT = "experiment"  # the group of files and of the rows of tables
 DISTRIBUTION = "anneal-lr"
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -21,25 +22,25 @@ _own: ContextVar[Path | None] = ContextVar("own", default=None)
 
 
 def in_repository() -> bool:
-    """Tell whether this is the root of a clone: its ``pyproject.toml`` is this distribution's."""
+    """Return whether the current folder is a clone: its ``pyproject.toml`` has our name."""
     try:
         project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8")).get("project")
-    except (OSError, ValueError):  # none, or nothing that can be read: another project's
+    except (OSError, ValueError):  # missing or unreadable: another project
         return False
     return isinstance(project, dict) and project.get("name") == DISTRIBUTION
 
 
 def checkout() -> Path | None:
-    """Return the root of the checkout that this code runs from; None for an installed wheel."""
+    """Return the root of the checkout that has this code; None for an installed wheel."""
     root = PACKAGE.parents[1]
     return root if PACKAGE.parent.name == "src" and (root / CONF).is_dir() else None
 
 
 def require_repository(what: str) -> None:
-    """Refuse a command that reads or writes the repository's files anywhere else.
+    """Refuse to run outside the root of a clone.
 
     Raises:
-        ValueError: this is not the root of a clone.
+        ValueError: the current folder is not the root of a clone.
     """
     if not in_repository():
         raise ValueError(f"{what} needs the project's repository: run it from the root of a clone")
@@ -55,21 +56,21 @@ def conf_folder() -> Path:
         folder = CONF
     elif (root := checkout()) is not None:
         folder = root / CONF
-    else:  # the build puts it there: setup.py
+    else:  # copied there by setup.py
         folder = PACKAGE / CONF
     if not (folder / ROOT).is_file():
-        raise ValueError(f"{folder / ROOT} is missing: this is no whole copy of {DISTRIBUTION}")
+        raise ValueError(f"{folder / ROOT} is missing: {DISTRIBUTION} is not installed completely")
     return folder
 
 
 def conf_folders() -> list[Path]:
-    """Return every folder that is searched, the first one that has an option wins."""
+    """Return the searched folders; the first one with an option wins."""
     own = own_folder()
     return [conf_folder()] if own is None else [own, conf_folder()]
 
 
 def own_folder() -> Path | None:
-    """Return the folder that ``--config-dir`` names, while the command that was given it runs."""
+    """Return the folder of ``--config-dir`` of the running command, if any."""
     return _own.get()
 
 
@@ -78,7 +79,7 @@ def own_folder_first(arguments: Sequence[str]) -> Iterator[list[str]]:
     """Search the folder of ``--config-dir`` first; yield the other arguments.
 
     Raises:
-        ValueError: the option lacks its folder, or it is no folder.
+        ValueError: the option has no folder.
     """
     left, folder = [], None
     words = iter(arguments)
@@ -99,14 +100,13 @@ def own_folder_first(arguments: Sequence[str]) -> Iterator[list[str]]:
 
 
 def groups() -> list[str]:
-    """Return the names of all configuration groups."""
-    return sorted(
-        {path.name for folder in conf_folders() for path in folder.iterdir() if path.is_dir()}
-    )
+    """Return the names of all configuration groups; Hydra's own are none of a run's."""
+    folders = [path for folder in conf_folders() for path in folder.iterdir() if path.is_dir()]
+    return sorted({path.name for path in folders} - {HYDRA})
 
 
 def options_of_files(group: str) -> list[str]:
-    """Return the options of one group that are files, in sub-folders as ``folder/option``."""
+    """Return the options of one group that are files; in sub-folders, ``folder/option``."""
     below = [folder / group for folder in conf_folders()]
     return sorted(
         {

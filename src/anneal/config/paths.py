@@ -1,4 +1,4 @@
-"""The folders that hold data, from the environment or a configuration."""
+"""Folders of data, from the environment or a configuration."""
 
 import os
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Paths:
-    """The folders of data on this machine.
+    """Folders of data on this machine.
 
     Args:
-        data: ours; what is downloaded or unpacked goes here.
-        archives: a person's own folder of archives, unpacked or not; only read.
+        data: for downloaded and unpacked files.
+        archives: the user's folder of archives, unpacked or not; read only.
     """
 
     data: Path
@@ -21,7 +21,7 @@ class Paths:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Paths":
-        """Read ``ANNEAL_DATA`` (``data`` when absent) and ``ANNEAL_ARCHIVES`` (none when absent).
+        """Read ``ANNEAL_DATA`` (default: ``data``) and ``ANNEAL_ARCHIVES`` (default: none).
 
         >>> Paths.from_environment({"ANNEAL_DATA": "mine"})
         Paths(data=PosixPath('mine'), archives=None)
@@ -40,5 +40,5 @@ class Paths:
 
     @property
     def roots(self) -> tuple[Path, ...]:
-        """The folders to look into, in order."""
+        """Folders to search, in order."""
         return (self.data,) if self.archives is None else (self.archives, self.data)

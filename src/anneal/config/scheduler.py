@@ -1,4 +1,4 @@
-"""Build a schedule from a YAML section: durations become updates, the budget is applied."""
+"""Schedules built from YAML sections, with durations in updates and the budget applied."""
 
 import inspect
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ from anneal.schedules import SCHEDULES, Schedule
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleBuilder:
-    """Builds schedules from YAML sections: ``name``, and the arguments of that function.
+    """Build schedules from YAML sections: ``name``, and the arguments of that function.
 
-    An argument ``<x>_steps`` is written ``<x>`` and is a duration; ``total`` may be left out and is
-    then the run's own length. The budget keeps a schedule's shape: lengths are scaled by the budget
+    An argument ``<x>_steps`` is a duration under the key ``<x>``; the default of ``total`` is the
+    length of the run. The budget keeps a schedule's shape: lengths are scaled by the budget
     fraction f, Caffe's ``gamma`` becomes gamma^(1/f) (per update) or, for ``inverse``, gamma / f.
     """
 
@@ -98,7 +98,7 @@ class ScheduleBuilder:
 
 
 def convert_duration(value: Any, clock: Clock, budget_fraction: float, place: str) -> int:
-    """Return what a person wrote as a duration, in updates at this budget.
+    """Parse a duration and convert it to updates at this budget.
 
     Raises:
         ValueError: begins with ``place``, the file and the key.

@@ -1,8 +1,7 @@
 """Configuration schema: frozen dataclasses.
 
-YAML and Hydra stop at this border: nothing deeper sees either. How plain data becomes one of these,
-and what is refused, is ``anneal.config.strict``'s; its names are here too, since they are used
-together.
+No code behind this module sees YAML or Hydra. ``anneal.config.strict`` parses plain data into these
+classes; its names are exported here too, since they are used together.
 """
 
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from anneal.config.durations import Duration
+from anneal.config.signals import SignalConfig
 from anneal.config.snapshots import WORDS, is_snapshot_rule
 from anneal.config.strict import (
     FRACTION,
@@ -46,6 +46,7 @@ __all__ = [
     "Rest",
     "Rule",
     "SchedulerConfig",
+    "SignalConfig",
     "TrackingConfig",
     "TrainingConfig",
     "configuration_hash",
@@ -67,7 +68,7 @@ def check_seed(seed: object, *, where: str) -> int:
     """Return the seed of a run.
 
     Raises:
-        ValueError: it is no whole number from 0 to 2**32 - 1; names the file.
+        ValueError: it is not a whole number from 0 to 2**32 - 1; names the file.
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise ValueError(f"{where}: seed must be a whole number from 0 to 2**32 - 1, got {seed!r}")
@@ -76,56 +77,57 @@ def check_seed(seed: object, *, where: str) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetConfig:
-    """Which images, and what is done to them on the way in (``conf/dataset``)."""
+    """Images and their preprocessing (``conf/dataset``)."""
 
     name: str
     source: str  # a key of datasets.registry.DATASETS
     dataset_class: str | None  # torchvision: the name of the class, e.g. FashionMNIST
-    folder: str | None  # imagefolder: the folder that holds the classes, or train/ and val/
+    folder: str | None  # imagefolder: the folder with the classes, or with train/ and val/
     image_size: Annotated[int | None, POSITIVE]  # side in px after resizing; None: as stored
     test_fraction: Annotated[float | None, PART]  # imagefolder without val/: a seeded split
     split_seed: Annotated[int, NOT_NEGATIVE]
     memory_gib: Annotated[float, POSITIVE]  # above this, images are read from disk by a loader
-    scale: Annotated[float, POSITIVE]  # what a full pixel becomes: 255 (raw, as Caffe) or 1
+    scale: Annotated[float, POSITIVE]  # value of a white pixel: 255 (raw, as in Caffe) or 1
     subtract: Annotated[str, one_of("nothing", "mean_image", "channel_mean")]  # of training images
     divide: Annotated[str, one_of("nothing", "channel_std", "overall_std")]
     crop_padding: Annotated[int, NOT_NEGATIVE]  # px on each side before a random crop; 0: no crop
     crop_fill: Annotated[str, one_of("zero", "reflect")]
     mirror: bool  # flip left-right with probability 1/2
     order: Annotated[str, one_of("stored", "shuffled")]  # stored: as Caffe reads its LMDB
-    drop_last: bool  # leave the last, partial batch of an epoch out
-    first_images: Annotated[int | None, POSITIVE] = None  # to train on; None: all
-    mirrored_copies: bool = False  # an epoch holds each image and its mirror image
+    drop_last: bool  # drop the last, partial batch of an epoch
+    first_images: Annotated[int | None, POSITIVE] = None  # number to train on; None: all
+    mirrored_copies: bool = False  # an epoch has each image and its mirror image
     test_folder: str | None = None  # imagefolder with val/ and test/: the one measured on
     full_pixel: Annotated[float | None, POSITIVE] = None  # imagefolder of 16 bits: value of white
+    signal: SignalConfig | None = None  # EEG: recordings in place of images
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Which network (``conf/model``)."""
+    """Network (``conf/model``)."""
 
     name: str
     library: Annotated[str, one_of("timm", "torchvision")]  # ours are registered with timm
     architecture: str
-    arguments: Mapping[str, Any]  # passed on to the constructor
+    arguments: Mapping[str, Any]  # of the constructor
     small_images: bool  # 3x3 stride-1 stem and no max pooling instead of the 224 px stem
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """Which update rule (``conf/optimizer``); the rate itself comes from the scheduler."""
+    """Optimizer (``conf/optimizer``); the scheduler sets its learning rate."""
 
-    name: str  # the rule: a key of runs.optimizers.OPTIMIZERS
+    name: str  # a key of runs.optimizers.OPTIMIZERS
     weight_decay: Annotated[float, NOT_NEGATIVE]  # torch's convention: adds weight_decay * w
-    arguments: Annotated[Mapping[str, Any], Rest]  # the rule's own: momentum, nesterov, ...
+    arguments: Annotated[Mapping[str, Any], Rest]  # of this optimizer: momentum, nesterov, ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class SchedulerConfig:
-    """Which schedule (``conf/scheduler``): a function of ``anneal.schedules`` and its arguments.
+    """Schedule (``conf/scheduler``): a function of ``anneal.schedules`` and its arguments.
 
-    Lengths in updates are written as durations under the argument's name without ``_steps``:
-    ``half_cycle: 4 epochs`` is ``half_cycle_steps``.
+    An argument in updates is a duration under its name without ``_steps``: ``half_cycle: 4 epochs``
+    is ``half_cycle_steps``.
     """
 
     name: str  # the function: a key of schedules.SCHEDULES
@@ -135,7 +137,7 @@ class SchedulerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How long, in which batches, and how often it is looked at."""
+    """Length, batches, evaluations and snapshots of a run."""
 
     batch_size: Annotated[int, POSITIVE]  # images in one forward pass
     accumulation: Annotated[int, POSITIVE]  # forward passes in one update
@@ -143,19 +145,19 @@ class TrainingConfig:
     evaluations: Annotated[int, POSITIVE]  # on the test images, evenly spread, the last at the end
     log_lines: Annotated[int, POSITIVE]  # of the history, evenly spread, the last at the end
     label_smoothing: Annotated[float, FRACTION]
-    snapshots: Annotated[str, KEPT]  # which weights are kept on the way; changes no number
+    snapshots: Annotated[str, KEPT]  # which weights are saved; changes no number
 
 
 @dataclass(frozen=True, kw_only=True)
 class RangeTestConfig:
-    """The sweep that finds the bounds (``conf/range_test``)."""
+    """Sweep of the range test (``conf/range_test``)."""
 
     name: str
     sweep: Annotated[str, one_of("linear", "exponential")]
     first_lr: Annotated[float, NOT_NEGATIVE]
     last_lr: Annotated[float, POSITIVE]
     length: Annotated[Duration, SOME_TIME]
-    points: Annotated[int, ENOUGH_POINTS]  # measured, evenly spread
+    points: Annotated[int, ENOUGH_POINTS]  # evaluations, evenly spread
     held_out_fraction: Annotated[float, PART]  # of the training images; never test images
     seeds: Annotated[tuple[int, ...], SEEDS]
     rule: Annotated[str, one_of("smith", "minimum", "steepest", "valley")]
@@ -163,7 +165,7 @@ class RangeTestConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class HardwareConfig:
-    """Where and how it computes (``conf/hardware``); ``auto`` reads the table of measurements."""
+    """Device and numerics (``conf/hardware``); ``auto`` reads the table of measurements."""
 
     name: str
     device: Annotated[str, one_of("auto", "cpu", "cuda", "mps")]
@@ -176,7 +178,7 @@ class HardwareConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingConfig:
-    """Where a view of the runs goes (``conf/tracking``); the record is on disk in any case."""
+    """Tracking in Weights & Biases (``conf/tracking``); the record is on disk in any case."""
 
     name: str
     mode: Annotated[str, one_of("off", "auto", "offline", "online")]  # auto: online with a key
@@ -186,11 +188,11 @@ class TrackingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentConfig:
-    """One row of one table of one paper, ready to be trained."""
+    """One row of a paper's table, ready to train."""
 
     name: str  # <paper>/<row>, a row of conf/table or a file of conf/experiment
-    title: str  # what a reader of the report calls this row
-    paper: str | None  # where the row stands: "1506.01186v6, Table 1"
+    title: str  # of this row in the report
+    paper: str | None  # place of the row: "1506.01186v6, Table 1"
     dataset: DatasetConfig
     model: ModelConfig
     optimizer: OptimizerConfig
@@ -205,19 +207,19 @@ class ExperimentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CampaignExperiment:
-    """What DVC must know of one experiment of a campaign, since it can derive nothing."""
+    """Entry of one experiment of a campaign: the values that DVC needs and cannot derive."""
 
     dataset: str
-    range_test: str  # "given", or the range test that the experiment takes its bounds from
-    num_seeds: Annotated[int | None, POSITIVE] = None  # the first so many; None: all
+    range_test: str  # "given", or the range test that gives the bounds
+    num_seeds: Annotated[int | None, POSITIVE] = None  # number of seeds to use; None: all
 
 
 @dataclass(frozen=True, kw_only=True)
 class CampaignRangeTest:
-    """One range test of a campaign."""
+    """Entry of one range test of a campaign."""
 
     dataset: str
-    experiment: str  # its dataset, model, optimizer, batch size and range_test are the ones tested
+    experiment: str  # its dataset, model, optimizer, batch size and range_test define the test
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +228,7 @@ class Campaign:
 
     name: str
     title: str
-    rerun_committed: bool  # train again what results/ already holds (a demonstration), or skip it
+    rerun_committed: bool  # train committed seeds again (a demonstration), or skip them
     datasets: tuple[str, ...]
     range_tests: Mapping[str, CampaignRangeTest]
     experiments: Mapping[str, CampaignExperiment]
@@ -234,7 +236,7 @@ class Campaign:
 
 @dataclass(frozen=True, kw_only=True)
 class CampaignConfig:
-    """The root of ``params.yaml``: these keys and no other."""
+    """Root of ``params.yaml``, with exactly these keys."""
 
     campaign: Campaign
     seeds: Annotated[tuple[int, ...], SEEDS]
@@ -243,5 +245,5 @@ class CampaignConfig:
     tracking: TrackingConfig
 
     def seeds_of(self, experiment: str) -> tuple[int, ...]:
-        """Return the seeds that one experiment of the campaign is trained with."""
+        """Return the seeds of one experiment of the campaign."""
         return self.seeds[: self.campaign.experiments[experiment].num_seeds]

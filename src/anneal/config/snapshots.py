@@ -1,7 +1,7 @@
 """Snapshot rules: the updates after which a run saves its weights.
 
-Snapshots change no number, so that the rule is no part of a configuration's hash. The updates
-follow from the plan alone: a resumed run saves the same.
+Snapshots change no number, so the rule is not part of a configuration's hash. The updates follow
+from the plan alone: a resumed run saves the same ones.
 """
 
 import re
@@ -21,10 +21,10 @@ WORDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class SnapshotRule:
-    """What ``training.snapshots`` asks for.
+    """Parsed value of ``training.snapshots``.
 
     Args:
-        kind: none of them; at the end of each cycle; at the ends of the last few cycles of the
+        kind: no snapshots; at the end of each cycle; at the ends of the last few cycles of the
             run; at equal distances, whatever the schedule (the NoCycle snapshots of Huang et al.,
             arXiv 1704.00109).
         num_cycles: for ``last``, >= 1.
@@ -37,7 +37,7 @@ class SnapshotRule:
 
 
 def parse_snapshot_rule(written: str) -> SnapshotRule:
-    """Read what ``training.snapshots`` says.
+    """Parse ``training.snapshots``.
 
     >>> parse_snapshot_rule("last 3").num_cycles
     3
@@ -45,7 +45,7 @@ def parse_snapshot_rule(written: str) -> SnapshotRule:
     '0.2 run'
 
     Raises:
-        ValueError: it says none of what it may.
+        ValueError: it is not a snapshot rule.
     """
     kind, _, rest = written.strip().partition(" ")
     if written in ("none", "cycle_ends"):
@@ -63,7 +63,7 @@ def parse_snapshot_rule(written: str) -> SnapshotRule:
 
 
 def is_snapshot_rule(written: str) -> bool:
-    """Tell whether ``training.snapshots`` may say this."""
+    """Return whether a text is a valid value of ``training.snapshots``."""
     try:
         parse_snapshot_rule(written)
     except ValueError:

@@ -1,12 +1,12 @@
 """Strict parsing of plain dicts into frozen dataclasses, and the inverse.
 
-A dataclass says what it takes by its annotations: types, ``Annotated`` with a :class:`Rule`, and
-:class:`Rest` for the one mapping of free keys. A key that is unknown or missing, a value of the
-wrong type or out of range is a ``ValueError`` that names the file, the key, the rule and, for a
-misspelling, the nearest right spelling.
+The annotations of a dataclass define its keys: types, ``Annotated`` with a :class:`Rule`, and
+:class:`Rest` for the one mapping of free keys. An unknown or missing key, and a value of the wrong
+type or out of range, is a ``ValueError`` that names the file, the key, the rule and the nearest
+valid name.
 
-A field with a default is a key that may be left out, and at its default it is left out on the way
-back too: a configuration that does not use it keeps its hash.
+A field with a default is an optional key. The inverse omits it at its default, so a configuration
+that does not use it keeps its hash.
 """
 
 import dataclasses
@@ -28,36 +28,36 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value must satisfy, in words and as a predicate."""
+    """Condition on a value, in words and as a predicate."""
 
     words: str
     holds: Callable[[Any], bool]
 
 
 class Rest:
-    """Marks the one mapping that takes the keys which no other field names."""
+    """Marker of the mapping that takes all keys without a field."""
 
 
 POSITIVE = Rule("must be positive", lambda v: v > 0)
 NOT_NEGATIVE = Rule("must not be negative", lambda v: v >= 0)
-FRACTION = Rule("must lie in [0, 1)", lambda v: 0 <= v < 1)
-PART = Rule("must lie in (0, 1)", lambda v: 0 < v < 1)
-SHARE = Rule("must lie in (0, 1]", lambda v: 0 < v <= 1)
-SOME_TIME = Rule("must be longer than nothing", lambda v: v.value > 0)
+FRACTION = Rule("must be in [0, 1)", lambda v: 0 <= v < 1)
+PART = Rule("must be in (0, 1)", lambda v: 0 < v < 1)
+SHARE = Rule("must be in (0, 1]", lambda v: 0 < v <= 1)
+SOME_TIME = Rule("must be longer than 0", lambda v: v.value > 0)
 
 
 def one_of(*names: str) -> Rule:
-    """Return the rule that a text is one of these."""
+    """Return the rule that a value is one of these names."""
     return Rule(f"must be one of {', '.join(names)}", lambda v: v in names)
 
 
 def parse(cls: type[T], section: object, *, where: str, key: str = "") -> T:
-    """Read a plain dict into a frozen dataclass, strictly.
+    """Parse a plain dict into a frozen dataclass, strictly.
 
     Args:
         cls: a frozen dataclass, such as those of ``anneal.config.schema``.
-        section: what YAML gave.
-        where: the file that a person would edit, for the message.
+        section: the data from YAML.
+        where: its file, for messages.
         key: dotted path of ``section`` inside that file.
 
     Raises:
@@ -89,19 +89,19 @@ def parse(cls: type[T], section: object, *, where: str, key: str = "") -> T:
 
 
 def _rest_field(hints: Mapping[str, Any]) -> str | None:
-    """Return the name of the field that is marked :class:`Rest`, if there is one."""
+    """Return the name of the field marked :class:`Rest`, if any."""
     marked = (n for n, h in hints.items() if Rest in typing.get_args(h)[1:])
     return next(marked, None)
 
 
 def _defaults(cls: type) -> list[tuple[str, Any]]:
-    """Return the fields that may be left out, each with what it is then."""
+    """Return the optional fields with their defaults."""
     fields = dataclasses.fields(cls)
     return [(f.name, f.default) for f in fields if f.default is not dataclasses.MISSING]
 
 
 def _convert(hint: Any, value: Any, *, where: str, key: str) -> Any:
-    """Return ``value`` as the annotated type, or raise with the place and the rule."""
+    """Convert ``value`` to the annotated type, or raise with the place and the rule."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
 
     def refuse(kind: str) -> ValueError:
@@ -158,7 +158,7 @@ def _convert(hint: Any, value: Any, *, where: str, key: str) -> Any:
 
 
 def _plain(value: Any, *, where: str, key: str) -> Any:
-    """Return a copy made of dicts, lists and scalars; refuse anything else and NaN."""
+    """Return a copy of dicts, lists and scalars; refuse other types and non-finite numbers."""
     if isinstance(value, Mapping):
         return {str(n): _plain(v, where=where, key=_dotted(key, str(n))) for n, v in value.items()}
     if isinstance(value, list | tuple):
@@ -180,7 +180,7 @@ def _shown(value: object) -> str:
 
 
 def to_plain(config: object) -> Any:
-    """Turn a parsed configuration back into what :func:`parse` reads: dicts, lists, scalars."""
+    """Convert a parsed configuration to the dicts, lists and scalars that :func:`parse` reads."""
     if isinstance(config, Duration):
         return str(config)
     if dataclasses.is_dataclass(config):
@@ -198,7 +198,7 @@ def to_plain(config: object) -> Any:
 
 
 def configuration_hash(plain: Mapping[str, Any]) -> str:
-    """Return 12 hexadecimal digits that change when anything in ``plain`` does.
+    """Return the hash of plain data, 12 hexadecimal digits, independent of the order of keys.
 
     >>> configuration_hash({"a": 1, "b": 2}) == configuration_hash({"b": 2, "a": 1})
     True

@@ -1,10 +1,10 @@
 """Tables of papers: ``conf/table/<paper>/<table>.yaml``, expanded into rows.
 
-A row is an experiment. It names a recipe (``conf/recipe``, an ordinary Hydra file: what an
-author's code fixes) and says only what it changes there; :mod:`anneal.config.compose` hands it to
-Hydra as ``experiment=<paper>/<row>``. A file holds one :class:`Block` or several, parted by
-``---``. ``dataset: cifar100`` chooses an option of a group, ``scheduler.max_lr: 2.5`` or
-``scheduler: {max_lr: 2.5}`` sets a value; ``title``, ``paper`` and ``recipe`` are the row's own.
+A row is an experiment. It has a recipe (``conf/recipe``, an ordinary Hydra file with what an
+author's code fixes) and its changes; :mod:`anneal.config.compose` adds it to Hydra as
+``experiment=<paper>/<row>``. A file has one or more :class:`Block`, separated by ``---``.
+``dataset: cifar100`` chooses an option of a group, ``scheduler.max_lr: 2.5`` or
+``scheduler: {max_lr: 2.5}`` sets a value; ``title``, ``paper`` and ``recipe`` describe the row.
 """
 
 import copy
@@ -22,7 +22,7 @@ from anneal.config.strict import Rest, parse
 from anneal.io.files import read_yaml_documents
 from anneal.io.text import did_you_mean
 
-OWN = ("title", "paper", "recipe")  # a row's own; everything else goes into the configuration
+OWN = ("title", "paper", "recipe")  # keys of the row; all others are of the configuration
 _HINTS = get_type_hints(ExperimentConfig)
 SECTIONS = {name: kind for name, kind in _HINTS.items() if dataclasses.is_dataclass(kind)}
 Changes = dict[str, Any]  # group -> option, dotted key -> value
@@ -30,27 +30,27 @@ Changes = dict[str, Any]  # group -> option, dotted key -> value
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Rows with one recipe, as a table's file has them."""
+    """Rows of one recipe in a table file."""
 
-    paper: str | None  # where they stand in the paper; null: in none
+    paper: str | None  # place in the paper; null: in none
     recipe: str | None = None  # of conf/recipe
-    set: Mapping[str, Any] | None = None  # what all of them change
-    name: str | None = None  # <paper>/..., with {dimension} where an option's key goes
-    title: str | None = None  # with {dimension} where an option's title goes, else its key
+    set: Mapping[str, Any] | None = None  # changes of all rows
+    name: str | None = None  # <paper>/..., with {dimension} for the key of an option
+    title: str | None = None  # with {dimension} for the title of an option, else its key
     over: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None  # dimension, option, changes
-    without: tuple[str, ...] = ()  # combinations that the paper lacks
-    rows: Mapping[str, Mapping[str, Any]] | None = None  # written out: row, changes
+    without: tuple[str, ...] = ()  # combinations missing in the paper
+    rows: Mapping[str, Mapping[str, Any]] | None = None  # single rows: name, changes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One row of a table, as ``experiment=`` takes it.
+    """One row of a table, a value of ``experiment=``.
 
     Args:
         name: ``<paper>/<row>``.
-        file: the table's.
-        title: what a reader of the report calls it.
-        paper: where it stands in the paper.
+        file: of the table.
+        title: in the report.
+        paper: place in the paper.
         recipe: of ``conf/recipe``.
         changes: group -> option, dotted key -> value.
     """
@@ -64,11 +64,11 @@ class Row:
 
     @property
     def place(self) -> str:
-        """Say where a person edits it."""
+        """File and row, for messages."""
         return _place(self.file, self.name)
 
     def node(self) -> dict[str, Any]:
-        """Return the row as an ordinary file of ``conf/experiment`` would have it.
+        """Return the row as the content of a file of ``conf/experiment``.
 
         Raises:
             ValueError: one change contradicts another.
@@ -91,10 +91,10 @@ class Row:
 
 
 def load_rows(folder: Path) -> Mapping[str, Row]:
-    """Return name -> row over all tables of a configuration folder; read again where one changed.
+    """Return name -> row over all tables of a configuration folder; cached until a file changes.
 
     Raises:
-        ValueError: a table is wrong; names its file and the row.
+        ValueError: a table is invalid; names its file and the row.
     """
     watched = [
         f for group in ("table", "recipe", "experiment") for f in (folder / group).rglob("*")
@@ -130,7 +130,7 @@ def read_table(file: Path, *, folder: Path) -> Iterator[Row]:
         block = parse(Block, document, where=str(file))
         rows = [*_product(block, paper=paper, file=file), *(block.rows or {}).items()]
         if not rows:
-            raise ValueError(f"{file}: a block must have rows, or what it goes over")
+            raise ValueError(f"{file}: a block must have rows or over")
         for name, own in rows:
             where = _place(file, f"{paper}/{name}")
             changes = _flat(block.set or {}, where=where) | _flat(own, where=where)
@@ -168,20 +168,20 @@ def _product(block: Block, *, paper: str, file: Path) -> Iterator[tuple[str, Cha
             changes |= part
         yield name, {**changes, "title": _fill(block.title, titles, where=f"{file}: title")}
     if unknown := sorted({*block.without} - {*left_out}):
-        raise ValueError(f"{file}: without names no combination, got {unknown[0]}")
+        raise ValueError(f"{file}: without must name combinations of over, got {unknown[0]}")
 
 
 def _fill(template: str | None, values: Mapping[str, str], *, where: str) -> str:
-    """Put the keys or titles of a combination in a template's places."""
+    """Fill a template with the keys or titles of a combination."""
     try:
         return str(template).format_map(values)
     except (KeyError, ValueError, IndexError) as error:
         known = ", ".join(f"{{{name}}}" for name in values)
-        raise ValueError(f"{where} must hold none but {known}, got {template!r}") from error
+        raise ValueError(f"{where} must have only {known}, got {template!r}") from error
 
 
 def _flat(changes: Mapping[str, Any], *, where: str) -> Changes:
-    """Return changes with a section's mapping as one change for each of its keys."""
+    """Flatten the mapping of a section to one change for each of its keys."""
     flat: Changes = {}
     for key, value in changes.items():
         inside = key in SECTIONS and isinstance(value, Mapping)
@@ -195,7 +195,7 @@ def _flat(changes: Mapping[str, Any], *, where: str) -> Changes:
 
 
 def _check_change(key: str, value: object, *, folder: Path, where: str) -> None:
-    """Refuse a key that no configuration has, and an option that its group lacks."""
+    """Refuse an unknown key and an unknown option of a group."""
     section, _, inner = key.partition(".")
     known = [name for name in _HINTS if name not in ("name", *OWN)]
     if section not in known or (inner and section not in SECTIONS):
@@ -206,13 +206,13 @@ def _check_change(key: str, value: object, *, folder: Path, where: str) -> None:
         return
     hints = get_type_hints(SECTIONS[section], include_extras=True)
     if any(Rest in getattr(hint, "__metadata__", ()) for hint in hints.values()):
-        return  # a schedule or an update rule takes arguments of its own; checked once composed
+        return  # arguments of a schedule or an optimizer are checked after composition
     if (first := inner.partition(".")[0]) not in hints:
         raise ValueError(f"{where}: unknown key '{key}'{did_you_mean(first, hints)}")
 
 
 def _check_option(group: str, option: object, *, folder: Path, where: str) -> None:
-    """Refuse what is no option of a group, in the table's folder or another that is searched."""
+    """Refuse an option that its group lacks in all searched folders."""
     groups = [place / group for place in dict.fromkeys([folder, *conf_folders()])]
     if not isinstance(option, str) or not any((g / f"{option}.yaml").is_file() for g in groups):
         known = {
@@ -227,7 +227,7 @@ def _check_option(group: str, option: object, *, folder: Path, where: str) -> No
 
 
 def _check_text_keys(node: object, *, where: str) -> None:
-    """Refuse a key that YAML reads as a number: 0.80 would be called 0.8."""
+    """Refuse a key that YAML reads as a number: 0.80 would become 0.8."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             if not isinstance(key, str):

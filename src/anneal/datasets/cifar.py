@@ -70,7 +70,7 @@ def read_split(
     expected = [source.images_per_class[split]] * len(source.class_names)
     if len(all_images) != len(all_labels) or np.bincount(all_labels).tolist() != expected:
         raise ValueError(
-            f"{folder}: the {split} split must hold {expected[0]} images in each of "
+            f"{folder}: the {split} split must have {expected[0]} images in each of "
             f"{len(expected)} classes, found {len(all_images)} images and {len(all_labels)} labels"
         )
     return all_images, all_labels

@@ -33,7 +33,7 @@ def stratified_split(
     ([0, 0, 0, 1, 1, 1], [0, 1])
     """
     if not 0 < fraction < 1:
-        raise ValueError(f"the fraction to set aside must lie in (0, 1), got {fraction}")
+        raise ValueError(f"the fraction to set aside must be in (0, 1), got {fraction}")
     exact = Fraction(str(float(fraction)))
     counts = [int(count) for count in np.bincount(labels)]
     num_aside = math.ceil(exact * len(labels))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Read a CSV as one mapping for each row; a file that is not there has none."""
+    """Read a CSV as one mapping for each row; a missing file has none."""
     if not path.is_file():
         return []
     with path.open(newline="") as file:
@@ -16,7 +16,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    """Return a table as CSV; None is an empty cell, a float has all its digits."""
+    """Return a table as CSV; None is an empty cell, floats keep all digits."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
@@ -35,7 +35,7 @@ def read_columns(path: Path) -> dict[str, list[float | None]]:
 
 
 def number_or_none(cell: str) -> float | None:
-    """Return the number in a cell, cut to six digits; None for an empty cell and for NaN."""
+    """Return the number in a cell, rounded to six digits; None if it is empty or not finite."""
     if not cell:
         return None
     value = float(cell)
@@ -43,5 +43,5 @@ def number_or_none(cell: str) -> float | None:
 
 
 def short(value: float) -> str:
-    """Return a number with the ten digits that the record keeps of a metric."""
+    """Return a number with ten significant digits, the precision of recorded metrics."""
     return f"{value:.10g}"

@@ -15,7 +15,7 @@ def read_yaml(path: Path) -> Any:
     """Read one YAML file.
 
     Raises:
-        ValueError: it is missing or no YAML; names the file and the line.
+        ValueError: the file is missing or not YAML; names the file and the line.
     """
     if not path.is_file():
         raise ValueError(f"{path} is missing")
@@ -26,10 +26,10 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_yaml_documents(path: Path) -> list[Any]:
-    """Read a YAML file of several documents as Hydra reads one: no key twice, 1e-4 is a number.
+    """Read a YAML file of several documents with Hydra's rules: unique keys, 1e-4 is a number.
 
     Raises:
-        ValueError: it is no YAML, or a key stands twice; names the file and the line.
+        ValueError: the file is not YAML or repeats a key; names the file and the line.
     """
     try:
         return list(yaml.load_all(path.read_text(), Loader=_Strict))
@@ -44,7 +44,7 @@ def _not_yaml(path: Path, error: yaml.YAMLError) -> ValueError:
 
 
 class _Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """A safe loader that refuses a key twice and reads numbers as Hydra does."""
+    """Safe loader that refuses repeated keys and reads numbers as Hydra does."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
         """Build one mapping."""
@@ -52,7 +52,7 @@ class _Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         for key, _ in node.value:
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value} stands twice", key.start_mark
+                    None, None, f"the key {key.value} is given twice", key.start_mark
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
@@ -74,7 +74,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def json_text(content: Any) -> str:
-    """Return content as JSON, indented, with a line break at its end."""
+    """Return content as indented JSON with a newline at the end."""
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
@@ -82,7 +82,7 @@ def read_json(path: Path) -> Any:
     """Read one JSON file.
 
     Raises:
-        ValueError: it is missing or no JSON; names the file.
+        ValueError: the file is missing or not JSON; names the file.
     """
     if not path.is_file():
         raise ValueError(f"{path} is missing")
@@ -93,17 +93,17 @@ def read_json(path: Path) -> Any:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file: all of it or nothing.
+    """Write a file atomically.
 
     Raises:
-        OSError: the disk is full or read-only; no partial file stays, the old one is untouched.
+        OSError: the disk is full or read-only; no partial file is left, the old one is unchanged.
     """
     with synced(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 def write_if_changed(path: Path, text: str) -> bool:
-    """Write a file whole, unless it already says exactly this; return whether it was written."""
+    """Write a file unless it has this text already; return whether it was written."""
     if path.is_file() and path.read_bytes() == text.encode():
         return False
     write_whole(path, text)
@@ -111,7 +111,7 @@ def write_if_changed(path: Path, text: str) -> bool:
 
 
 class Watched:
-    """A file that remembers why a write failed, for writers that raise something of their own."""
+    """File that keeps the first write error, for writers that raise another error instead."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.failure: OSError | None = None
@@ -130,11 +130,11 @@ class Watched:
 
 @contextmanager
 def synced(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing under a temporary name; sync and rename it when all went well.
+    """Open a temporary file for writing; sync it and rename it to ``path`` if nothing failed.
 
     Raises:
-        OSError: names ``path``, also where the system names the temporary file or, as for a full
-            disk, none; also where the writer, as ``torch.save`` does, hid it behind another error.
+        OSError: always names ``path``. The system would name the temporary file or, for a full
+            disk, none; ``torch.save`` would raise another error instead.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -147,7 +147,7 @@ def synced(path: Path) -> Iterator[BinaryIO]:
                 if watched.failure is not None:
                     raise watched.failure from None
                 raise
-            if watched.failure is not None:  # the writer went on as if nothing had happened
+            if watched.failure is not None:  # the writer ignored the error
                 raise watched.failure
             file.flush()
             os.fsync(file.fileno())
@@ -157,5 +157,5 @@ def synced(path: Path) -> Iterator[BinaryIO]:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        with suppress(OSError):  # the folder may be what could not be made
+        with suppress(OSError):  # the folder may not exist
             temporary.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ CITATION = Path("CITATION.cff")
 
 
 def run_git(*arguments: str) -> bytes | None:
-    """Return what Git prints, or None where it refuses.
+    """Return the output of Git, or None if it fails.
 
     Raises:
         OSError: Git is not installed.
@@ -20,7 +20,7 @@ def run_git(*arguments: str) -> bytes | None:
 
 
 def read_git(*arguments: str) -> str:
-    """Return what Git prints as text without the space around it; empty where it refuses.
+    """Return the stripped output of Git as text; empty if it fails.
 
     Raises:
         OSError: Git is not installed.
@@ -29,7 +29,7 @@ def read_git(*arguments: str) -> str:
 
 
 def commit_of(checkout: Path) -> str | None:
-    """Return the commit of a checkout, with ``+`` where tracked sources differ from it."""
+    """Return the commit of a checkout, with ``+`` if tracked sources differ from it."""
     here = ("-C", str(checkout))
     options = ("--porcelain", "--untracked-files=no", "--", "src", "conf")
     try:
@@ -42,7 +42,7 @@ def commit_of(checkout: Path) -> str | None:
 
 
 def repository_address() -> str | None:
-    """Return the repository's web address: of Git's ``origin``, else what CITATION.cff says."""
+    """Return the repository's web address: Git's ``origin``, else the one in CITATION.cff."""
     try:
         address = web_address(read_git("remote", "get-url", "origin"))
     except OSError:
@@ -53,7 +53,7 @@ def repository_address() -> str | None:
 
 
 def web_address(remote: str) -> str | None:
-    """Return a remote's address for a browser, without user or password; None for a local one.
+    """Return the web address of a remote, without user or password; None for a local one.
 
     >>> web_address("git@example.org:us/anneal.git"), web_address("https://me:key@example.org/a.git")
     ('https://example.org/us/anneal', 'https://example.org/a')

@@ -1,11 +1,11 @@
 """Figure style and reproducible SVG text.
 
-The ground is white, since a figure is read on light and on dark pages alike. Colours are Okabe and
-Ito's without their yellow, and Tol's wine: they stay apart for colour-blind readers. Beyond eight
-curves the dashes change.
+The background is white, for light and dark pages alike. The colours are Okabe and Ito's without
+their yellow, and Tol's wine: colour-blind readers can tell them apart. From the ninth curve on the
+dashes change.
 
-Ids are hashed with a fixed salt, no date is written, and text is drawn as paths in a font that
-ships with matplotlib, so that no font has to be there where it is looked at.
+Ids are hashed with a fixed salt and no date is written. Text is drawn as paths in a font that ships
+with matplotlib, so the reader needs no font.
 """
 
 import io
@@ -50,8 +50,8 @@ STYLE: dict[Any, Any] = {
 
 
 def svg_text(figure: Figure) -> str:
-    """Return a figure's SVG; to be called where ``STYLE`` is in force."""
+    """Return a figure as SVG; call it inside ``rc_context(STYLE)``."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
-    # trailing blanks are what version control complains of
+    # Git warns about trailing blanks
     return re.sub(r"[ \t]+$", "", buffer.getvalue(), flags=re.MULTILINE)

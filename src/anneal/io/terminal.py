@@ -1,6 +1,6 @@
 """Terminal output of commands, and one-line errors.
 
-``--traceback`` anywhere on the command line shows what a one-line error hides.
+``--traceback`` anywhere on the command line shows the traceback of an error.
 """
 
 import functools
@@ -18,7 +18,7 @@ Main = Callable[[list[str]], None]
 
 
 def say(line: str) -> None:
-    """Print one line for the person at the terminal."""
+    """Print one line."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
@@ -31,14 +31,14 @@ def complain(line: str) -> None:
 
 
 def command(*names: str, free: bool = False) -> Callable[[Main], Callable[..., None]]:
-    """Make a command of ``main(arguments)``: one clear line and a non-zero exit for a mistake.
+    """Turn ``main(arguments)`` into a command with one-line errors and exit codes.
 
-    What a person can cause (``ValueError``, ``OSError``) becomes that line; anything else is our
-    mistake and keeps its traceback. ``--help`` anywhere prints what the module says of itself.
+    A user's mistake (``ValueError``, ``OSError``) prints one line; any other error is a bug and
+    keeps its traceback. ``--help`` anywhere prints the docstring of the module.
 
     Args:
-        names: of the arguments, all of which must be given.
-        free: ``main`` reads any arguments itself.
+        names: of the required arguments.
+        free: ``main`` parses its arguments itself.
     """
 
     def decorate(main: Main) -> Callable[..., None]:
@@ -59,7 +59,7 @@ def command(*names: str, free: bool = False) -> Callable[[Main], Callable[..., N
                     raise ValueError(f"needs {wanted}, got {' '.join(given) or 'nothing'}")
                 main(given)
                 sys.stdout.flush()
-            except BrokenPipeError:  # as of ``| head -1``: nobody is left to tell
+            except BrokenPipeError:  # the reader is gone, as with ``| head -1``
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 sys.exit(READER_GONE)
             except KeyboardInterrupt:
@@ -77,7 +77,7 @@ def command(*names: str, free: bool = False) -> Callable[[Main], Callable[..., N
 
 
 def describe(error: Exception) -> str:
-    """Say in one line what went wrong; an ``OSError`` names its file."""
+    """Return an error as one line; an ``OSError`` names its file."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     return str(error) or type(error).__name__

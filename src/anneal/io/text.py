@@ -20,11 +20,10 @@ def markdown_table(
     *,
     sides: Sequence[Alignment] | None = None,
 ) -> str:
-    r"""Return a Markdown table; what is written in a cell can not break it.
+    r"""Return a Markdown table.
 
-    Cells may hold Markdown (links, emphasis); text from elsewhere goes through
-    :func:`escape_markdown` first. A bar or a line break inside a cell would end it, so both are
-    written so that they do not.
+    Cells may have Markdown (links, emphasis); escape other text with :func:`escape_markdown`
+    first. Bars inside a cell are escaped, line breaks become spaces.
 
     >>> print(markdown_table(["a", "b"], [["x|y", "1"]], sides=["left", "right"]))
     | a | b |
@@ -49,7 +48,7 @@ def text_table(
     sides: Sequence[Alignment] | None = None,
     width: int | None = None,
 ) -> list[str]:
-    r"""Return the lines of a table for a terminal: a rule below the header, columns aligned.
+    r"""Return the lines of a terminal table with aligned columns and a rule below the header.
 
     >>> print("\n".join(text_table(["n", "mean"], [["12", "3"]])))
     n   mean
@@ -59,8 +58,8 @@ def text_table(
     Args:
         header: of the columns.
         rows: cells of one line each.
-        sides: on which side the cells of each column are aligned; left without it.
-        width: of the terminal; the last column is folded to what the others leave of it.
+        sides: alignment of each column; default: left.
+        width: of the terminal; the last column is wrapped to the width that the others leave.
     """
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     if width is not None:
@@ -87,7 +86,7 @@ def _cell(text: str) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    r"""Return text that Markdown shows as it is.
+    r"""Escape text so that Markdown shows it unchanged.
 
     >>> escape_markdown("exp_range *both* <b>")
     'exp\\_range \\*both\\* &lt;b&gt;'
@@ -97,7 +96,7 @@ def escape_markdown(text: str) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number as people write it: thousands apart, no needless digits.
+    """Return a number with thousands separators and at most five significant digits.
 
     >>> number(25000), number(0.00001), number(0.1234567)
     ('25,000', '1e-05', '0.12346')
@@ -108,7 +107,7 @@ def number(value: float) -> str:
 
 
 def duration_words(seconds: float) -> str:
-    """Write a length of time as a person says it.
+    """Return a duration in words.
 
     >>> duration_words(4000)
     '1 h 7 min'
@@ -120,7 +119,7 @@ def duration_words(seconds: float) -> str:
 
 
 def shorten(words: str, length: int) -> str:
-    """Return words that are no longer than ``length``.
+    """Truncate words to at most ``length`` characters.
 
     >>> shorten("a long line", 9)
     'a long...'
@@ -129,7 +128,7 @@ def shorten(words: str, length: int) -> str:
 
 
 def renew_block(text: str, *, name: str, body: str, where: str) -> str:
-    r"""Return ``text`` with what stands between the two marks of a block replaced by ``body``.
+    r"""Replace the text between the two marks of a block by ``body``.
 
     The marks are ``<!-- <name>:begin -->`` and ``<!-- <name>:end -->``.
 
@@ -139,10 +138,10 @@ def renew_block(text: str, *, name: str, body: str, where: str) -> str:
     True
 
     Returns:
-        The text unchanged when it holds neither mark.
+        The new text; the same text if it has neither mark.
 
     Raises:
-        ValueError: one mark without the other, one of them twice, or both the wrong way round.
+        ValueError: one mark is missing or repeated, or they are in the wrong order.
     """
     first, last = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     counts = text.count(first), text.count(last)
@@ -150,12 +149,12 @@ def renew_block(text: str, *, name: str, body: str, where: str) -> str:
         return text
     begin, end = text.find(first), text.find(last)
     if counts != (1, 1) or begin > end:
-        raise ValueError(f"{where}: must hold {first} and {last} once each and in this order")
+        raise ValueError(f"{where}: must have {first} and {last} once each and in this order")
     return f"{text[:begin]}{first}\n{body.strip()}\n{text[end:]}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x' or 'y'?`` for a near miss, else the list of what there is.
+    """Return ``; did you mean 'x' or 'y'?`` for a near miss, else the list of known names.
 
     >>> did_you_mean("momentun", ["momentum", "lr"])
     "; did you mean 'momentum'?"

@@ -38,7 +38,7 @@ from anneal.schedules import cycle_ends, from_description
 FIGURES_FILE = "figures.yaml"
 MOMENT = re.compile(r"test_accuracy_pct@(?:final|(recommended)|update_([0-9]+))")
 PLACED = Rule("must be '<paper>, <figure>'", lambda v: bool(re.fullmatch(r"[^,]+, \S.*", v)))
-SOME = Rule("must hold at least one", lambda v: len(v) > 0)
+SOME = Rule("must have at least one", lambda v: len(v) > 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +193,7 @@ def _budget_words(figure: PaperFigure, section: Section) -> str:
     if test is None:
         return budget_words(section.budget_fraction)
     longest = max(point.update for curve in test.curves.values() for point in curve.points)
-    return f"scaled-down: {number(longest)} updates"
+    return f"shorter run: {number(longest)} updates"
 
 
 def _curves(
@@ -255,9 +255,12 @@ def printed_errors(experiment: str, claims: Sequence[Claim]) -> dict[Size, float
     errors = {}
     for claim in claims:
         if isinstance(claim, ValueClaim) and claim.experiments == (experiment,):
-            recorded, accuracy = restate(claim.metric, claim.value)
-            if size := ensemble_of(recorded):
-                errors[size] = restate("test_error_pct", accuracy)[1]
+            elsewhere = [(other.metric, other.value) for other in claim.also]
+            for metric, value in [(claim.metric, claim.value), *elsewhere]:
+                if metric is not None and value is not None:
+                    recorded, accuracy = restate(metric, value)
+                    if size := ensemble_of(recorded):
+                        errors[size] = restate("test_error_pct", accuracy)[1]
     return errors
 
 
@@ -296,7 +299,7 @@ def read_digitised(path: Path) -> tuple[list[float], list[float]]:
     rates = [rate for rate in columns["lr"] if rate is not None]
     accuracies = [a for a in columns["test_accuracy_pct"] if a is not None and 0 <= a <= 100]
     if len(rates) != len(columns["lr"]) or len(accuracies) != len(rates):
-        raise ValueError(f"{path}: every line must hold a rate and an accuracy from 0 to 100")
+        raise ValueError(f"{path}: every line must have a rate and an accuracy from 0 to 100")
     if any(after <= before for before, after in itertools.pairwise(rates)):
         raise ValueError(f"{path}: the rates must rise from line to line")
     return rates, accuracies

@@ -207,7 +207,7 @@ def _project_of(runs: Sequence[TrackedRun], results: CampaignResults) -> tuple[s
     places = sorted({(str(t["project"]), t["entity"] or "") for t in tracked}) or [("", "")]
     if len(places) > 1:
         shown = ", ".join("/".join(filter(None, (entity, name))) for name, entity in places)
-        raise ValueError(f"the runs of {results.name} must lie in one project, got {shown}")
+        raise ValueError(f"the runs of {results.name} must be in one project, got {shown}")
     project, entity = places[0]
     return project, entity or None
 

@@ -70,7 +70,7 @@ def find_tracked(campaign: str, *, wandb: Path | None = None) -> list[TrackedRun
                 continue
             content = read_json(path)
             if not isinstance(content, dict) or not isinstance(content.get("id"), str):
-                raise ValueError(f"{path}: must hold the id of a tracked run")
+                raise ValueError(f"{path}: must have the id of a tracked run")
             here = folders.get(content["id"], [])
             waiting = [p for p in here if p.name.startswith("offline-") and not _uploaded(p)]
             tracked.append(

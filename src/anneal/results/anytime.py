@@ -1,7 +1,7 @@
-"""Anytime accuracy: what a run gives if it stops at any update.
+"""Anytime accuracy: the accuracy of a run if it is stopped at any update.
 
-SGDR judges a schedule by that: a restart makes the newest weights worse for a while, so that it
-*recommends* those of the last completed cycle (arXiv 1608.03983v5, section 4.2).
+A restart makes the newest weights worse for a while, so SGDR *recommends* those of the last
+completed cycle (arXiv 1608.03983v5, section 4.2).
 """
 
 from bisect import bisect_right
@@ -12,10 +12,10 @@ from anneal.results.curves import Curve, Point, series
 
 
 def recommended_update(update: int, ends: Sequence[int]) -> int:
-    """Return whose weights are recommended after ``update`` updates.
+    """Return the update of the recommended weights after ``update`` updates.
 
-    Before the first cycle has ended the newest, afterwards those of the last cycle that ended; a
-    schedule without cycles recommends the newest always.
+    Before the end of the first cycle these are the newest, then those at the end of the last
+    completed cycle. Without cycles they are always the newest.
 
     >>> [recommended_update(update, (10, 30)) for update in (9, 10, 29, 30, 99)]
     [9, 10, 10, 30, 30]
@@ -24,7 +24,7 @@ def recommended_update(update: int, ends: Sequence[int]) -> int:
 
     Args:
         update: updates made.
-        ends: of the cycles, ascending (``schedules.cycle_ends``).
+        ends: of the cycles, in rising order (``schedules.cycle_ends``).
     """
     passed = bisect_right(ends, update)
     return ends[passed - 1] if passed else update
@@ -34,11 +34,10 @@ def recommended(curve: Curve, *, ends: Sequence[int], snapshots: Mapping[int, fl
     """Return the test accuracy of the recommended weights, at each evaluation of a run.
 
     Args:
-        curve: what was logged on the way.
-        ends: of the cycles, ascending.
-        snapshots: update -> test accuracy in percent, where weights were measured apart. An end
-            that was neither evaluated nor kept is not known: the points that rest on it are left
-            out.
+        curve: of the run.
+        ends: of the cycles, in rising order.
+        snapshots: update -> test accuracy of its snapshot in percent. Points whose end of a cycle
+            has neither an evaluation nor a snapshot are left out.
 
     Returns:
         A curve of ``test_accuracy_pct`` alone: ``updates_to_target`` and ``band`` take it.
@@ -54,7 +53,7 @@ def recommended(curve: Curve, *, ends: Sequence[int], snapshots: Mapping[int, fl
 
 
 def best_so_far(curve: Curve) -> Curve:
-    """Return the highest test accuracy up to each evaluation: picked on test images, it flatters.
+    """Return the highest test accuracy up to each evaluation, optimistic as chosen on test images.
 
     >>> curve = tuple(Point(update=u, test_accuracy_pct=a) for u, a in ((1, 50), (2, 40), (3, 60)))
     >>> [point.test_accuracy_pct for point in best_so_far(curve)]

@@ -1,9 +1,9 @@
 """Results of a campaign, and merging new ones into them.
 
-Collecting merges and never replaces: a clone without runs, or a campaign with fewer seeds, removes
-no line. A run measured again under the same key takes the new measurement. When an experiment's
-configuration changes, its old runs stay and the experiment points at the new hash; tables, figures
-and claims read the runs of that hash alone.
+Collecting merges and never removes: a clone without runs, or a campaign with fewer seeds, keeps all
+rows. A run measured again under the same key takes the new measurement. When the configuration of
+an experiment changes, its old runs stay and the experiment takes the new hash; tables, figures and
+claims read only the runs of that hash.
 """
 
 import dataclasses
@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from anneal.datasets.registry import DATASETS
 from anneal.results.ensembles import Group
 from anneal.results.metrics import Evidence, Run
+from anneal.results.setting import Setting
 
 RunKey = tuple[str, int, str]  # experiment, seed, configuration hash
 GroupKey = tuple[str, Group, str]  # experiment, seeds, configuration hash
@@ -24,15 +26,15 @@ class MeasuredExperiment:
 
     Args:
         name: ``<paper>/<row>``.
-        title: what a reader calls this row.
-        paper: where the row stands, or None when it stands for no row of a paper.
+        title: of this row in the report.
+        paper: place of the row, or None if it is no row of a paper.
         configuration_hash: the current one.
         budget_fraction: of the updates at full budget, in (0, 1].
         total_steps: updates as run.
         full_total_steps: updates at full budget.
         schedule: description of the schedule as run.
-        momentum_schedule: of the momentum's, where it has one.
-        range_test: name, rule and bounds where the bounds come from a range test.
+        momentum_schedule: description of the momentum schedule, if any.
+        range_test: name, rule and bounds, if the bounds come from a range test.
         about: dataset, model, optimizer and batch size, for captions.
     """
 
@@ -51,7 +53,7 @@ class MeasuredExperiment:
 
 @dataclass(frozen=True, kw_only=True)
 class CampaignResults:
-    """All that is known of one campaign; ``ensembles`` are of two or more runs together."""
+    """All results of one campaign; ``ensembles`` are of two or more runs."""
 
     campaign: Mapping[str, Any]
     experiments: Mapping[str, MeasuredExperiment]
@@ -62,17 +64,17 @@ class CampaignResults:
 
     @property
     def name(self) -> str:
-        """The campaign's name."""
+        """Name of the campaign."""
         return str(self.campaign["name"])
 
     def ordered(self) -> list[MeasuredExperiment]:
-        """Return the measured experiments: the campaign's order first, earlier ones behind."""
+        """Return the measured experiments in the campaign's order, then those no longer listed."""
         listed = [name for name in self.campaign["experiments"] if name in self.experiments]
         earlier = sorted(self.experiments.keys() - set(listed))
         return [self.experiments[name] for name in [*listed, *earlier]]
 
     def evidence(self) -> dict[str, Evidence]:
-        """Return, by experiment, the runs of its current configuration."""
+        """Return experiment -> runs of its current configuration."""
         return {name: self._evidence_of(found) for name, found in self.experiments.items()}
 
     def _evidence_of(self, found: MeasuredExperiment) -> Evidence:
@@ -88,13 +90,26 @@ class CampaignResults:
                 for key, metrics in self.ensembles.items()
                 if (key[0], key[2]) == current
             },
+            setting=self._setting_of(found),
+        )
+
+    def _setting_of(self, found: MeasuredExperiment) -> Setting:
+        configuration = self.configurations.get(found.configuration_hash, {})
+        source = DATASETS.get(str(configuration.get("dataset", {}).get("source")))
+        return Setting(
+            dataset=str(found.about["dataset"]),
+            model=str(found.about["model"]),
+            optimizer=str(found.about["optimizer"]),
+            schedule=found.schedule,
+            total_steps=found.total_steps,
+            test_images=source.size.test if source and source.size else None,
         )
 
 
 def merge(committed: CampaignResults | None, measured: CampaignResults) -> CampaignResults:
-    """Return the union; where both hold the same key, what was measured now.
+    """Return the union of two results; for a shared key, take the new measurement.
 
-    A configuration file never changes once it is there, since its name is its hash.
+    A committed configuration never changes, since its name is its hash.
     """
     if committed is None:
         return measured
@@ -111,9 +126,9 @@ def merge(committed: CampaignResults | None, measured: CampaignResults) -> Campa
 def gather_evidence(campaigns: Sequence[CampaignResults]) -> dict[str, Evidence]:
     """Return the best evidence on each experiment over all campaigns.
 
-    That is the largest budget, then the configuration that was run last, whatever it measured. Runs
-    of the same configuration in other campaigns join it; a seed measured in several of them counts
-    once, as the chosen campaign has it.
+    The best has the largest budget, then the configuration that ran last, whatever its results.
+    Runs of the same configuration in other campaigns are added. A seed measured in several
+    campaigns counts once, with the values of the chosen one.
     """
     by_name: dict[str, list[Evidence]] = {}
     for results in sorted(campaigns, key=lambda found: found.name):

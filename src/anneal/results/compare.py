@@ -1,10 +1,10 @@
 """Compare two sets of measurements: differences beyond noise, with their causes.
 
 A cell is one experiment (or combination of options) with its runs. Seeds that both sides have are
-paired and judged by Student's t of their differences; with fewer than two of them it is Welch's t
-over all runs. Where nothing spreads there is no t, and the p-value is that of the exact sign-flip
-or permutation test. The p-values of the cells that were measured anew are corrected together by
-Holm's method; the intervals are of each cell alone.
+paired, with Student's t of their differences. With fewer than two of them it is Welch's t over all
+runs. If all values are equal there is no t, and the p-value is that of the exact sign-flip or
+permutation test. The p-values of all cells that differ are corrected together by Holm's method; the
+intervals are of each cell alone.
 """
 
 import dataclasses
@@ -29,20 +29,20 @@ Movement = Literal[
     "vanished",
 ]
 COMPARED_ENVIRONMENT = ("commit", "device", "precision", "kernels", "threads", "torch")
-# Of a configuration: names and views change no number; a budget is said apart.
+# Keys that change no number; the budget is compared separately.
 NO_NUMBERS = ("name", "title", "paper", "tracking", "budget_fraction")
-RECORD_ROUNDING = 1e-8  # of a value: the record keeps ten digits
+RECORD_ROUNDING = 1e-8  # relative: the record keeps ten digits
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedExperiment:
-    """One experiment, or combination of options, as one side has it.
+    """One experiment, or combination of options, on one side.
 
     Args:
         evidence: its runs under one configuration, and its name.
-        configuration_hash: of that.
-        configuration: as it was composed: nested plain data.
-        as_run: what became of it in updates: the schedules and the length.
+        configuration_hash: of that configuration.
+        configuration: as composed, nested plain data.
+        as_run: its schedules and length in updates.
     """
 
     evidence: Evidence
@@ -53,7 +53,7 @@ class ComparedExperiment:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One key that differs; None stands for a side without it."""
+    """One key that differs; None on a side without it."""
 
     key: str
     before: Any
@@ -62,20 +62,20 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedRow:
-    """One line of the comparison.
+    """One row of a comparison.
 
     Args:
-        name: what the side compared calls it (the other may call the same configuration otherwise).
-        before, after: the cells; None on the side that does not have it.
-        means: on either side with its interval; None where no run measured it.
-        difference: after - before; its ends are None where too few runs give none.
-        test: None where there is no p-value.
+        name: on side B (side A may have another name for the same configuration).
+        before, after: the cells; None on a side without the row.
+        means: mean and interval on each side; None if no run has the metric.
+        difference: after - before; its ends are None with too few runs.
+        test: None if there is no p-value.
         p_value: of this cell alone, two-sided.
         corrected: the p-value corrected for all cells that have one.
-        movement: ``higher`` and ``lower`` stand for a difference beyond noise; ``diverged`` for a
-            seed that finished on one side and diverged on the other, whatever the others did.
-        configuration: keys that differ; empty when the hash is the same.
-        environment: what differs of the machine and the code.
+        movement: ``higher`` and ``lower`` are differences beyond noise; ``diverged`` means that a
+            seed finished on one side and diverged on the other.
+        configuration: keys that differ; empty if the hash is the same.
+        environment: differences in machine and code.
     """
 
     name: str
@@ -92,7 +92,7 @@ class ComparedRow:
 
     @property
     def same_configuration(self) -> bool | None:
-        """Whether both sides have one configuration; None where one has no such row."""
+        """Whether both sides have the same configuration; None if one side lacks the row."""
         if self.before is None or self.after is None:
             return None
         return self.before.configuration_hash == self.after.configuration_hash
@@ -100,18 +100,18 @@ class ComparedRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """All rows, in the order of the side compared; what vanished stands behind."""
+    """All rows, in the order of side B, then the rows that vanished."""
 
     metric: Metric
     rows: tuple[ComparedRow, ...]
 
     @property
     def num_corrected(self) -> int:
-        """How many p-values were corrected together."""
+        """Number of p-values corrected together."""
         return sum(row.corrected is not None for row in self.rows)
 
     def count(self, *movements: Movement) -> int:
-        """Return how many rows moved in one of these ways."""
+        """Return the number of rows with one of these movements."""
         return sum(row.movement in movements for row in self.rows)
 
 
@@ -121,19 +121,19 @@ def compare(
     *,
     metric: str,
 ) -> Comparison:
-    """Compare two sets of cells: by name, and what is left by equal configuration.
+    """Compare two sets of cells, matched by name, and the rest by equal configuration.
 
     Args:
-        before: the side compared with.
-        after: the side compared.
-        metric: measured once in a run, such as ``test_accuracy_pct@final``.
+        before: side A.
+        after: side B.
+        metric: one value for each run, such as ``test_accuracy_pct@final``.
 
     Raises:
-        ValueError: there is no such metric, or it is measured more than once in a run.
+        ValueError: the metric does not exist, or has more than one value for each run.
     """
     found = find_metric(metric)
     if "@" not in metric:
-        raise ValueError(f"metric must be measured once in a run, as {metric}@final, got {metric}")
+        raise ValueError(f"metric must have one value a run, such as {metric}@final, got {metric}")
     rows = [
         _row(before.get(earlier or ""), after.get(name or ""), metric=found)
         for earlier, name in _match(before, after)
@@ -144,7 +144,7 @@ def compare(
 def _match(
     before: Mapping[str, ComparedExperiment], after: Mapping[str, ComparedExperiment]
 ) -> list[tuple[str | None, str | None]]:
-    """Return the names (before, after) of each row; None on the side that does not have it."""
+    """Return the names (before, after) of each row; None on a side without it."""
     waiting = [name for name in before if name not in after]
     pairs: list[tuple[str | None, str | None]] = []
     for name, cell in after.items():
@@ -194,13 +194,13 @@ class _Difference:
 
 
 def _diverged_on_one_side(before: Evidence, after: Evidence) -> bool:
-    """Whether a seed that both sides ran finished on one of them alone."""
+    """Return whether a shared seed finished on one side only."""
     one, other = ({run.seed: run.finished for run in side.runs} for side in (before, after))
     return any(one[seed] != other[seed] for seed in one.keys() & other.keys())
 
 
 def _difference(before: Mapping[int, float], after: Mapping[int, float]) -> _Difference:
-    """Return after - before, with its interval and p-value where there are runs enough."""
+    """Return after - before, with interval and p-value if there are enough runs."""
     if not before or not after:
         return _Difference("too few runs")
     shared = sorted(before.keys() & after.keys())
@@ -220,7 +220,7 @@ def _difference(before: Mapping[int, float], after: Mapping[int, float]) -> _Dif
 
 
 def _welch(before: Sequence[float], after: Sequence[float], rounding: float) -> _Difference:
-    """Compare the means of runs that share no seeds and need not spread alike (Welch 1947)."""
+    """Compare the means of unpaired runs with unequal variances (Welch 1947)."""
     mean = math.fsum(after) / len(after) - math.fsum(before) / len(before)
     n = min(len(before), len(after))
     if n < 2:
@@ -240,7 +240,7 @@ def _welch(before: Sequence[float], after: Sequence[float], rounding: float) -> 
 
 
 def _corrected(rows: Sequence[ComparedRow]) -> Iterator[ComparedRow]:
-    """Yield the rows with their p-values corrected by Holm's method (1979), and judged by them."""
+    """Yield the rows with p-values corrected by Holm's method (1979) and their movement."""
     ordered = sorted(row.p_value for row in rows if row.p_value is not None)
     corrected: dict[float, float] = {}
     highest = 0.0
@@ -262,7 +262,7 @@ def _corrected(rows: Sequence[ComparedRow]) -> Iterator[ComparedRow]:
 def _configuration_changes(
     before: ComparedExperiment, after: ComparedExperiment
 ) -> tuple[Change, ...]:
-    """Return the keys that differ; those of the plan in updates only where no composed key does."""
+    """Return the composed keys that differ; if none does, those of the plan in updates."""
     if before.configuration_hash == after.configuration_hash:
         return ()
     kinds = ((before.configuration, after.configuration), (before.as_run, after.as_run))
@@ -293,7 +293,7 @@ def flatten(plain: object, key: str = "") -> Iterator[tuple[str, Any]]:
 def _environment_changes(
     before: ComparedExperiment, after: ComparedExperiment
 ) -> tuple[Change, ...]:
-    """Return what differs of where the runs were made, where both sides say it."""
+    """Return the differences in machine and code that both sides record."""
     found = []
     for key in COMPARED_ENVIRONMENT:
         one, other = (

@@ -1,7 +1,6 @@
 """Sources of a comparison: a campaign, a commit, a results folder, a multirun.
 
-A commit is read through Git alone (``git archive`` into a temporary folder): what is checked out,
-and whatever is changed there, stays as it is.
+A commit is read with ``git archive`` into a temporary folder; the working tree is not touched.
 """
 
 import io
@@ -31,7 +30,7 @@ _HASH = re.compile(r"[0-9a-f]{12}")
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One of the two things compared: what it is, in words, and its cells by name."""
+    """One side of a comparison: its description and its cells by name."""
 
     words: str
     cells: Mapping[str, ComparedExperiment]
@@ -41,11 +40,11 @@ def read_side(asked: str) -> Side:
     """Read one side.
 
     Args:
-        asked: a campaign's name (``results/<name>``), ``<name>@<commit>``, or a folder: of results
+        asked: a campaign's name (``results/<name>``), ``<name>@<commit>``, or the folder of results
             or of a multirun.
 
     Raises:
-        ValueError: there is no such thing, or it is not as it was written; names what there is.
+        ValueError: it does not exist (names what does), or its files are invalid.
     """
     name = asked.removeprefix(f"{RESULTS}/").strip("/")
     if (RESULTS / name / CAMPAIGN_FILE).is_file():
@@ -54,7 +53,7 @@ def read_side(asked: str) -> Side:
     if folder.is_dir():
         return Side(words=str(folder), cells=_cells_of_folder(folder))
     if not RESULTS.is_dir():
-        require_repository(f"{asked!r} is no folder here, and a campaign")
+        require_repository(f"{asked!r} is not a folder; a campaign")
     if "@" in name:
         campaign, _, commit = name.partition("@")
         return _read_commit(campaign, commit)
@@ -95,7 +94,7 @@ def _cells_of_folder(folder: Path) -> dict[str, ComparedExperiment]:
     cells = _cells_of_multirun(folder)
     if not cells:
         raise ValueError(
-            f"{folder} holds neither {CAMPAIGN_FILE} (the results of a campaign) nor a finished "
+            f"{folder} has neither {CAMPAIGN_FILE} (the results of a campaign) nor a finished "
             "<configuration hash>/seed-<n> (a multirun)"
         )
     return cells
@@ -119,15 +118,15 @@ def _cells_of_results(folder: Path) -> dict[str, ComparedExperiment]:
 
 
 def _as_run(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a configuration became, in updates; both records have it under these keys."""
+    """Return the schedules and the length of a plan in updates."""
     return {key: plan[key] for key in ("total_steps", "schedule", "momentum_schedule")}
 
 
 def _cells_of_multirun(folder: Path) -> dict[str, ComparedExperiment]:
-    """Return each combination under the configuration that it was last run with.
+    """Return each combination under the configuration of its last run.
 
-    Its seeds are all that ended, of whichever multirun. A configuration that no job left a line of
-    goes by its own name.
+    It has all ended seeds, of any multirun. A configuration without a job's record has the name of
+    its experiment.
     """
     ended = {
         path.name: sorted(path.glob(f"seed-*/{RESULT}"))
@@ -151,7 +150,7 @@ def _cells_of_multirun(folder: Path) -> dict[str, ComparedExperiment]:
 
 
 def _in_time(path: Path) -> str:
-    """Order jobs as they ran: folders are named by the time, jobs by their number."""
+    """Return the sort key of a job: the time of its multirun, then its number."""
     return re.sub(r"\d+", lambda digits: digits[0].zfill(9), str(path))
 
 

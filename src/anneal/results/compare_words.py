@@ -16,13 +16,13 @@ KEYS_SHOWN = 3
 def comparison_lines(
     found: Comparison, before: Side, after: Side, *, names: Sequence[str], width: int
 ) -> list[str]:
-    """Return what the two sides are, the table of their rows, and what it rests on.
+    """Return the two sides, the table of their rows and the method, as lines.
 
     Args:
         found: the comparison.
-        before: one side.
-        after: the other.
-        names: of the sides, as they were asked for.
+        before: side A.
+        after: side B.
+        names: of the sides, as given by the user.
         width: of the terminal.
     """
     metric = found.metric
@@ -38,7 +38,7 @@ def comparison_lines(
 
 
 def _cells_of(row: ComparedRow, found: Comparison) -> list[str]:
-    """Return the texts of one row."""
+    """Return the cells of one row."""
     name = row.name
     if row.before and row.before.evidence.experiment != name:
         name += f" (A: {row.before.evidence.experiment})"
@@ -73,7 +73,7 @@ def _difference_words(row: ComparedRow, found: Comparison) -> str:
 
 
 def _movement_words(row: ComparedRow) -> str:
-    """Return how the row moved, with its corrected p-value where it has one."""
+    """Return the movement of a row, with its corrected p-value if it has one."""
     if row.corrected is None:
         return row.movement
     p_value = "< 0.001" if row.corrected < 0.001 else f"{row.corrected:.2g}"
@@ -81,7 +81,7 @@ def _movement_words(row: ComparedRow) -> str:
 
 
 def _changes_words(row: ComparedRow) -> str:
-    """Return what differs: budget, configuration, then machine and code."""
+    """Return the differences of a row: budget, configuration, machine and code."""
     if row.before is None or row.after is None:
         return ""
     parts = []
@@ -93,7 +93,9 @@ def _changes_words(row: ComparedRow) -> str:
         if len(row.configuration) > KEYS_SHOWN:
             parts[-1] += f" and {len(row.configuration) - KEYS_SHOWN} more keys"
     elif not row.same_configuration and not parts:
-        parts.append("configuration (no key of it: the images, or how it is read)")
+        parts.append(
+            "configuration (no key differs: other images, or another version of its schema)"
+        )
     parts += [_change_words(change) for change in row.environment]
     return "; ".join(parts) or "nothing on record"
 
@@ -107,24 +109,25 @@ def _value_words(value: Any) -> str:
 
 
 def _summary(found: Comparison) -> list[str]:
-    """Return what stands below the table: the count, and how noise is told."""
+    """Return the lines below the table: counts, and the test behind them."""
     higher, lower = found.count("higher"), found.count("lower")
     lines = [
-        f"{higher + lower} of {len(found.rows)} rows moved beyond noise ({higher} higher, {lower} "
-        f"lower); {found.count('diverged')} diverged on one side alone, "
+        f"{higher + lower} of {len(found.rows)} rows differ beyond noise ({higher} higher, {lower} "
+        f"lower); {found.count('diverged')} diverged on one side only, "
         f"{found.count('appeared')} appeared, {found.count('vanished')} vanished"
     ]
     if found.num_corrected:
         lines.append(
-            "Noise: Student's t of the differences where two seeds or more are shared, Welch's t "
-            "of all runs elsewhere; beyond it where p < 0.05 after Holm's correction for the "
-            f"{found.num_corrected} measured anew. An interval is of its row alone."
+            "Beyond noise: p < 0.05 after Holm's correction over "
+            f"{found.num_corrected} row{'s' * (found.num_corrected > 1)}, by Student's t of the "
+            "differences if two or more seeds are shared, else by Welch's t of all runs. Intervals "
+            "are of each row alone."
         )
     return lines
 
 
 def describe_comparison(found: Comparison, before: Side, after: Side) -> dict[str, Any]:
-    """Return the whole comparison as plain data: what ``--json`` prints."""
+    """Return a comparison as plain data, the output of ``--json``."""
     return {
         "before": before.words,
         "after": after.words,

@@ -1,6 +1,6 @@
 """Training curves: thinning, bands over seeds, updates to a target."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 COLUMNS = ("lr", "momentum", "train_loss", "test_accuracy_pct", "test_loss")
@@ -9,13 +9,13 @@ EVALUATED = ("test_accuracy_pct", "test_loss")
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """What was logged after ``update`` updates; None where it was not measured.
+    """Logged values after ``update`` updates; None if not measured.
 
     Args:
         update: updates made, >= 0.
-        lr: rate of the last of them.
-        momentum: of the last of them.
-        train_loss: of the batch or since the point before, as the run logged it.
+        lr: learning rate of the last update.
+        momentum: of the last update.
+        train_loss: of the batch or since the previous point, as logged by the run.
         test_accuracy_pct: 0..100.
         test_loss: mean over the test images.
     """
@@ -29,7 +29,7 @@ class Point:
 
     @property
     def evaluated(self) -> bool:
-        """Whether the test images were looked at here."""
+        """Whether the run was evaluated here."""
         return any(getattr(self, column) is not None for column in EVALUATED)
 
 
@@ -38,7 +38,7 @@ Curve = tuple[Point, ...]  # ordered by update
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """A quantity over seeds: mean, lowest and highest at each update that all seeds share."""
+    """Mean, lowest and highest value over seeds, at each update that all seeds share."""
 
     updates: tuple[int, ...]
     mean: tuple[float, ...]
@@ -48,7 +48,7 @@ class Band:
 
 
 def series(curve: Curve, column: str) -> tuple[list[int], list[float]]:
-    """Return the updates and the values of one column, where it was measured.
+    """Return the updates and the values of one column, without missing values.
 
     >>> series((Point(update=1, lr=0.5), Point(update=2)), "lr")
     ([1], [0.5])
@@ -66,8 +66,8 @@ def series(curve: Curve, column: str) -> tuple[list[int], list[float]]:
 def thin(curve: Curve, *, limit: int) -> Curve:
     """Keep about ``limit`` points: every evaluation, the first, the last, the rest evenly spread.
 
-    Evaluations are never dropped, since updates to a target are read from them; a run that was
-    evaluated more often than ``limit`` keeps more points. Thinning twice changes nothing.
+    Evaluations are never dropped, since updates to a target are read from them. A run with more
+    than ``limit`` evaluations keeps more points. Thinning twice changes nothing.
 
     >>> [p.update for p in thin(tuple(Point(update=t, lr=0.1) for t in range(10)), limit=4)]
     [0, 3, 7, 9]
@@ -92,7 +92,7 @@ def thin(curve: Curve, *, limit: int) -> Curve:
 
 
 def band(curves: Sequence[Curve], column: str) -> Band:
-    """Return mean, lowest and highest over curves, at the updates where all of them measured.
+    """Return mean, lowest and highest over curves, at the updates that all of them have.
 
     >>> one = (Point(update=5, test_loss=1.0), Point(update=9, test_loss=3.0))
     >>> two = (Point(update=5, test_loss=2.0),)
@@ -117,19 +117,36 @@ def band(curves: Sequence[Curve], column: str) -> Band:
 
 
 def updates_to_target(
-    curve: Curve, column: str, *, target: float, higher_is_better: bool = True
+    curve: Curve,
+    column: str,
+    *,
+    target: float,
+    higher_is_better: bool = True,
+    ends: Collection[int] = (),
 ) -> int | None:
-    """Return the update of the first evaluation at the target or beyond it; None if there is none.
+    """Return the update of the first evaluation that holds the target; None if there is none.
 
-    It is known only as finely as the run was evaluated, and a single lucky evaluation counts: this
-    is the time at which a person watching the curve would first have seen the number.
+    One lucky evaluation in the middle of a cycle does not count: the target is held at the end of a
+    whole cycle, where a run may stop, or where the next evaluation is at it too. Its resolution is
+    that of the evaluations.
 
-    >>> curve = (Point(update=10, test_loss=0.5), Point(update=20, test_loss=0.3))
+    >>> losses = {10: 0.3, 20: 0.5, 30: 0.4, 40: 0.3}
+    >>> curve = tuple(Point(update=at, test_loss=loss) for at, loss in losses.items())
     >>> updates_to_target(curve, "test_loss", target=0.4, higher_is_better=False)
-    20
+    30
+    >>> updates_to_target(curve, "test_loss", target=0.4, higher_is_better=False, ends=[10])
+    10
+
+    Args:
+        curve: ordered by update.
+        column: what is held against the target.
+        target: at it, or beyond it.
+        higher_is_better: which side is beyond.
+        ends: updates after which a whole cycle ends.
     """
     updates, values = series(curve, column)
-    for update, value in zip(updates, values, strict=True):
-        if value >= target if higher_is_better else value <= target:
+    there = [value >= target if higher_is_better else value <= target for value in values]
+    for update, is_there, stays in zip(updates, there, [*there[1:], False], strict=False):
+        if is_there and (stays or update in ends):
             return update
     return None

@@ -8,13 +8,13 @@ from anneal.results.metrics import Evidence, find_metric
 from anneal.results.statistics import Interval, mean_interval
 from anneal.results.words import mean_words
 
-FINAL_ACCURACY = "test_accuracy_pct@final"  # lends an ensemble's accuracy its decimals
+FINAL_ACCURACY = "test_accuracy_pct@final"  # gives the decimals of an ensemble's accuracy
 
 
 def ensemble_grid_of(evidence: Evidence) -> dict[int, list[Interval]]:
-    """Return the mean accuracy over groups, by the runs N in a group, index M - 1.
+    """Return runs N in a group -> mean accuracy over groups, index M - 1.
 
-    Empty where no run kept a snapshot.
+    The mapping is empty if no run has snapshots.
     """
     measured = [*(run.metrics for run in evidence.runs), *evidence.ensembles.values()]
     sizes = sorted({size for metrics in measured for size in map(ensemble_of, metrics) if size})
@@ -27,13 +27,13 @@ def ensemble_grid_of(evidence: Evidence) -> dict[int, list[Interval]]:
 
 
 def ensemble_header(evidence: Evidence) -> list[str]:
-    """Return the header of the rows that ``ensemble_rows`` gives."""
+    """Return the header of ``ensemble_rows``."""
     most = max(map(len, ensemble_grid_of(evidence).values()), default=0)
     return ["runs", "groups", *(f"M = {m}" for m in range(1, most + 1))]
 
 
 def ensemble_rows(evidence: Evidence) -> list[list[str]]:
-    """Return a row for each number of runs N: how many groups, then the accuracy for each M.
+    """Return a row for each number of runs N: the number of groups, then the accuracy for each M.
 
     A cell is the mean over the groups with the half-width of its 95 % interval, in percent.
     """
@@ -48,7 +48,7 @@ def ensemble_rows(evidence: Evidence) -> list[list[str]]:
 
 
 def ensemble_words(evidence: Evidence) -> list[str]:
-    """Return the lines that a person at the terminal reads: each snapshot, then the grid."""
+    """Return the lines for a terminal: each snapshot, then the grid."""
     snapshots = shared_snapshots(evidence)
     updates = snapshots[0].updates
     alone = [
@@ -68,7 +68,7 @@ def ensemble_words(evidence: Evidence) -> list[str]:
 
 
 def shared_snapshots(evidence: Evidence) -> list[SnapshotSet]:
-    """Return the snapshots of the runs that took them after the same updates: the most of them."""
+    """Return the snapshots of the largest group of runs that have them at the same updates."""
     kept = [run.snapshots for run in evidence.runs if run.snapshots]
     if not kept:
         return []

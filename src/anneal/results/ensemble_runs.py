@@ -1,4 +1,4 @@
-"""Ensembles of somebody's own runs: find, evaluate and store them."""
+"""Ensembles of the runs in given folders: find, evaluate and store them."""
 
 import dataclasses
 import re
@@ -23,7 +23,7 @@ from anneal.runs.setup import load_setup
 
 @dataclass(frozen=True, kw_only=True)
 class KeptRun:
-    """A run directory, the plan it was trained by, and which of its snapshots are there."""
+    """A run directory with its plan and the updates of its snapshots."""
 
     seed: int
     directory: RunDirectory
@@ -35,8 +35,8 @@ def find_runs(places: Sequence[Path]) -> list[KeptRun]:
     """Return the finished runs with snapshots in these places, by seed.
 
     Raises:
-        ValueError: a place is no run and holds none, runs are of two configurations or of one seed
-            twice, or none of them has finished or kept a snapshot; names it and what to do.
+        ValueError: a place has no run, runs are of two configurations or repeat a seed, or none
+            has finished or has snapshots; names the place and what to do.
     """
     found: dict[int, KeptRun] = {}
     for path in [run for place in places for run in _run_folders(place)]:
@@ -44,7 +44,7 @@ def find_runs(places: Sequence[Path]) -> list[KeptRun]:
         directory = RunDirectory(path, configuration_hash=plan["configuration_hash"])
         result = directory.result()
         if result is None or result["status"] != "finished":
-            say(f"{path}: left out, it has {'not ended' if result is None else result['status']}")
+            say(f"{path}: skipped, it has {'not ended' if result is None else result['status']}")
             continue
         seed = int(path.name.removeprefix("seed-"))
         if seed in found:
@@ -55,7 +55,7 @@ def find_runs(places: Sequence[Path]) -> list[KeptRun]:
             raise ValueError(_without_snapshots(path, plan))
         found[seed] = KeptRun(seed=seed, directory=directory, plan=plan, updates=updates)
     if not found:
-        raise ValueError(f"{' '.join(map(str, places))}: no run here has finished")
+        raise ValueError(f"{' '.join(map(str, places))}: no finished run here")
     digests = {run.directory.configuration_hash: run.directory.path for run in found.values()}
     if len(digests) > 1:
         raise ValueError(
@@ -75,7 +75,7 @@ def _run_folders(place: Path) -> list[Path]:
 
 
 def _without_snapshots(path: Path, plan: dict[str, Any]) -> str:
-    """Say why a run kept no snapshot, and which key keeps them."""
+    """Return the reason why a run has no snapshots, and the key that saves them."""
     said = plan["configuration"]["training"].get("snapshots", "none")
     key = "training.snapshots"
     if said == "none":
@@ -85,25 +85,25 @@ def _without_snapshots(path: Path, plan: dict[str, Any]) -> str:
         )
     if asked := plan.get("snapshots"):
         return (
-            f"{path}: none of its {len(asked)} snapshots is there ({key}: {said}); move it away "
+            f"{path}: all of its {len(asked)} snapshots are missing ({key}: {said}); move it away "
             "and train it again with them"
         )
     return (
-        f"{path}: no snapshots, though {key}: {said}; none fell into its {plan['total_steps']} "
-        f"updates of {plan['schedule']['name']} ('{key}=every 0.2 run' keeps some of any schedule)"
+        f"{path}: no snapshots with {key}: {said} in {plan['total_steps']} "
+        f"updates of {plan['schedule']['name']} ('{key}=every 0.2 run' works with any schedule)"
     )
 
 
 def measure_runs(runs: Sequence[KeptRun], *, folder: Path, images: str | None) -> Evidence:
-    """Return the runs with the accuracy of their snapshots, and of the ensembles of them.
+    """Return the runs with the accuracy of their snapshots and of the ensembles.
 
     Args:
         runs: of one configuration.
-        folder: takes the outputs, so that no network runs twice.
-        images: folder of the images where the data set is one.
+        folder: for the cached outputs.
+        images: folder of the images, for a data set ``imagefolder``.
 
     Raises:
-        ValueError: a configuration or a snapshot cannot be read, or the images are others.
+        ValueError: a configuration or a snapshot cannot be read, or the images differ.
     """
     first = runs[0]
     where = str(first.directory.path / PLAN)
@@ -156,7 +156,7 @@ def _curve(path: Path) -> Curve:
 
 
 def save_ensemble(evidence: Evidence, folder: Path) -> None:
-    """Write what was measured as ``ensemble.json``, ``ensemble.csv`` and ``diversity.csv``."""
+    """Write the results to ``ensemble.json``, ``ensemble.csv`` and ``diversity.csv``."""
     digest = evidence.runs[0].configuration_hash
     snapshots = {(digest, run.seed): run.snapshots for run in evidence.runs if run.snapshots}
     write_json(

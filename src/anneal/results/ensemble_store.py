@@ -1,8 +1,9 @@
 """Committed tables of snapshots and ensembles.
 
 ``ensembles.csv`` has a row for each group of seeds and number of snapshots. Its rows of a single
-seed are for readers: the values themselves stand in ``runs.csv``. ``snapshots/<experiment>.csv``
-has a row for each snapshot of a run, with a value for each of its snapshots before.
+seed are for readers; the program reads these values from ``runs.csv``.
+``snapshots/<experiment>.csv`` has a row for each snapshot of a run, with a value for each earlier
+snapshot.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,7 +32,7 @@ _SNAPSHOT_COLUMNS = (
     "disagreement_pct",
     "correlation",
 )
-_UNKNOWN = "none"  # a correlation that there is not
+_UNKNOWN = "none"  # an undefined correlation
 
 
 def ensembles_csv(
@@ -60,7 +61,7 @@ def read_ensembles(path: Path) -> dict[GroupKey, dict[str, float]]:
     """Read the rows of two or more runs.
 
     Raises:
-        ValueError: a row is not as it was written; names the file and the line.
+        ValueError: a row is invalid; names the file and the line.
     """
     found: dict[GroupKey, dict[str, float]] = {}
     for line, row in enumerate(read_rows(path), start=2):
@@ -76,7 +77,7 @@ def read_ensembles(path: Path) -> dict[GroupKey, dict[str, float]]:
 
 
 def seeds_words(seeds: Group) -> str:
-    """Return a group of seeds in a cell.
+    """Return a group of seeds as the text of a cell.
 
     >>> seeds_words((0, 1, 2))
     '0+1+2'
@@ -106,7 +107,7 @@ def read_snapshots(path: Path) -> dict[tuple[str, int], SnapshotSet]:
     """Read the snapshots of an experiment's runs, by configuration hash and seed.
 
     Raises:
-        ValueError: a row is not as it was written; names the file and the line.
+        ValueError: a row is invalid; names the file and the line.
     """
     found: dict[tuple[str, int], SnapshotSet] = {}
     for line, row in enumerate(read_rows(path), start=2):
@@ -119,7 +120,7 @@ def read_snapshots(path: Path) -> dict[tuple[str, int], SnapshotSet]:
             )
             if {len(disagreements), len(correlations)} != {len(before.updates)}:
                 raise ValueError(
-                    f"needs a value for each of {len(before.updates)} snapshots before"
+                    f"needs a value for each of the {len(before.updates)} earlier snapshots"
                 )
             found[key] = SnapshotSet(
                 updates=(*before.updates, int(row["update"])),
@@ -133,7 +134,7 @@ def read_snapshots(path: Path) -> dict[tuple[str, int], SnapshotSet]:
 
 
 def plain_snapshots(content: Mapping[str, Any]) -> SnapshotSet:
-    """Return the snapshots of one run from a record, with the digits that the table keeps."""
+    """Return the snapshots of one run from a record, rounded to the digits of the table."""
     return SnapshotSet(
         updates=tuple(map(int, content["updates"])),
         accuracy_pct=tuple(float(short(value)) for value in content["accuracy_pct"]),

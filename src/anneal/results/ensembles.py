@@ -15,14 +15,14 @@ import numpy.typing as npt
 
 Output = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.integer]
-Group = tuple[int, ...]  # seeds, ascending
-Triangle = tuple[tuple[float | None, ...], ...]  # row i: against each of the i before
+Group = tuple[int, ...]  # seeds, in rising order
+Triangle = tuple[tuple[float | None, ...], ...]  # row i: against each of the i earlier ones
 
 OF_AN_ENSEMBLE = "test_accuracy_pct@ensemble_"
 
 
 def ensemble_metric(num_runs: int, num_snapshots: int) -> str:
-    """Return what the accuracy of N runs with M snapshots each is called.
+    """Return the name of the accuracy of N runs with M snapshots each.
 
     >>> ensemble_metric(3, 2)
     'test_accuracy_pct@ensemble_3x2'
@@ -53,7 +53,7 @@ def average(members: Iterable[Output]) -> Output:
         float64 ``(images, classes)``.
 
     Raises:
-        ValueError: there is none, or they are not of one shape.
+        ValueError: there are none, or their shapes differ.
     """
     total: Output | None = None
     count = 0
@@ -72,10 +72,10 @@ def average(members: Iterable[Output]) -> Output:
 
 
 def accuracy_pct(output: Output, labels: Labels) -> float:
-    """Return the images whose most probable class is the right one, 0..100.
+    """Return the percentage of images whose most probable class is the label, 0..100.
 
     Raises:
-        ValueError: there is not one label for each image, or no image.
+        ValueError: the number of labels differs from that of the images, or is 0.
     """
     if output.shape[:1] != labels.shape or not len(labels):
         raise ValueError(f"{output.shape[0]} outputs must have as many labels, got {len(labels)}")
@@ -83,11 +83,11 @@ def accuracy_pct(output: Output, labels: Labels) -> float:
 
 
 def growing_accuracies(runs: Sequence[Sequence[Output]], labels: Labels) -> tuple[float, ...]:
-    """Return the accuracy of the last M snapshots of all these runs together, for M = 1, 2, ...
+    """Return the accuracy of the ensemble of the last M snapshots of all runs, for M = 1, 2, ...
 
     Args:
-        runs: the snapshots of each run, in the order in which they were taken; as many M as the
-            run with the fewest has.
+        runs: the snapshots of each run, in the order of their updates; the run with the fewest
+            gives the largest M.
         labels: int ``(images,)``.
 
     Returns:
@@ -98,12 +98,12 @@ def growing_accuracies(runs: Sequence[Sequence[Output]], labels: Labels) -> tupl
     for back in range(1, min(map(len, runs), default=0) + 1):
         added = average(run[-back] for run in runs)
         total = added if total is None else total + added
-        accuracies.append(accuracy_pct(total, labels))  # the mean's largest is the sum's
+        accuracies.append(accuracy_pct(total, labels))  # sum and mean have the same argmax
     return tuple(accuracies)
 
 
 def groups_of(seeds: Iterable[int], size: int) -> list[Group]:
-    """Cut seeds, in order, into groups of a size; a rest is left out.
+    """Split seeds, in order, into groups of one size; drop the remainder.
 
     >>> groups_of([4, 0, 1, 2, 3], 2)
     [(0, 1), (2, 3)]
@@ -116,10 +116,10 @@ def groups_of(seeds: Iterable[int], size: int) -> list[Group]:
 def ensemble_grid(
     outputs: Mapping[int, Sequence[Output]], labels: Labels
 ) -> dict[Group, tuple[float, ...]]:
-    """Return the accuracy of every group of N runs for every M: the grid of SGDR's figure 3.
+    """Return the accuracy of every group of N runs for every M, the grid of SGDR's figure 3.
 
     Args:
-        outputs: by seed, the snapshots of a run in the order in which they were taken.
+        outputs: seed -> snapshots of its run in the order of their updates.
         labels: int ``(images,)``.
 
     Returns:
@@ -143,16 +143,16 @@ def ensemble_metrics(
 
 @dataclass(frozen=True, kw_only=True)
 class SnapshotSet:
-    """The snapshots of one run: how good each is, and how much any two differ.
+    """Accuracy of the snapshots of one run, and their pairwise differences.
 
     Args:
-        updates: after which each was taken, ascending.
+        updates: of each, in rising order.
         accuracy_pct: of each on the test images.
-        disagreement_pct: for each, one value for each earlier one: the images for which the two
-            name different classes.
-        correlation: as before: Pearson's, of the softmax outputs over all images and classes (the
-            figure in arXiv 1704.00109, section 4.4, gives no formula); None where an output is
-            constant.
+        disagreement_pct: of each with each earlier one: the percentage of images for which they
+            predict different classes.
+        correlation: of each with each earlier one: Pearson's, of the softmax outputs over all
+            images and classes (the figure in arXiv 1704.00109, section 4.4, gives no formula); None
+            if an output is constant.
     """
 
     updates: tuple[int, ...]
@@ -187,14 +187,14 @@ def _triangle(compare: Callable[[Any, Any], float | None], members: Sequence[Any
 
 
 def mean_matrix(triangles: Sequence[Triangle], *, diagonal: float) -> npt.NDArray[np.float64]:
-    """Return the mean over runs as a full, symmetric matrix; NaN where a run has no value.
+    """Return the mean over runs as a full, symmetric matrix; NaN if a run has no value.
 
     >>> mean_matrix([((), (1.0,)), ((), (3.0,))], diagonal=0.0)
     array([[0., 2.],
            [2., 0.]])
 
     Raises:
-        ValueError: there is no run, or they have not equally many snapshots.
+        ValueError: there are no runs, or their numbers of snapshots differ.
     """
     sizes = {len(triangle) for triangle in triangles}
     if len(sizes) != 1:
@@ -209,7 +209,7 @@ def mean_matrix(triangles: Sequence[Triangle], *, diagonal: float) -> npt.NDArra
 
 
 def disagreement_pct(one: Labels, other: Labels) -> float:
-    """Return the images for which two classifiers name different classes, 0..100."""
+    """Return the percentage of images for which two classifiers differ, 0..100."""
     return 100.0 * int((one != other).sum()) / len(one)
 
 

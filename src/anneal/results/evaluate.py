@@ -1,4 +1,4 @@
-"""Evaluate run directories and record an experiment."""
+"""Evaluation of run directories, and the record of an experiment."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from anneal.runs.layout import seed_folder
 from anneal.runs.plan import Plan
 
 if TYPE_CHECKING:
-    # torch: what only reads records need not wait for it
+    # imports torch, which readers of records need not wait for
     from anneal.runs.setup import ExperimentSetup
 
 CURVE_COLUMNS = {  # of curves.csv: of the history
@@ -28,7 +28,7 @@ CURVE_COLUMNS = {  # of curves.csv: of the history
 
 @dataclass(frozen=True, kw_only=True)
 class EndedRun:
-    """One seed that has ended: how, with what, its curve, and the snapshots it kept."""
+    """One seed that has ended: status, metrics, environment, history and snapshots."""
 
     seed: int
     status: str
@@ -42,11 +42,11 @@ class EndedRun:
 def evaluate_runs(
     plan: Plan, setup: "ExperimentSetup", folder: Path, seeds: Iterable[int]
 ) -> list[EndedRun]:
-    """Measure the weights that each ended seed left.
+    """Evaluate the final weights of each ended seed.
 
     Raises:
-        ValueError: the weights do not give the accuracy that the history ends with: the record and
-            the checkpoint are not of one run.
+        ValueError: the accuracy of the weights differs from the last one in the history: record and
+            checkpoint are of different runs.
     """
     runs = []
     for seed in seeds:
@@ -75,10 +75,10 @@ def evaluate_runs(
 def _measure_again(
     directory: RunDirectory, setup: "ExperimentSetup", said: float
 ) -> dict[str, float]:
-    """Measure the final weights in a fresh network, and compare with what training said."""
+    """Evaluate the final weights in a new network, and compare with the history."""
     checkpoint = directory.read_checkpoint()
     if checkpoint is None:
-        raise ValueError(f"{directory.path / CHECKPOINT} is missing, and the run has ended")
+        raise ValueError(f"{directory.path / CHECKPOINT} of an ended run is missing")
     model = setup.model()
     model.load_state_dict(checkpoint["state"]["model"])
     measured = setup.evaluate(model, setup.data.test)()
@@ -95,17 +95,17 @@ def _measure_again(
 def check_one_run(
     directory: RunDirectory, weights: str, measured: float, said: float, num_images: int
 ) -> None:
-    """Refuse weights that do not give the accuracy which the history has of them."""
-    # Other threads or another device may tip a tie; a fifth of a percent of the images is no tie.
+    """Refuse weights whose accuracy differs from the one in the history."""
+    # Other threads or another device may break ties differently, in less than 0.2 % of the images.
     if abs(measured - said) > max(100 / num_images, 0.2):
         raise ValueError(
-            f"{directory.path}: {weights} gives {measured:.2f} % and the history says "
-            f"{said:.2f} %: they are not of one run"
+            f"{directory.path}: {weights} gives {measured:.2f} % and the history has "
+            f"{said:.2f} %: they are of different runs"
         )
 
 
 def environment_of(directory: RunDirectory) -> dict[str, Any]:
-    """Return where the run ended, and the seconds of all its starts."""
+    """Return the environment of a run at its end, and the seconds of all its starts."""
     entries = directory.environment()
     last = entries[-1]
     return {
@@ -122,7 +122,7 @@ def environment_of(directory: RunDirectory) -> dict[str, Any]:
 
 
 def _seconds(entries: list[dict[str, Any]]) -> float | None:
-    """Return the seconds of all starts; None when one of them was killed and said nothing."""
+    """Return the seconds of all starts; None if one of them was killed and recorded none."""
     known = [entry["seconds"] for entry in entries if "seconds" in entry]
     return round(sum(known), 1) if len(known) == len(entries) else None
 
@@ -134,7 +134,7 @@ def make_record(
     runs: Sequence[EndedRun],
     ensembles: Mapping[Group, Mapping[str, float]],
 ) -> dict[str, Any]:
-    """Return record.json: what was run, how each seed ended, what several gave together."""
+    """Return the content of record.json: the experiment, each seed, the ensembles."""
     described, experiment = plan.describe(), plan.experiment
     return {
         "campaign": campaign,
@@ -167,7 +167,7 @@ def make_record(
 
 
 def curves_csv(runs: list[EndedRun]) -> str:
-    """Return every seed's history as one table; a cell is empty where nothing was measured."""
+    """Return the histories of all seeds as one table, with empty cells for missing values."""
     return csv_text(
         ["seed", *CURVE_COLUMNS],
         (

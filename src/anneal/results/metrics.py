@@ -1,18 +1,17 @@
 """Metrics by name, and the runs that are evidence for a claim.
 
-A metric's name says the split, the quantity, its unit and the moment::
+The name of a metric has the split, the quantity, its unit and the moment::
 
     test_accuracy_pct@final            after the last update
-    test_accuracy_pct@best             the highest of the evaluations made on the way
+    test_accuracy_pct@best             the highest of all evaluations of the run
     test_accuracy_pct@recommended      SGDR's recommended solution: the end of the last whole cycle
     test_accuracy_pct@update_<n>       the evaluation after exactly n updates
     test_accuracy_pct@ensemble_<N>x<M> softmax averaged over N runs, the last M snapshots of each
     test_accuracy_pct                  without a moment: the curve
 
-``@best`` is picked on test images, so that it flatters; it is shown, never judged unless a claim
-asks for it by name. Papers print errors as often as accuracies. A run records accuracies alone;
-``test_error_pct`` with any of these moments is 100 less the accuracy, derived here and nowhere
-else.
+``@best`` is chosen on test images and therefore optimistic; it has no verdict unless a claim names
+it. Papers print errors as often as accuracies, but a run records only accuracies:
+``test_error_pct`` with any of these moments is 100 minus the accuracy, computed only here.
 """
 
 import re
@@ -23,6 +22,7 @@ from typing import Literal
 from anneal.io.text import did_you_mean
 from anneal.results.curves import Curve, series
 from anneal.results.ensembles import Group, SnapshotSet
+from anneal.results.setting import Setting
 
 RunEnding = Literal["finished", "diverged"]
 
@@ -32,11 +32,11 @@ class Metric:
     """One measured quantity.
 
     Args:
-        name: as in records, claims and results; a name without a moment stands for a curve.
-        words: what a reader of a table calls it.
-        unit: written behind a value, empty for a pure number.
-        higher_is_better: which way an improvement goes.
-        decimals: how many a table shows.
+        name: in records, claims and results; a name without a moment is a curve.
+        words: label in a table.
+        unit: of its values, empty for a pure number.
+        higher_is_better: whether a higher value is an improvement.
+        decimals: in a table.
     """
 
     name: str
@@ -55,7 +55,7 @@ def _loss(name: str, words: str) -> Metric:
     return Metric(name=name, words=words, unit="", higher_is_better=False, decimals=4)
 
 
-METRICS: dict[str, Metric] = {  # what a run records first, in the order of its columns
+METRICS: dict[str, Metric] = {  # recorded metrics first, in the order of the columns
     metric.name: metric
     for metric in (
         _percent("test_accuracy_pct@final", "test accuracy at the end"),
@@ -90,7 +90,7 @@ def find_metric(name: str) -> Metric:
     'test error of 3 runs with their last 2 snapshots each'
 
     Raises:
-        ValueError: names the nearest right spelling.
+        ValueError: there is none; names the nearest valid name.
     """
     if name in METRICS:
         return METRICS[name]
@@ -111,7 +111,7 @@ def _quantity_words(name: str) -> str:
 
 
 def quantity_of(name: str) -> str:
-    """Return what a metric measures, without the moment.
+    """Return the quantity of a metric, without the moment.
 
     >>> quantity_of("test_error_pct@final")
     'test_error_pct'
@@ -120,10 +120,10 @@ def quantity_of(name: str) -> str:
 
 
 def restate(name: str, value: float) -> tuple[str, float]:
-    """Return a value of a metric as runs record it: an error as the accuracy that it stands for.
+    """Convert a value between error and accuracy: runs record only accuracies.
 
-    Going the other way is the same subtraction, so that this is the one place that makes it.
-    Rounded to nine decimals, which keeps 4.1 from becoming 4.0999999999999943.
+    The inverse is the same subtraction. The value is rounded to nine decimals, which keeps 4.1 from
+    becoming 4.0999999999999943.
 
     >>> restate("test_error_pct@final", 4.1), restate("test_loss", 0.5)
     (('test_accuracy_pct@final', 95.9), ('test_loss', 0.5))
@@ -134,14 +134,14 @@ def restate(name: str, value: float) -> tuple[str, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One experiment with one seed: how it ended and what it measured.
+    """One seed of an experiment: its status and measurements.
 
     Args:
         metrics: by name; a diverged run may have none.
-        environment: where it ran, in words: device, precision, threads, commit, torch, started
-            (ISO 8601), seconds.
-        curve: what was logged on the way, if it was kept.
-        snapshots: the weights kept on the way, compared; None where none were.
+        environment: as text: device, precision, threads, commit, torch, started (ISO 8601),
+            seconds.
+        curve: the logged values, if kept.
+        snapshots: comparison of its snapshots; None without snapshots.
     """
 
     seed: int
@@ -159,10 +159,10 @@ class Run:
         return self.status == "finished"
 
     def value(self, metric: str) -> float | None:
-        """Return what the run measured under that name; None where it did not.
+        """Return the value of a metric; None if it was not measured.
 
-        An error is derived from the accuracy; ``@update_<n>`` is read from the curve, and is
-        measured only where the run was evaluated after exactly n updates.
+        An error is computed from the accuracy. ``@update_<n>`` is read from the curve and needs an
+        evaluation after exactly n updates.
         """
         recorded, _ = restate(metric, 0)
         found = self.metrics.get(recorded)
@@ -174,14 +174,15 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """All runs of one experiment under one configuration: what a claim is judged by.
+    """All runs of one experiment under one configuration, the evidence for a claim.
 
     Args:
         budget_fraction: of the updates at full budget, in (0, 1].
         runs: one for each seed, finished or diverged, ordered by seed.
-        campaigns: where the runs come from.
-        ensembles: what several runs gave together, ``test_accuracy_pct@ensemble_<N>x<M>`` with
-            N > 1, by the seeds of these runs.
+        campaigns: of the runs.
+        ensembles: seeds -> metrics of their ensemble, ``test_accuracy_pct@ensemble_<N>x<M>`` with
+            N > 1.
+        setting: what was trained, and with which rates; None where that is not known.
     """
 
     experiment: str
@@ -189,17 +190,18 @@ class Evidence:
     runs: tuple[Run, ...]
     campaigns: tuple[str, ...] = ()
     ensembles: Mapping[Group, Mapping[str, float]] = field(default_factory=dict)
+    setting: Setting | None = None
 
     @property
     def num_diverged(self) -> int:
-        """How many runs diverged."""
+        """Number of diverged runs."""
         return sum(not run.finished for run in self.runs)
 
     def values(self, metric: str) -> dict[int, float]:
-        """Return seed -> value over the finished runs that measured ``metric``.
+        """Return seed -> value over the finished runs that have ``metric``.
 
-        What several runs gave together counts once a group, under its first seed, and a run counts
-        in one group alone: otherwise values would not be independent.
+        The value of an ensemble counts once, under its first seed. A run counts in one ensemble
+        only, so that the values are independent.
         """
         measured = {run.seed: run.value(metric) for run in self.runs if run.finished}
         found = {seed: value for seed, value in measured.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Summary table of a multirun, from what its runs left on disk."""
+"""Summary table of a multirun, from the files of its runs."""
 
 import dataclasses
 import re
@@ -11,7 +11,7 @@ from anneal.io.files import read_json, write_json
 from anneal.io.text import text_table
 from anneal.results.statistics import mean_interval
 
-JOB = "job.json"  # in the folder of each job that ended well
+JOB = "job.json"  # in the folder of each successful job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +19,9 @@ class Cell:
     """One run of a multirun.
 
     Args:
-        combination: the overrides but for the seed, as written: what its row is called.
-        accuracy_pct: test accuracy at the end, 0..100; None for a run that diverged.
-        best_accuracy_pct: highest over the evaluations on the way; None without any.
+        combination: its overrides without the seed, the label of its row.
+        accuracy_pct: final test accuracy, 0..100; None for a diverged run.
+        best_accuracy_pct: highest over all evaluations; None without any.
     """
 
     combination: str
@@ -34,7 +34,7 @@ class Cell:
 
 
 def combination_of(overrides: Iterable[str]) -> str:
-    """Return what tells a combination apart: its overrides without the seed.
+    """Return the label of a combination: its overrides without the seed.
 
     >>> combination_of(["scheduler=triangular", "seed=1"])
     'scheduler=triangular'
@@ -43,12 +43,12 @@ def combination_of(overrides: Iterable[str]) -> str:
 
 
 def write_cell(path: Path, cell: Cell) -> None:
-    """Leave one run's line of the table in its job's folder."""
+    """Write the result of one run to the folder of its job."""
     write_json(path, dataclasses.asdict(cell))
 
 
 def read_cells(paths: Iterable[Path]) -> list[Cell]:
-    """Read what the jobs left; a job that failed left nothing."""
+    """Read the results of jobs; a failed job has none."""
     return [parse(Cell, read_json(path), where=str(path)) for path in paths if path.is_file()]
 
 
@@ -58,7 +58,7 @@ HEADER = ("combination", "test accuracy", "95 % interval", "n", "best on the way
 def multirun_table(cells: Sequence[Cell]) -> str:
     """Return one line per combination: mean test accuracy, 95 % interval (Student's t), n.
 
-    What all combinations have in common stands above the table.
+    Overrides that all combinations share are printed above the table.
     """
     names = list(dict.fromkeys(cell.combination for cell in cells))
     common = [part for part in _parts(names[0]) if all(part in _parts(n) for n in names)]
@@ -67,7 +67,7 @@ def multirun_table(cells: Sequence[Cell]) -> str:
     rows = []
     for name in names:
         own = " ".join(part for part in _parts(name) if part not in common) or "nothing else"
-        # The same run asked for twice counts once.
+        # A run requested twice counts once.
         here = {(c.configuration_hash, c.seed): c for c in cells if c.combination == name}
         rows.append((own, *_numbers(list(here.values()))))
     lines = text_table(HEADER, rows)
@@ -75,12 +75,12 @@ def multirun_table(cells: Sequence[Cell]) -> str:
 
 
 def _parts(combination: str) -> list[str]:
-    """Return the overrides of a combination; a value may hold spaces (``half_cycle=9 steps``)."""
+    """Return the overrides of a combination; a value may have spaces (``half_cycle=9 steps``)."""
     return re.split(r" (?=[+~]*[\w./@]+=)", combination)
 
 
 def _numbers(cells: Sequence[Cell]) -> tuple[str, str, str, str, str]:
-    """Return the cells of one row: a diverged run has no accuracy and is counted apart."""
+    """Return the cells of one row; diverged runs have no accuracy and a column of their own."""
     finals = [c.accuracy_pct for c in cells if c.accuracy_pct is not None]
     bests = [c.best_accuracy_pct for c in cells if c.best_accuracy_pct is not None]
     diverged = sum(c.status == "diverged" for c in cells)

@@ -1,4 +1,4 @@
-"""Read what the evaluate and range_test stages of a campaign wrote."""
+"""Reader of the outputs of the stages evaluate and range_test of a campaign."""
 
 import math
 from collections.abc import Mapping
@@ -29,10 +29,10 @@ POINTS_PER_RUN = 200
 
 
 def read_measured(root: Path, campaign: str) -> CampaignResults:
-    """Read what lies under ``evaluations/``, ``range_tests/`` and ``experiments/`` of a campaign.
+    """Read ``evaluations/``, ``range_tests/`` and ``experiments/`` of a campaign.
 
     Raises:
-        ValueError: the campaign was not composed, or a record is not as it should be.
+        ValueError: the campaign was not composed, or a record is invalid.
     """
     path = root / EXPERIMENTS / campaign / CAMPAIGN_FILE
     described = read_yaml(path)
@@ -63,10 +63,10 @@ def read_measured(root: Path, campaign: str) -> CampaignResults:
 def _read_record(
     path: Path,
 ) -> tuple[MeasuredExperiment, list[Run], dict[Group, Mapping[str, float]], Mapping[str, Any]]:
-    """Read one ``record.json`` with the ``curves.csv`` beside it.
+    """Read one ``record.json`` and the ``curves.csv`` in its folder.
 
     Returns:
-        The experiment, its runs, the metrics of several of them together, and its configuration.
+        The experiment, its runs, the metrics of its ensembles, and its configuration.
     """
     record, curves = read_json(path), read_curves(path.with_name(CURVES))
     try:
@@ -108,11 +108,11 @@ def _read_record(
 
 
 def read_run(run: Mapping[str, Any], configuration_hash: str, curve: Curve | None = None) -> Run:
-    """Read how one seed ended: ``seed``, ``status``, ``updates``, ``metrics``, ``environment``.
+    """Read one seed: ``seed``, ``status``, ``updates``, ``metrics``, ``environment``.
 
     Raises:
         KeyError: one of them is missing.
-        ValueError: the status is none.
+        ValueError: the status is invalid.
     """
     status = run["status"]
     if status not in ("finished", "diverged"):
@@ -136,7 +136,7 @@ def read_run(run: Mapping[str, Any], configuration_hash: str, curve: Curve | Non
 
 
 def _read_metrics(metrics: Mapping[str, Any]) -> Mapping[str, float]:
-    """Return what was measured, with the digits that the committed table keeps."""
+    """Return the finite metrics, rounded to the digits of the committed table."""
     return {
         str(name): float(short(float(value)))
         for name, value in metrics.items()

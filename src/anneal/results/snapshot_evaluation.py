@@ -1,4 +1,4 @@
-"""Evaluate the snapshots of an experiment's runs, alone and as ensembles."""
+"""Evaluation of the snapshots of an experiment's runs, alone and as ensembles."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -23,24 +23,24 @@ from anneal.runs.setup import ExperimentSetup
 def evaluate_snapshots(
     plan: Plan, setup: ExperimentSetup, folder: Path, runs: Sequence[EndedRun], *, keep: Path
 ) -> tuple[list[EndedRun], dict[Group, dict[str, float]]]:
-    """Measure the snapshots that the finished runs kept, alone and together.
+    """Evaluate the snapshots of the finished runs, alone and as ensembles.
 
-    A run gets ``test_accuracy_pct@ensemble_1x<M>`` for the last M of its snapshots, where it kept
-    any, and ``test_accuracy_pct@recommended``, which needs a snapshot only where no evaluation was
-    made at the end of the last cycle.
+    A run with snapshots gets ``test_accuracy_pct@ensemble_1x<M>`` for its last M. It gets
+    ``test_accuracy_pct@recommended`` too, which needs a snapshot only if there was no evaluation at
+    the end of the last cycle.
 
     Args:
         plan: of all these runs.
         setup: data and settings of their experiment.
         folder: of the run directories.
-        runs: as ``evaluate_runs`` returned them.
-        keep: takes a folder for each seed with its outputs.
+        runs: from ``evaluate_runs``.
+        keep: folder for the outputs, with one folder for each seed.
 
     Returns:
-        The runs with what was added, and the metrics of each group of two or more seeds.
+        The runs with the added metrics, and the metrics of each group of two or more seeds.
 
     Raises:
-        ValueError: a snapshot cannot be read, or does not give the accuracy that the history has.
+        ValueError: a snapshot cannot be read, or its accuracy differs from the history.
     """
     labels = labels_of_test_images(setup)
     outputs: dict[int, Sequence[Output]] = {}

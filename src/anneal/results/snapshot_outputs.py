@@ -1,8 +1,8 @@
 """Test outputs of a run's snapshots, computed once and cached as arrays.
 
 ``<folder>/<update>.npy`` is float32 (images, classes), the softmax outputs in the stored order of
-the test images; ``outputs.json`` says of which weights, code and settings each is, so that a
-network runs again only when one of them has changed.
+the test images. ``outputs.json`` has the digest of the weights, code and settings of each; the
+network runs again only if one of them has changed.
 """
 
 import hashlib
@@ -23,13 +23,13 @@ RECEIPTS = "outputs.json"
 def snapshot_outputs(
     directory: RunDirectory, setup: ExperimentSetup, *, updates: Iterable[int], folder: Path
 ) -> dict[int, Output]:
-    """Return the softmax outputs of snapshots on the test images, by update.
+    """Return update -> softmax outputs of its snapshot on the test images.
 
     Args:
         directory: of the run.
         setup: data and settings of its experiment.
-        updates: of snapshots that are there.
-        folder: keeps the arrays.
+        updates: of existing snapshots.
+        folder: for the arrays.
 
     Raises:
         ValueError: a snapshot is unreadable or of another configuration; names the file.

@@ -2,18 +2,18 @@
 
 ::
 
-    campaign.yaml               the campaign as it was last collected: title, budget, order of rows
+    campaign.yaml               the campaign at its last collection: title, budget, order of rows
     experiments.yaml            each experiment's title, budget, schedule, *current* configuration
-    runs.csv                    a line for each experiment, seed and configuration hash
-    configurations/<hash>.yaml  the resolved configuration behind a hash
+    runs.csv                    a row for each experiment, seed and configuration hash
+    configurations/<hash>.yaml  the resolved configuration of a hash
     ensembles.csv               N runs with M snapshots each: the accuracy of their mean output
-    snapshots/<experiment>.csv  each snapshot of a run, and how much it differs from those before
-    curves/<experiment>.csv     about 200 points a run; every evaluation is kept; "/" becomes "__"
+    snapshots/<experiment>.csv  each snapshot of a run, and its difference from the earlier ones
+    curves/<experiment>.csv     about 200 points a run, with every evaluation; "/" becomes "__"
     range_tests/<name>.json     the suggestion with its curve
     metrics/<experiment>.json   means for ``dvc metrics show``, a row each
     plots/<quantity>.csv        all experiments' curves over seeds, for ``dvc plots show``
-    verdicts.json               what the claims about its experiments say of this campaign, written
-                                by :mod:`anneal.claims.store`
+    verdicts.json               verdicts of this campaign on the claims about its experiments,
+                                written by :mod:`anneal.claims.store`
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ from anneal.runs.committed import RUNS_FILE, read_run_rows
 from anneal.runs.layout import CAMPAIGN_FILE
 
 ENVIRONMENT = ("device", "precision", "kernels", "threads", "commit", "torch", "started", "seconds")
-UNRECORDED = {"kernels": "unrecorded"}  # of runs from before there was such a column
+UNRECORDED = {"kernels": "unrecorded"}  # of runs older than the column
 _KEY = ("experiment", "seed", "configuration_hash")
 _FIRST = (*_KEY, "status", "updates")
 PLOTTED = ("test_accuracy_pct", "train_loss", "lr")
@@ -51,10 +51,10 @@ _CURVE_KEY = ("configuration_hash", "seed", "update")
 
 
 def load_results(folder: Path) -> CampaignResults | None:
-    """Read ``results/<campaign>``; None where nothing was ever collected.
+    """Read ``results/<campaign>``; None if nothing was collected.
 
     Raises:
-        ValueError: a file is missing or not as it was written.
+        ValueError: a file is missing or invalid.
     """
     if not (folder / CAMPAIGN_FILE).is_file():
         return None
@@ -112,10 +112,9 @@ def _load_runs(folder: Path) -> dict[RunKey, Run]:
 
 
 def read_curves(path: Path) -> dict[tuple[str, int], Curve]:
-    """Read curves by (configuration hash, seed); fresh ones carry no hash and get an empty one.
+    """Read curves by (configuration hash, seed); new ones have no hash and get an empty one.
 
-    Numbers are cut to six digits on the way in, so that what was just measured and what comes back
-    from the committed file are equal.
+    Numbers are rounded to six digits on reading, so that new and committed curves are equal.
     """
     points: dict[tuple[str, int], list[Point]] = {}
     for line, row in enumerate(read_rows(path), start=2):
@@ -129,9 +128,9 @@ def read_curves(path: Path) -> dict[tuple[str, int], Curve]:
 
 
 def save_results(folder: Path, results: CampaignResults) -> None:
-    """Write ``results/<campaign>`` without its verdicts; a file that would not change stays.
+    """Write ``results/<campaign>`` without its verdicts; do not touch unchanged files.
 
-    Each file appears whole or not at all, and none is removed.
+    Files are written atomically, and none is removed.
     """
     entries = {name: _entry(results.experiments[name]) for name in sorted(results.experiments)}
     files = {
@@ -163,7 +162,7 @@ def save_results(folder: Path, results: CampaignResults) -> None:
 
 
 def file_name(name: str) -> str:
-    """Return an experiment's or range test's name as a file's: ``/`` becomes ``__``."""
+    """Return the file name of an experiment or range test: ``/`` becomes ``__``."""
     return name.replace("/", "__")
 
 
@@ -201,7 +200,7 @@ def _curves_csv(experiment: str, runs: Mapping[RunKey, Run]) -> str:
 
 
 def _metrics(part: Evidence) -> dict[str, Any]:
-    """Return what ``dvc metrics show`` says of one experiment: a few numbers."""
+    """Return the numbers of one experiment for ``dvc metrics show``."""
     values = list(part.values("test_accuracy_pct@final").values())
     entry: dict[str, Any] = {"n": len(values), "diverged": part.num_diverged}
     if values:
@@ -215,7 +214,7 @@ def _metrics(part: Evidence) -> dict[str, Any]:
 def _plot_csv(column: str, evidence: Mapping[str, Evidence]) -> str:
     """Return one quantity of every experiment: mean, lowest and highest over its seeds.
 
-    A line for each update at which all seeds measured it; one picture for ``dvc plots``.
+    It has a row for each update that all seeds share, for one plot of ``dvc plots``.
     """
     rows = []
     for name, part in sorted(evidence.items()):
@@ -236,7 +235,7 @@ def _yaml(content: Any) -> str:
 
 
 def _compact_json(content: Mapping[str, Any]) -> str:
-    """Write one line for each entry, so that a curve is a line for each column."""
+    """Return JSON with one line for each column of the curve."""
     curve = content.get("curve", {})
     lines = [f"    {json.dumps(name)}: {json.dumps(column)}" for name, column in curve.items()]
     shown = {key: value for key, value in content.items() if key != "curve"} | {"curve": None}
@@ -246,7 +245,7 @@ def _compact_json(content: Mapping[str, Any]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return dicts, lists and scalars; a number that is not finite becomes None."""
+    """Convert to dicts, lists and scalars; a number that is not finite becomes None."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -10,7 +10,7 @@ from anneal.results.statistics import Interval
 
 
 def interval_words(interval: Interval | None, *, decimals: int, unit: str = "") -> str:
-    """Return ``mean ± half-width [low, high] unit``; a single run has no interval, and says so.
+    """Return ``mean ± half-width [low, high] unit``, or how many runs gave no interval.
 
     >>> from anneal.results.statistics import mean_interval
     >>> interval_words(mean_interval([81.0, 82.0, 83.0]), decimals=2, unit="%")
@@ -23,7 +23,7 @@ def interval_words(interval: Interval | None, *, decimals: int, unit: str = "") 
     behind = f" {unit}" if unit else ""
     mean = f"{interval.mean:.{decimals}f}"
     if interval.low is None or interval.high is None:
-        return f"{mean}{behind} (one run)"
+        return f"{mean}{behind} ({'one run' if interval.n == 1 else f'{interval.n} runs'})"
     ends = f"[{interval.low:.{decimals}f}, {interval.high:.{decimals}f}]"
     if interval.is_ratio:
         return f"{mean} {ends}{behind}"
@@ -31,7 +31,7 @@ def interval_words(interval: Interval | None, *, decimals: int, unit: str = "") 
 
 
 def mean_words(interval: Interval | None, *, metric: Metric) -> str:
-    """Return ``mean ± half-width`` alone, for where the ends have no room."""
+    """Return ``mean ± half-width`` without the ends of the interval."""
     if interval is None:
         return NOTHING
     mean = f"{interval.mean:.{metric.decimals}f}"
@@ -41,16 +41,16 @@ def mean_words(interval: Interval | None, *, metric: Metric) -> str:
 
 
 def fraction_words(fraction: float) -> str:
-    """Return a budget as a person says it.
+    """Return a budget as a fraction, or in percent if it has no small denominator.
 
     >>> fraction_words(0.01), fraction_words(1.0), fraction_words(0.0103)
     ('1/100', 'full', '1.03 %')
 
     Raises:
-        ValueError: it does not lie in (0, 1].
+        ValueError: it is not in (0, 1].
     """
     if not 0 < fraction <= 1:
-        raise ValueError(f"budget_fraction must lie in (0, 1], got {fraction}")
+        raise ValueError(f"budget_fraction must be in (0, 1], got {fraction}")
     if fraction == 1:
         return "full"
     exact = Fraction(fraction).limit_denominator(10_000)
@@ -62,11 +62,11 @@ def budget_words(fraction: float) -> str:
     """Return the label of a budget.
 
     >>> budget_words(0.1)
-    "scaled-down: 1/10 of the paper's updates"
+    "shorter run: 1/10 of the paper's updates"
     """
     if fraction_words(fraction) == "full":
         return "the paper's number of updates"
-    return f"scaled-down: {fraction_words(fraction)} of the paper's updates"
+    return f"shorter run: {fraction_words(fraction)} of the paper's updates"
 
 
 def schedule_words(description: Mapping[str, Any]) -> str:
@@ -82,7 +82,7 @@ def schedule_words(description: Mapping[str, Any]) -> str:
 
 
 def stage_words(description: Mapping[str, Any]) -> list[str]:
-    """Return a schedule's description stage by stage; most have a single one.
+    """Return a schedule's description as a list of stages; most have one.
 
     >>> one, two = ({"name": "constant", "arguments": {"lr": lr}} for lr in (0.1, 0.01))
     >>> stage_words({"name": "staged", "arguments": {"stages": [[0, one], [60, two]]}})

@@ -1,6 +1,6 @@
-"""Digest of the sources that change numbers; a run made by other code is trained again.
+"""Digest of the sources that change numbers; a run with another digest is trained again.
 
-Comments, docstrings and layout of Python do not count.
+It ignores comments, docstrings and layout of Python.
 """
 
 import ast
@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-NUMBERS = (  # files and folders of this package that a training's numbers go through
+NUMBERS = (  # files and folders of this package that change the numbers of training
     "config/scheduler.py",
     "datasets",
     "models",
@@ -23,12 +23,21 @@ NUMBERS = (  # files and folders of this package that a training's numbers go th
 
 @functools.cache
 def code_digest(*more: str) -> str:
-    """Return 12 hexadecimal digits that change when the sources of numbers, or ``more``, do."""
+    """Return the digest of the sources of numbers and of ``more``, 12 hexadecimal digits."""
     return digest_of(Path(__file__).parents[1], (*NUMBERS, *more))
 
 
+def code_of_run(numerics: str) -> str:
+    """Return what a run directory keeps as the code of a run.
+
+    Args:
+        numerics: of its settings: what may change a number's last digits.
+    """
+    return f"{code_digest()} {numerics}"
+
+
 def digest_of(package: Path, names: Iterable[str]) -> str:
-    """Return 12 hexadecimal digits that change when these files and folders of a package do."""
+    """Return the digest of these files and folders of a package, 12 hexadecimal digits."""
     digest = hashlib.sha256()
     for name in names:
         path = package / name
@@ -41,7 +50,7 @@ def digest_of(package: Path, names: Iterable[str]) -> str:
 
 
 def meaning(source: str) -> str:
-    """Return what a source does, without its comments, docstrings and layout.
+    """Return the syntax tree of a source, without comments, docstrings and layout.
 
     >>> meaning("x = 1  # one") == meaning("x=1")
     True

@@ -10,15 +10,15 @@ RUNS_FILE = "runs.csv"
 
 
 def read_run_rows(folder: Path) -> list[dict[str, str]]:
-    """Read the rows of ``results/<campaign>/runs.csv``; none where nothing was collected."""
+    """Read the rows of ``results/<campaign>/runs.csv``; a missing file has none."""
     return read_rows(folder / RUNS_FILE)
 
 
 def committed_seeds(campaign: str, experiment: str, configuration_hash: str) -> dict[int, str]:
-    """Return the seeds that results/ already holds under this configuration, each with its kernels.
+    """Return the committed seeds of a configuration, each with its kernels.
 
-    That is ``none`` or ``cpu``, and ``unrecorded`` of a run that is older than the record. The
-    mapping is empty for a campaign that says ``rerun_committed: true``.
+    These are ``none``, ``cpu``, or ``unrecorded`` for a run older than the column. The mapping is
+    empty for a campaign with ``rerun_committed: true``.
     """
     if read_yaml(EXPERIMENTS / campaign / CAMPAIGN_FILE)["rerun_committed"]:
         return {}

@@ -1,9 +1,8 @@
 """The run directory: files of a run, checkpoints, resume.
 
 ``experiment.yaml`` (the plan), ``environment.json`` (one entry per start), ``history.jsonl`` (a
-line per logged update, no wall time), ``timing.jsonl``, ``checkpoint.pt`` with the one before
-beside it, ``snapshots/<update>.pt`` where they are asked for, and, once the run has ended,
-``result.json``.
+line per logged update, no wall time), ``timing.jsonl``, ``checkpoint.pt`` and the previous one,
+``snapshots/<update>.pt`` if requested, and ``result.json`` after the run has ended.
 """
 
 import json
@@ -31,13 +30,13 @@ LOCK_SECONDS = 1.0  # `status` holds a lock for a moment to see whether it is fr
 
 
 class RunDirectory:
-    """One run on disk, held by one process at a time.
+    """One run on disk, locked by one process at a time.
 
     Args:
         path: ``runs/<campaign>/<experiment>/seed-<n>`` or ``multirun/<hash>/seed-<n>``.
-        configuration_hash: of the plan that is to be run in it.
-        code: digest of the sources and settings that change numbers; None where only reading is
-            wanted. A run that ended under another is not taken for this one.
+        configuration_hash: of the plan to run in it.
+        code: digest of the sources and settings that change numbers; None for reading only. A run
+            that ended under another digest is stale.
     """
 
     def __init__(self, path: Path, *, configuration_hash: str, code: str | None = None) -> None:
@@ -47,10 +46,10 @@ class RunDirectory:
 
     @contextmanager
     def held(self) -> Iterator["RunDirectory"]:
-        """Hold the directory for this process.
+        """Lock the directory for this process.
 
         Raises:
-            ValueError: another process holds it.
+            ValueError: another process has locked it.
         """
         lock = lock_of(self.path)
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -63,15 +62,15 @@ class RunDirectory:
             ) from None
 
     def result(self) -> dict[str, Any] | None:
-        """Return how a run of this configuration ended, or None where none has."""
+        """Return result.json of a run of this configuration, or None if none has ended."""
         return None if self._stale() else self._result_on_disk()
 
     def open(self, plan: dict[str, Any], *, replaced: Path) -> None:
-        """Make the directory ready for ``plan``; a run of another one is set aside.
+        """Prepare the directory for ``plan``; move a stale run away.
 
         Args:
-            plan: what ``Plan.describe`` says.
-            replaced: folder that takes the older run; nothing is deleted.
+            plan: from ``Plan.describe``.
+            replaced: folder for the stale run; nothing is deleted.
         """
         if self._stale():
             aside = replaced / f"{self.path.name}-{self._hash_on_disk()}"
@@ -94,20 +93,20 @@ class RunDirectory:
         return dict(read_json(file)) if file.is_file() else None
 
     def _stale(self) -> bool:
-        """Tell whether what lies here is of another configuration, or ended under other code."""
+        """Return whether the run here is of another configuration, or ended under other code."""
         if self._hash_on_disk() not in (None, self.configuration_hash):
             return True
         ended = self._result_on_disk()
         return ended is not None and self.code is not None and ended["code"] != self.code
 
     def save_checkpoint(self, state: dict[str, Any], *, update: int) -> None:
-        """Write a checkpoint whole: temporary name, sync, rename; the one before is kept."""
+        """Write a checkpoint atomically and keep the previous one."""
         import torch
 
         history = self.path / HISTORY
         if history.is_file():
             with history.open("rb") as file:
-                os.fsync(file.fileno())  # never a checkpoint on disk without its history
+                os.fsync(file.fileno())  # the history reaches the disk before its checkpoint
         content = {
             "configuration_hash": self.configuration_hash,
             "update": update,
@@ -122,7 +121,7 @@ class RunDirectory:
                 (self.path / f".{PREVIOUS}.tmp").replace(self.path / PREVIOUS)
 
     def save_snapshot(self, weights: dict[str, Any], *, update: int) -> None:
-        """Write the weights after ``update`` updates whole, as ``snapshots/<update>.pt``."""
+        """Write the weights after ``update`` updates to ``snapshots/<update>.pt``, atomically."""
         import torch
 
         content = {
@@ -134,7 +133,7 @@ class RunDirectory:
             torch.save(content, file)
 
     def snapshots(self) -> dict[int, Path]:
-        """Return the file of each snapshot by its update, ascending."""
+        """Return update -> file of its snapshot, in rising order."""
         found = {int(f.stem): f for f in (self.path / SNAPSHOTS).glob("*.pt") if f.stem.isdigit()}
         return dict(sorted(found.items()))
 
@@ -142,17 +141,19 @@ class RunDirectory:
         """Return the weights after ``update`` updates.
 
         Raises:
-            ValueError: they are unreadable or of another configuration; names the file.
+            ValueError: the file is unreadable or of another configuration; names it.
         """
         file = self.path / SNAPSHOTS / f"{update}.pt"
         return dict(self._load(file, "move the run away to train it again")["model"])
 
-    def go_on(self) -> dict[str, Any] | None:
-        """Return the checkpoint to go on from, history and snapshots cut to it; None: start anew.
+    def resume(self) -> dict[str, Any] | None:
+        """Return the checkpoint to resume from, and truncate history and snapshots to it.
+
+        Without a checkpoint, return None and delete history and snapshots.
 
         Raises:
-            ValueError: the checkpoint is of another configuration, unreadable, or its history is
-                gone; names the file.
+            ValueError: the checkpoint is of another configuration or unreadable, or its history is
+                too short; names the file.
         """
         content = self.read_checkpoint()
         for update, snapshot in self.snapshots().items():
@@ -166,8 +167,8 @@ class RunDirectory:
         size = history.stat().st_size if history.is_file() else 0
         if size < content["history_bytes"]:
             raise ValueError(
-                f"{history} has {size} bytes and {CHECKPOINT} was made at "
-                f"{content['history_bytes']}: move {self.path / CHECKPOINT} away to start anew"
+                f"{history} has {size} bytes, fewer than the {content['history_bytes']} at "
+                f"{CHECKPOINT}: move {self.path / CHECKPOINT} away to start again"
             )
         if history.is_file():
             with history.open("r+b") as file:
@@ -175,23 +176,21 @@ class RunDirectory:
         return content
 
     def read_checkpoint(self) -> dict[str, Any] | None:
-        """Return the last checkpoint, changing nothing; None where there is none.
+        """Return the last checkpoint without changing any file; None if there is none.
 
         Raises:
-            ValueError: it is of another configuration, or unreadable; names the file.
+            ValueError: it is of another configuration or unreadable; names the file.
         """
         checkpoint = self.path / CHECKPOINT
         if not checkpoint.is_file():
             return None
-        return self._load(
-            checkpoint, f"the one before it is {PREVIOUS}: rename it to go on from there"
-        )
+        return self._load(checkpoint, f"rename {PREVIOUS} to {CHECKPOINT} to resume from it")
 
     def _load(self, file: Path, advice: str) -> dict[str, Any]:
-        """Return what ``torch.save`` wrote for this configuration.
+        """Read a file that ``torch.save`` wrote for this configuration.
 
         Raises:
-            ValueError: it is of another configuration, or unreadable; names the file.
+            ValueError: it is of another configuration or unreadable; names the file.
         """
         import torch
 
@@ -205,7 +204,7 @@ class RunDirectory:
         if found != self.configuration_hash:
             raise ValueError(
                 f"{file} is of configuration {found}, not {self.configuration_hash}: "
-                "move it away to start anew"
+                "move it away to start again"
             )
         return dict(content)
 
@@ -223,7 +222,7 @@ class RunDirectory:
         write_json(self.path / ENVIRONMENT, [*self.environment(), {"code": self.code, **entry}])
 
     def end_environment(self, **values: Any) -> None:
-        """Complete the entry of this start: when it ended, and at which update."""
+        """Add the time and update of its end to the entry of this start."""
         *before, last = self.environment()
         write_json(self.path / ENVIRONMENT, [*before, last | values])
 
@@ -233,10 +232,10 @@ class RunDirectory:
         return list(read_json(file)) if file.is_file() else []
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write down how the run ended; from here on it is not run again.
+        """Write result.json, after which the run is not run again.
 
-        A run that was resumed under other code or settings is of no code: the next start of its
-        stage runs it again.
+        A run resumed under other code or settings has no code digest: the next start of its stage
+        runs it again.
         """
         codes = {entry.get("code") for entry in self.environment()} | {self.code}
         code = self.code if len(codes) == 1 else None
@@ -245,12 +244,12 @@ class RunDirectory:
 
 
 def lock_of(path: Path) -> Path:
-    """Return the lock file of a run directory: beside it, so that it is no part of the record."""
+    """Return the lock file of a run directory; it is next to it and not part of the record."""
     return path.with_name(f".{path.name}.lock")
 
 
 def is_held(path: Path) -> bool:
-    """Tell whether a process is at work in a run directory."""
+    """Return whether a process has locked a run directory."""
     lock = lock_of(path)
     if not lock.is_file():
         return False
@@ -262,7 +261,7 @@ def is_held(path: Path) -> bool:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read JSON lines; a last line cut short by a crash is left out."""
+    """Read JSON lines; skip a last line truncated by a crash."""
     if not path.is_file():
         return []
     text = path.read_text()

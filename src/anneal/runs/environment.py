@@ -19,7 +19,7 @@ FLAGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG")
 
 
 def describe_environment() -> dict[str, Any]:
-    """Return one entry of environment.json, all of it plain data."""
+    """Return one entry of environment.json as plain data."""
     return {
         "started": now(),
         "commit": None if (root := checkout()) is None else commit_of(root),
@@ -48,7 +48,7 @@ def version(package: str) -> str | None:
 
 
 def cpu_name() -> str:
-    """Return the processor's name as the system says it."""
+    """Return the name of the processor."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text().splitlines():

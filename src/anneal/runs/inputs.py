@@ -11,15 +11,15 @@ from anneal.runs.plan import Bounds
 
 
 class NoBoundsError(ValueError):
-    """A range test abstained: data, as a divergence is, where a campaign can go on without it."""
+    """A range test abstained; a campaign continues without its experiments."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """One experiment of a campaign as ``compose`` wrote it.
+    """One resolved experiment of a campaign.
 
     Args:
-        path: the resolved file, for messages.
+        path: its file, for messages.
         seeds: of the campaign.
     """
 
@@ -32,7 +32,7 @@ def load_experiment(campaign: str, name: str) -> Loaded:
     """Read ``experiments/<campaign>/<name>.yaml``.
 
     Raises:
-        ValueError: missing or wrong; names the file, the key and the rule.
+        ValueError: the file is missing or invalid; names it, the key and the rule.
     """
     path = EXPERIMENTS / campaign / f"{name}.yaml"
     content = read_yaml(path)
@@ -43,10 +43,10 @@ def load_experiment(campaign: str, name: str) -> Loaded:
 
 
 def load_bounds(path: Path) -> Bounds | None:
-    """Read the bounds that a range test suggests; None where there is no range test to ask.
+    """Read the suggested bounds of a range test; None if there is no range test.
 
     Raises:
-        NoBoundsError: it abstained; says why.
+        NoBoundsError: it abstained; gives the reason.
     """
     found = read_json(path)
     if found["rule"] is None:

@@ -1,7 +1,7 @@
 """Entry to the CPU kernels of the extension ``anneal_cpu_kernels``.
 
-It is a distribution of its own, in ``extensions/cpu_kernels``. Nothing imports it unless a
-configuration says ``hardware.kernels: cpu``.
+The extension is a separate distribution in ``extensions/cpu_kernels``. It is imported only with
+``hardware.kernels: cpu``.
 """
 
 import importlib
@@ -19,23 +19,24 @@ INSTALL: Final = "pip install ./extensions/cpu_kernels"
 
 
 def check_kernels(*, device: str, architecture: str, precision: torch.dtype) -> None:
-    """Refuse what the extension does not serve.
+    """Check that the extension supports a network on this machine.
 
     Raises:
-        ValueError: it is not installed, or serves another device, network, precision or processor.
+        ValueError: it is not installed, or does not support the device, network, precision or
+            processor.
     """
     if device != "cpu":
-        raise ValueError(f"cpu serves the device cpu, got {device}")
+        raise ValueError(f"cpu needs the device cpu, got {device}")
     _load_extension().check(architecture, precision)
 
 
 def apply_kernels(model: nn.Module, precision: torch.dtype) -> None:
-    """Have a network that the extension serves compute with its kernels; weights stay in place."""
+    """Make a supported network use the kernels of the extension; its weights are unchanged."""
     _load_extension().apply(model, precision)
 
 
 def kernels_digest() -> str:
-    """Return 12 hexadecimal digits that change when the extension's sources do."""
+    """Return the digest of the extension's sources, 12 hexadecimal digits."""
     file = _load_extension().__file__
     assert file is not None
     return digest_of(Path(file).parent, (".",))

@@ -16,13 +16,14 @@ SUGGESTION = "suggestion.json"
 CURVE = "curve.csv"
 RECORD = "record.json"
 CURVES = "curves.csv"
-SKIPPED = "skipped.json"  # in place of a record, where a range test gave no bounds
-REPLACED = ".replaced"  # below runs/: runs of configurations that are no longer wanted
-GIVEN = "given"  # the name that stands for "no range test: the bounds are given"
+SKIPPED = "skipped.json"  # instead of a record, if the range test gave no bounds
+REPLACED = ".replaced"  # below runs/: stale runs
+GRID = ".grid"  # below runs/<campaign>: logs and last attempts of `anneal grid`
+GIVEN = "given"  # name of "no range test": the bounds are given
 
 
 def identity_file(dataset: str) -> Path:
-    """Return the file that says what a data set is: ``data/<dataset>.identity.json``."""
+    """Return the file with the identity of a data set: ``data/<dataset>.identity.json``."""
     return DATA / f"{dataset}.identity.json"
 
 

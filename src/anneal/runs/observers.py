@@ -1,7 +1,7 @@
-"""Observers of a run: its history, snapshots, checkpoints, tracker and progress bar.
+"""Observers of a run: history, snapshots, checkpoints, tracker and progress bar.
 
-A run calls the hooks of each observer in the order of a list. What is left out of the list is left
-out of the run: none of them changes a number.
+A run calls the hooks of its observers in the order of a list. No observer changes a number, so each
+may be left out of the list.
 """
 
 import contextlib
@@ -15,36 +15,36 @@ from anneal.runs.progress import metered
 from anneal.runs.tracking import Tracker
 from anneal.training.loop import Record, Status, Training
 
-CHECKPOINT_SECONDS = 60.0  # between checkpoints: what a crash may cost
+CHECKPOINT_SECONDS = 60.0  # between checkpoints: at most this much is lost in a crash
 
 
 class Observer:
-    """Hooks on one run; each does nothing unless it is overridden."""
+    """Hooks on one run; none does anything by default."""
 
     def start(self, training: Training) -> None:
-        """Begin to observe a loop that is at its first update, or at that of its checkpoint."""
+        """Begin to observe a loop, which is new or resumed from a checkpoint."""
 
     def record(self, line: Record) -> None:
-        """Take a record that the loop made."""
+        """Handle a record of the loop."""
 
     def between(self, update: int, *, stopping: bool) -> None:
-        """Act after an update, while everything is consistent.
+        """Act between two updates, when the state is consistent.
 
         Args:
             update: updates made.
-            stopping: the run stops here, to be resumed later.
+            stopping: whether the run stops here, to be resumed later.
         """
 
     def end(self, status: Status, result: Mapping[str, Any] | None) -> None:
-        """Take the end of the run; ``result`` is result.json, None where the run was stopped."""
+        """Handle the end of the run; ``result`` is result.json, or None if it was stopped."""
 
     def close(self, *, failed: bool) -> None:
-        """Release what :meth:`start` took; called after an error too, in reverse order."""
+        """Release the resources of :meth:`start`; called in reverse order, after an error too."""
 
 
 @contextlib.contextmanager
 def observed(training: Training, observers: Sequence[Observer]) -> Iterator[None]:
-    """Start the observers in order; close those that were started in reverse order."""
+    """Start the observers in order; close the started ones in reverse order."""
     with contextlib.ExitStack() as stack:
         for observer in observers:
             observer.start(training)
@@ -57,7 +57,7 @@ def _close(observer: Observer, kind: type[BaseException] | None, *_: object) -> 
 
 
 class History(Observer):
-    """Append each record to ``history.jsonl``, and when it was made to ``timing.jsonl``."""
+    """Append each record to ``history.jsonl`` and its time to ``timing.jsonl``."""
 
     def __init__(self, directory: RunDirectory) -> None:
         self._directory = directory
@@ -75,26 +75,26 @@ class History(Observer):
 
 
 class Snapshots(Observer):
-    """Save the weights after certain updates.
+    """Save the weights after given updates.
 
-    Stands before :class:`Checkpoints`, so that no checkpoint is ahead of its snapshots.
+    Comes before :class:`Checkpoints` in the list, so that no checkpoint is ahead of its snapshots.
     """
 
     def __init__(self, directory: RunDirectory, updates: Collection[int]) -> None:
         self._directory, self._updates = directory, updates
 
     def start(self, training: Training) -> None:
-        """Remember the network."""
+        """Keep a reference to the network."""
         self._model = training.learner.model
 
     def between(self, update: int, *, stopping: bool) -> None:  # noqa: ARG002
-        """Save the weights where this update is one of those asked for."""
+        """Save the weights if this is one of the given updates."""
         if update in self._updates:
             self._directory.save_snapshot(self._model.state_dict(), update=update)
 
 
 class Checkpoints(Observer):
-    """Save a checkpoint once a minute, and where the run stops."""
+    """Save a checkpoint once a minute and when the run stops."""
 
     def __init__(self, directory: RunDirectory) -> None:
         self._directory = directory
@@ -105,17 +105,17 @@ class Checkpoints(Observer):
         self._training, self._saved = training, time.monotonic()
 
     def between(self, update: int, *, stopping: bool) -> None:
-        """Save a checkpoint when it is time."""
+        """Save a checkpoint if one is due."""
         if stopping or time.monotonic() - self._saved > CHECKPOINT_SECONDS:
             self._directory.save_checkpoint(self._training.state_dict(), update=update)
             self._saved = time.monotonic()
 
 
 class Tracking(Observer):
-    """Show the records and the result in a tracker.
+    """Log the records and the result to a tracker.
 
     Args:
-        open_view: opens it; takes ``resume_from_update``, None for a run at its first update.
+        open_view: opens the tracker; takes ``resume_from_update``, None for a new run.
     """
 
     def __init__(self, open_view: Callable[..., Tracker]) -> None:
@@ -123,21 +123,21 @@ class Tracking(Observer):
         self._tracker = Tracker()
 
     def start(self, training: Training) -> None:
-        """Open the tracker, or resume it."""
+        """Open or resume the tracker."""
         self._tracker = self._open(resume_from_update=training.update or None)
 
     def record(self, line: Record) -> None:
-        """Send a record."""
+        """Log a record."""
         self._tracker.log(int(line["update"]), dict(line))
 
     def end(self, status: Status, result: Mapping[str, Any] | None) -> None:
-        """Send the result and close with the run's status."""
+        """Log the result and close the tracker with the run's status."""
         if result is not None:
             self._tracker.summary({k: v for k, v in result.items() if v is not None})
         self._tracker.close(status)
 
     def close(self, *, failed: bool) -> None:
-        """Close the tracker unless the end of the run did."""
+        """Close the tracker unless :meth:`end` did."""
         self._tracker.close("failed" if failed else "finished")
 
 
@@ -155,14 +155,14 @@ class ProgressBar(Observer):
         self._show = self._bar.enter_context(bar)
 
     def record(self, line: Record) -> None:
-        """Show an accuracy where one was measured."""
+        """Show the accuracy, if one was measured."""
         if (accuracy := line.get(self._accuracy)) is not None:
             self._show(int(line["update"]), f"{accuracy:.1f} %")
 
     def between(self, update: int, *, stopping: bool) -> None:  # noqa: ARG002
-        """Show the updates made."""
+        """Show the number of updates made."""
         self._show(update, None)
 
     def close(self, *, failed: bool) -> None:  # noqa: ARG002
-        """Take the bar away."""
+        """Remove the bar."""
         self._bar.close()

@@ -1,8 +1,8 @@
 """Registry of optimizers: constructor, arguments, momentum key, fused step.
 
-One dataclass of arguments for each, named as in ``conf/optimizer``: its file gives every argument,
-so that none is a default of this code or of torch that nobody wrote down. The entries name classes
-of torch, and importing this module does not import it: a plan needs none.
+Each has a dataclass of arguments, named as in ``conf/optimizer``. Its file gives every argument, so
+no default of this code or of torch is implied. Importing this module does not import torch, which a
+plan does not need.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 BETAS = Rule(
     "must be two numbers in [0, 1)", lambda v: len(v) == 2 and all(0 <= beta < 1 for beta in v)
 )
-DAMPENING = Rule("must lie in [0, 1]", lambda v: 0 <= v <= 1)
+DAMPENING = Rule("must be in [0, 1]", lambda v: 0 <= v <= 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,15 +98,14 @@ class AdamWArguments:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerEntry:
-    """What is known of one optimizer.
+    """Registry entry of one optimizer.
 
     Args:
-        arguments: dataclass of the arguments that its constructor takes beyond parameters, rate and
+        arguments: dataclass of the arguments of its constructor, without parameters, rate and
             weight decay.
-        constructor: returns the class; a function, so that torch is imported when one is built.
-        momentum: key of its parameter groups that a schedule of the momentum drives; None where
-            there is nothing to drive.
-        fused: its class takes ``fused``, a faster step on the CPU and on CUDA.
+        constructor: returns the class; a function, so that torch is imported on use.
+        momentum: key of its parameter groups that a momentum schedule sets; None if there is none.
+        fused: whether its class takes ``fused``, a faster step on the CPU and on CUDA.
     """
 
     arguments: type
@@ -145,7 +144,7 @@ OPTIMIZERS: dict[str, OptimizerEntry] = {
     "caffe_adagrad": OptimizerEntry(
         arguments=CaffeAdaGradArguments, constructor=lambda: _caffe().CaffeAdaGrad, momentum=None
     ),
-    # Its `momentum` is how long its averages remember, and moves nothing.
+    # Its `momentum` is the decay of its averages, not a momentum of the update.
     "caffe_adadelta": OptimizerEntry(
         arguments=CaffeAdaDeltaArguments, constructor=lambda: _caffe().CaffeAdaDelta, momentum=None
     ),
@@ -162,15 +161,15 @@ OPTIMIZERS: dict[str, OptimizerEntry] = {
 
 
 def check_optimizer(config: OptimizerConfig) -> None:
-    """Check that the update rule exists and is given its arguments: all, no other, in range.
+    """Check that the optimizer exists and has exactly its arguments, all in range.
 
     Raises:
-        ValueError: names the file, the key, the rule and the nearest right spelling.
+        ValueError: names the file, the key, the rule and the nearest valid name.
     """
     where = f"conf/optimizer/{config.name}.yaml"
     if config.name not in OPTIMIZERS:
         raise ValueError(
-            f"{where}: optimizer.name must be a rule, got '{config.name}'"
+            f"{where}: optimizer.name must be an optimizer, got '{config.name}'"
             f"{did_you_mean(config.name, OPTIMIZERS)}"
         )
     arguments = OPTIMIZERS[config.name].arguments
@@ -185,19 +184,19 @@ def check_optimizer(config: OptimizerConfig) -> None:
 
 
 def has_momentum(name: str) -> bool:
-    """Return whether a schedule may drive the momentum (or first beta) of an update rule."""
+    """Return whether a schedule may set the momentum (or first beta) of an optimizer."""
     return name in OPTIMIZERS and OPTIMIZERS[name].momentum is not None
 
 
 def check_momentum_schedule(scheduler: SchedulerConfig, optimizer: OptimizerConfig) -> None:
-    """Check that a schedule of the momentum has a momentum to drive.
+    """Check that a momentum schedule has a momentum to set.
 
     Raises:
-        ValueError: names the scheduler's file, the key and the rules that have one.
+        ValueError: names the scheduler's file, the key and the optimizers that have one.
     """
     if scheduler.momentum is not None and not has_momentum(optimizer.name):
         raise ValueError(
             f"conf/scheduler/{scheduler.name}.yaml: scheduler.momentum must be null with the "
-            f"optimizer {optimizer.name}, which has no momentum to drive; there is one in "
+            f"optimizer {optimizer.name}, which has no momentum; those with one are "
             f"{', '.join(name for name in sorted(OPTIMIZERS) if has_momentum(name))}"
         )

@@ -1,7 +1,7 @@
 """The plan of a run: schedule, lengths and hash, computed from its configuration.
 
-Here durations become updates, the budget is applied, and bounds found by a range test take the
-place of those given. What comes out says everything that changes a run's numbers, and is hashed.
+Planning converts durations to updates, applies the budget and replaces given bounds by those of a
+range test. The hash of a plan covers everything that changes the numbers of a run.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from anneal.schedules import Schedule, cycle_ends
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """What the range test of that name found: rule, rates, and its reason in words."""
+    """Bounds of a named range test, with the rule and the reason."""
 
     name: str
     rule: str
@@ -33,16 +33,16 @@ class Bounds:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """One run but for its seed.
+    """Plan of the runs of one experiment, for any seed.
 
     Args:
         schedule: of the learning rate, at this budget.
-        momentum: of the momentum, or None where it stays what the optimizer says.
+        momentum: schedule of the momentum; None keeps the optimizer's momentum.
         total_steps: updates of the run at this budget.
         full_total_steps: updates at the paper's budget.
         cycle_ends: updates after which a cycle of the schedule has ended.
-        snapshots: updates after which the weights are kept.
-        configuration_hash: of everything that changes numbers: 12 hexadecimal digits.
+        snapshots: updates after which the weights are saved.
+        configuration_hash: of everything that changes numbers, 12 hexadecimal digits.
     """
 
     experiment: ExperimentConfig
@@ -57,7 +57,7 @@ class Plan:
     configuration_hash: str
 
     def describe(self) -> dict[str, Any]:
-        """Return the plan as plain data: what a run directory keeps as its experiment.yaml."""
+        """Return the plan as plain data, the content of experiment.yaml in a run directory."""
         return {
             "configuration_hash": self.configuration_hash,
             "steps_per_epoch": self.steps_per_epoch,
@@ -78,16 +78,16 @@ def plan_run(
     bounds: Bounds | None,
     where: str,
 ) -> Plan:
-    """Plan one experiment on a data set that is known.
+    """Plan one experiment on a known data set.
 
     Args:
         experiment: validated.
-        identity: what ``datasets.identify`` says of the images.
-        bounds: what the range test found, when the experiment asks for it.
+        identity: of the images, from ``datasets.identify``.
+        bounds: of the range test, if the experiment uses one.
         where: file of the experiment, for messages.
 
     Raises:
-        ValueError: a schedule's arguments are wrong, or bounds are asked for and missing; names the
+        ValueError: a schedule's arguments are wrong, or required bounds are missing; names the
             file, the key and the rule.
     """
     check_optimizer(experiment.optimizer)
@@ -117,14 +117,14 @@ def plan_run(
     if experiment.bounds == "range_test":
         if bounds is None:
             raise ValueError(
-                f"{where}: bounds: range_test needs the result of a range test, and there is none"
+                f"{where}: bounds: range_test needs the result of a range test, got none"
             )
         name = section.pop("name")
         section = {"name": name} | apply_bounds(
             name, section, base_lr=bounds.base_lr, max_lr=bounds.max_lr
         )
     elif bounds is not None:
-        raise ValueError(f"{where}: bounds: given takes none of a range test, got {bounds.rule}")
+        raise ValueError(f"{where}: bounds: given takes no range test, got {bounds.rule}")
     build = ScheduleBuilder(clock=clock, total_steps=total_steps, budget_fraction=fraction)
     schedule = build(section, where=where, key="scheduler")
     momentum = experiment.scheduler.momentum
@@ -158,14 +158,14 @@ def plan_run(
 
 
 def _without_folder(configuration: dict[str, Any]) -> dict[str, Any]:
-    """Leave a person's folder out: a record says what the images are, not where they lie."""
+    """Remove the image folder: a record identifies the images, not their place on disk."""
     return configuration | {"dataset": configuration["dataset"] | {"folder": None}}
 
 
 def check_plan(experiment: ExperimentConfig, *, where: str) -> Plan:
-    """Plan an experiment before its data and bounds are known: checks schedule and optimizer.
+    """Check schedule and optimizer by planning an experiment before its data and bounds are known.
 
-    Lengths in epochs are judged with the counts of a published set, of any other with 50,000.
+    Lengths in epochs use the published number of images of a set, or 50,000 if there is none.
 
     Raises:
         ValueError: names the file, the key and the rule.
@@ -183,11 +183,11 @@ def check_plan(experiment: ExperimentConfig, *, where: str) -> Plan:
 def steps_per_epoch_of(experiment: ExperimentConfig, num_images: int) -> int:
     """Return the updates in one epoch of ``num_images`` training images.
 
-    That is one pass over them, or over the first of them where ``dataset.first_images`` says so;
-    with ``dataset.mirrored_copies`` each counts twice.
+    An epoch is one pass over them, or over the first ``dataset.first_images`` of them. With
+    ``dataset.mirrored_copies`` each counts twice.
 
     Raises:
-        ValueError: not one full update, and partial batches are dropped.
+        ValueError: there is no full batch, and partial batches are dropped.
     """
     training, dataset = experiment.training, experiment.dataset
     num_images = min(num_images, dataset.first_images or num_images)
@@ -211,12 +211,12 @@ def range_test_hash(experiment: ExperimentConfig, identity: Mapping[str, Any]) -
 
 
 def _numbers_of(experiment: ExperimentConfig, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parts of a configuration that change numbers, schedule and length apart.
+    """Return the parts of a configuration that change numbers, without schedule and length.
 
-    Left out: names, titles, seeds, paths, tracking, snapshots, the device and how it computes; of
-    ``hardware`` the precision that was asked for stays in (what ``auto`` picked is in
-    environment.json), and ``kernels`` where they are not ``none``: such runs are never pooled with
-    runs without them.
+    Names, titles, seeds, paths, tracking, snapshots and device settings are left out. Of
+    ``hardware`` two keys stay: the configured precision (environment.json has the choice of
+    ``auto``), and ``kernels`` unless it is ``none``, so that runs with and without them are never
+    pooled.
     """
     plain = to_plain(experiment)
     sections = {name: dict(plain[name]) for name in ("dataset", "model", "optimizer", "training")}

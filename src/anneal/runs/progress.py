@@ -11,15 +11,15 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from anneal.io.terminal import say
 
 REFRESH_SECONDS = 0.5  # drawing the bar takes about 1.5 ms of a core
-Meter = Callable[[int, str | None], None]  # updates made, and what to say beside them
+Meter = Callable[[int, str | None], None]  # updates made, and a note shown with them
 
 
 @contextmanager
 def metered(label: str, *, total: int, done: int = 0) -> Iterator[Meter]:
-    """Show one run's progress: a bar with rate and time left on a terminal, one line elsewhere.
+    """Show the progress of one run: a bar with speed and time left, or one line without a terminal.
 
     Args:
-        label: what runs.
+        label: name of the run.
         total: updates of the whole run.
         done: updates made before this start.
     """

@@ -28,21 +28,21 @@ from anneal.runs.setup import ExperimentSetup
 from anneal.runs.tracking import Tracker, open_tracker
 from anneal.schedules import Schedule, exponential_ramp, linear_ramp
 
-# The code of a range test, beside the training's.
+# The code of a range test, besides the code of training.
 READING = ("config/bounds.py", "range_test", "runs/range_test.py")
-SPLIT_SEED = 0  # of the held-out images: the same for all seeds, so that curves compare
+SPLIT_SEED = 0  # of the held-out images: the same for all seeds, so that curves are comparable
 PICTURE = "range_test.svg"
 SWEEP_COLUMNS = ("seed", "update", "lr", "accuracy_pct", "held_out_loss", "train_loss")
 
 
 def find_bounds(experiment: ExperimentConfig, setup: ExperimentSetup, *, folder: Path) -> Path:
-    """Return the suggestion of this experiment's range test, run unless it lies there already.
+    """Return the suggestion file of an experiment's range test; run the test if it is missing.
 
     Args:
-        experiment: its dataset, model, optimizer, batch size and range_test are what is tested.
+        experiment: its dataset, model, optimizer, batch size and range_test define the test.
         setup: its data and settings.
-        folder: takes one folder for each different range test, named by the hash of its
-            configuration and the digest of the code.
+        folder: has one folder for each range test, named by the hash of its configuration and the
+            digest of the code.
     """
     digest = range_test_hash(experiment, setup.data.identity)
     suggestion = suggestion_file(experiment, setup, folder=folder)
@@ -55,7 +55,7 @@ def find_bounds(experiment: ExperimentConfig, setup: ExperimentSetup, *, folder:
 
 
 def suggestion_file(experiment: ExperimentConfig, setup: ExperimentSetup, *, folder: Path) -> Path:
-    """Return where :func:`find_bounds` finds or leaves the suggestion; runs nothing."""
+    """Return the suggestion file of :func:`find_bounds` without running the test."""
     digest = range_test_hash(experiment, setup.data.identity)
     name = f"{digest}-{code_digest(*READING)}-{setup.settings.precision}"
     return folder / name / SUGGESTION
@@ -63,13 +63,13 @@ def suggestion_file(experiment: ExperimentConfig, setup: ExperimentSetup, *, fol
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """What a range test does with its images and rates.
+    """Layout of a range test: images, length and rates.
 
     Args:
-        training: indices of the images that are learnt from.
-        held_out: indices of those that are measured on.
-        total_steps: updates with each seed.
-        schedule: of the rate, rising.
+        training: indices of the images to train on.
+        held_out: indices of the images to evaluate on.
+        total_steps: updates of each seed.
+        schedule: of the rising learning rate.
     """
 
     training: Tensor
@@ -79,7 +79,7 @@ class Sweep:
 
 
 def lay_out(experiment: ExperimentConfig, setup: ExperimentSetup) -> Sweep:
-    """Hold images out and turn the sweep's length into updates.
+    """Hold images out and convert the length of the sweep to updates.
 
     Raises:
         ValueError: the sweep is shorter than its points, or its rates do not rise.
@@ -102,17 +102,17 @@ def lay_out(experiment: ExperimentConfig, setup: ExperimentSetup) -> Sweep:
 
 
 def images_per_update(experiment: ExperimentConfig) -> int:
-    """Return how many images one update sees."""
+    """Return the number of images in one update."""
     return experiment.training.batch_size * experiment.training.accumulation
 
 
 def sweep_seeds(
     experiment: ExperimentConfig, setup: ExperimentSetup, *, name: str, folder: Path
 ) -> dict[str, Any]:
-    """Run a range test with each of its seeds; write suggestion.json, curve.csv and the picture.
+    """Run a range test with each of its seeds; write suggestion.json, curve.csv and the figure.
 
     Returns:
-        what suggestion.json holds.
+        the content of suggestion.json.
 
     Raises:
         ValueError: the sweep is shorter than its points, or its rates do not rise.
@@ -183,7 +183,7 @@ def sweep_seeds(
     write_whole(folder / PICTURE, picture)
     write_json(folder / SUGGESTION, said)
     found = f"{chosen.base_lr:.4g} to {chosen.max_lr:.4g}" if chosen.found else "no bounds"
-    say(f"{folder}: {config.rule} says {found} ({chosen.reason})")
+    say(f"{folder}: {config.rule} gives {found} ({chosen.reason})")
     return said
 
 
@@ -194,7 +194,7 @@ def _show(meter: Meter, tracker: Tracker, point: RangeTestPoint) -> None:
 
 
 def agree(curves: list[RangeTestCurve]) -> dict[str, Agreement]:
-    """Return what each rule says over all seeds."""
+    """Return the result of each rule over all seeds."""
     by_seed = [suggest(curve) for curve in curves]
     return {rule: agreement([said[rule] for said in by_seed]) for rule in by_seed[0]}
 

@@ -1,4 +1,4 @@
-"""Train one run: to its end, resumed from a checkpoint, or skipped when finished."""
+"""Training of one run: from its start, resumed from a checkpoint, or skipped if finished."""
 
 import functools
 import math
@@ -29,20 +29,20 @@ from anneal.training.loop import Outcome, Record, Training
 
 
 class Interrupted(KeyboardInterrupt):
-    """A person pressed Ctrl-C; a checkpoint was written."""
+    """Ctrl-C or SIGTERM stopped the run; its checkpoint is written."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One seed of a plan, to be trained in its directory.
+    """One seed of a plan and its directory.
 
     Args:
-        plan: what is trained.
+        plan: of the run.
         setup: data and settings of its experiment.
         seed: of every random stream.
-        directory: takes the record; must be held.
-        replaced: folder that takes a run of another configuration found in the directory.
-        label: what the terminal calls it; None: its directory.
+        directory: for the record; must be held.
+        replaced: folder to which a run of another configuration in the directory is moved.
+        label: name in the terminal; None: the path of the directory.
         build: (plan, setup, seed=...) -> the loop at its first update.
     """
 
@@ -56,28 +56,28 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What the terminal calls it."""
+        """Name in the terminal."""
         return self.label or str(self.directory.path)
 
 
 def train_run(run: Run, observers: Sequence[Observer]) -> dict[str, Any]:
-    """Train one seed to its end, from its checkpoint where there is one.
+    """Train one seed to its end; resume from its checkpoint if there is one.
 
     Args:
-        run: what is trained, and where.
+        run: the seed, its plan and directory.
         observers: see :func:`usual_observers`; called in this order.
 
     Returns:
-        result.json: ``status`` (finished or diverged), ``updates``, metrics.
+        content of result.json: ``status`` (finished or diverged), ``updates``, metrics.
 
     Raises:
-        Interrupted: Ctrl-C; the checkpoint is on disk.
-        ValueError: the directory holds a checkpoint that cannot be resumed.
+        Interrupted: Ctrl-C or SIGTERM; the checkpoint is on disk.
+        ValueError: the directory has a checkpoint that cannot be resumed.
     """
     if (result := run.directory.result()) is not None:
-        say(f"{run.name}: {result['status']} already, not run again")
+        say(f"{run.name}: already {result['status']}, not run again")
         if result["status"] == "finished":
-            _say_what_is_missing(run.plan, run.directory, made=run.plan.total_steps)
+            _report_missing_snapshots(run.plan, run.directory, made=run.plan.total_steps)
         return result
     training = _open(run)
     with observed(training, observers), interruptible() as interrupted:
@@ -100,17 +100,17 @@ def train_run(run: Run, observers: Sequence[Observer]) -> dict[str, Any]:
             result = _finish(run.directory, training, outcome)
         for observer in observers:
             observer.end(outcome.status, result)
-        if result is None or interrupted():  # on the last update too: the next must not begin
+        if result is None or interrupted():  # after the last update too: stops the next run
             raise Interrupted
     return result
 
 
 def usual_observers(run: Run, *, job_type: str) -> list[Observer]:
-    """Return what every run is observed by, the record before its views.
+    """Return the observers of every run: those that write the record, then the views.
 
     Args:
         run: the run.
-        job_type: for the tracker.
+        job_type: of the tracked run.
     """
     experiment = run.plan.experiment
     tags = (experiment.paper, experiment.scheduler.name, experiment.dataset.name)
@@ -134,14 +134,14 @@ def usual_observers(run: Run, *, job_type: str) -> list[Observer]:
 
 
 def _open(run: Run) -> Training:
-    """Make the directory ready and return the loop, at its checkpoint where there is one."""
+    """Prepare the directory and return the loop, resumed from its checkpoint if there is one."""
     directory = run.directory
     directory.open(run.plan.describe(), replaced=run.replaced)
     training = run.build(run.plan, run.setup, seed=run.seed)
-    checkpoint = directory.go_on()
+    checkpoint = directory.resume()
     if checkpoint is not None:
         training.load_state_dict(checkpoint["state"])
-    _say_what_is_missing(run.plan, directory, made=training.update)
+    _report_missing_snapshots(run.plan, directory, made=training.update)
     directory.add_environment(
         describe_environment()
         | {
@@ -153,15 +153,15 @@ def _open(run: Run) -> Training:
     return training
 
 
-def _say_what_is_missing(plan: Plan, directory: RunDirectory, *, made: int) -> None:
-    """Name the snapshots that are asked for and were not when these updates were made.
+def _report_missing_snapshots(plan: Plan, directory: RunDirectory, *, made: int) -> None:
+    """Print the number of requested snapshots that the run has passed without saving.
 
-    They change no number, so that a run that passed them is not run again for them.
+    Snapshots change no number, so the run is not repeated for them.
     """
     missing = {update for update in plan.snapshots if update <= made} - directory.snapshots().keys()
     if missing:
         say(
-            f"{directory.path}: {len(missing)} of {len(plan.snapshots)} snapshots are not there "
+            f"{directory.path}: {len(missing)} of {len(plan.snapshots)} snapshots are missing "
             f"(training.snapshots: {plan.experiment.training.snapshots}); move the run away to "
             "train it again with them"
         )
@@ -184,10 +184,10 @@ def _finish(directory: RunDirectory, training: Training, outcome: Outcome) -> di
 def final_and_best(
     history: list[dict[str, Any]], *, finished: str, split: str = "test"
 ) -> dict[str, Any]:
-    """Return a split's metrics at the end and at the best evaluation, named for what they are.
+    """Return a split's metrics at the final and at the best evaluation.
 
-    The best is chosen on the measured images themselves, as papers of the time did: an optimistic
-    number, given beside the final one and never in its place.
+    The best is chosen on the evaluated images themselves, as papers of the time did. It is
+    optimistic, and is recorded in addition to the final one, never instead of it.
     """
     accuracy = f"{split}_accuracy_pct"
     measured = [line for line in history if accuracy in line]
@@ -208,7 +208,7 @@ def final_and_best(
 
 @contextmanager
 def interruptible() -> Iterator[Any]:
-    """Turn the first Ctrl-C (or SIGTERM) into a question asked between updates; a second acts."""
+    """Turn the first Ctrl-C or SIGTERM into a flag read between updates; a second one acts."""
     asked = False
 
     def ask(number: int, _frame: object) -> None:

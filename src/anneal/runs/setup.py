@@ -1,4 +1,4 @@
-"""Set up a run: images, hardware settings, optimizer, batches, learner."""
+"""Set-up of a run: images, hardware settings, optimizer, batches, learner."""
 
 import copy
 from collections.abc import Callable
@@ -30,7 +30,7 @@ EVALUATION_BATCH = 500
 
 @dataclass(frozen=True)
 class ExperimentSetup:
-    """One experiment's data and settings, shared by all its seeds."""
+    """Data and settings of one experiment, shared by all its seeds."""
 
     experiment: ExperimentConfig
     data: ImageData
@@ -43,13 +43,13 @@ class ExperimentSetup:
         """Build network, optimizer and batches of one seed, from its random streams.
 
         Args:
-            seed: of every stream.
-            indices: of the training images to learn from; None: all of them.
-            total_steps: updates that it is to make; None: an epoch or more.
+            seed: of every random stream.
+            indices: of the training images to use; None: all.
+            total_steps: number of updates; None: an epoch or more.
 
         Raises:
-            ValueError: a batch of one image is to come, and the network's batch normalisation
-                cannot learn from it.
+            ValueError: a batch would have one image, and the network's batch normalisation
+                cannot train on it.
         """
         seed_everything(seed)
         config, device = self.experiment, torch.device(self.settings.device)
@@ -79,7 +79,7 @@ class ExperimentSetup:
         )
 
     def model(self) -> nn.Module:
-        """Build the network as the settings say: device, memory format, kernels, compiler."""
+        """Build the network with this machine's device, memory format, kernels and compiler."""
         config = self.experiment.model
         channels, height, _ = self.data.image_shape
         model = build_model(
@@ -105,7 +105,7 @@ class ExperimentSetup:
     def evaluate(
         self, model: nn.Module, split: Images, *, indices: torch.Tensor | None = None
     ) -> Callable[[], Measurement]:
-        """Return what measures ``model`` on images of a split, as often as it is called."""
+        """Return a function that evaluates ``model`` on images of a split."""
         batches = self._batches(split, indices)
         return lambda: measure(model, batches, precision=self.settings.dtype)
 
@@ -127,9 +127,9 @@ class ExperimentSetup:
 def assemble_setup(
     experiment: ExperimentConfig, data: ImageData, settings: Settings
 ) -> ExperimentSetup:
-    """Bring an experiment, its images and this machine's settings together.
+    """Assemble an experiment, its images and this machine's settings.
 
-    The statistics are of all training images, also where ``dataset.first_images`` trains on some:
+    The statistics are of all training images, even if ``dataset.first_images`` trains on some:
     lnsmith54/super-convergence, Results/clr3SS5kTr10kTab1, has one mean image for all its sets.
     """
     statistics = statistics_of(data.train, experiment.dataset)
@@ -148,11 +148,11 @@ def build_training(
     """Build the loop of one run, at its first update.
 
     Args:
-        plan: what the run does.
+        plan: of the run.
         setup: data and settings.
         seed: of every random stream.
-        indices: training images that it learns from; None: all.
-        held_out: training images that it is measured on; None: the test images.
+        indices: training images to use; None: all.
+        held_out: training images to evaluate on; None: evaluate on the test images.
     """
     learner = setup.learner(seed, indices=indices, total_steps=plan.total_steps)
     config = plan.experiment.training
@@ -203,7 +203,7 @@ def _check_batch_of_one(model: nn.Module, batches: TrainingBatches, last: int) -
 def build_optimizer(
     config: OptimizerConfig, model: nn.Module, *, fused: bool
 ) -> torch.optim.Optimizer:
-    """Build the optimizer with default rate 1, so that a group's rate is its multiplier.
+    """Build the optimizer with a default rate of 1, so that a group's rate is its multiplier.
 
     Raises:
         ValueError: a value is out of range; names the file.
@@ -223,17 +223,17 @@ def build_optimizer(
 
 
 def load_setup(experiment: ExperimentConfig, paths: Paths | None = None) -> ExperimentSetup:
-    """Load an experiment's images and decide how this machine computes."""
+    """Load an experiment's images and choose this machine's settings."""
     data = load_dataset(experiment.dataset, paths or Paths.from_environment())
     settings = decide(experiment.hardware, architecture=experiment.model.architecture)
     return assemble_setup(experiment, data, settings)
 
 
 def plan_experiment(loaded: Loaded, bounds: Bounds | None) -> tuple[Plan, ExperimentSetup]:
-    """Load what one experiment of a campaign needs, and plan it.
+    """Load the images of one experiment of a campaign, and plan it.
 
     Raises:
-        ValueError: the images are not those that ``download`` identified.
+        ValueError: the images differ from those that ``download`` identified.
     """
     setup = load_setup(loaded.experiment)
     identity = setup.data.identity

@@ -1,7 +1,7 @@
 """Background process that logs to W&B without blocking training.
 
-Messages go out as JSON lines through a pipe that never blocks; what the pipe does not take at once
-waits in a queue of limited size. So the other process may be slow, hang or vanish.
+Messages are JSON lines in a non-blocking pipe. A message that the pipe cannot take waits in a queue
+of limited size. The background process may be slow, hang or die without an effect on training.
 """
 
 import atexit
@@ -15,23 +15,23 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-CLOSE_SECONDS = 5.0  # how long an answer is waited for
-START_SECONDS = 10.0  # or until this long after the start: importing W&B can take that, once
-QUEUE_BYTES = 8 * 2**20  # what the other process may fall behind; more is dropped and counted
+CLOSE_SECONDS = 5.0  # time limit of an answer
+START_SECONDS = 10.0  # time limit after the start of the process, if later: W&B's import is slow
+QUEUE_BYTES = 8 * 2**20  # size of the queue; further messages are dropped and counted
 
 
 class SideProcess:
-    """The other process, seen from the run's: a pipe there, a pipe back, a time limit.
+    """A background process with a pipe in each direction and a time limit.
 
-    It serves the runs of this process one after the other; :meth:`take` and :meth:`end_run` stand
-    at the two ends of each.
+    It serves the runs of this process one after another, each from :meth:`take` to
+    :meth:`end_run`.
 
     Args:
         command: reads JSON lines and answers each ``close`` with ``{"problem": <words or null>}``.
     """
 
-    idle: "list[SideProcess]" = []  # noqa: RUF012 - of this process, between two runs
-    gave_up = False  # one hung: later runs of this process do without
+    idle: "list[SideProcess]" = []  # noqa: RUF012 - shared by the runs of this process
+    gave_up = False  # set after a hang: later runs of this process are not tracked
 
     def __init__(self, command: tuple[str, ...]):
         self.command = command
@@ -41,7 +41,7 @@ class SideProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is the run's; and the whole group can be killed
+            start_new_session=True,  # Ctrl-C reaches the run only; the group can be killed
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -54,7 +54,7 @@ class SideProcess:
 
     @classmethod
     def take(cls, command: tuple[str, ...]) -> "SideProcess | None":
-        """Return an idle process or a new one; None once one has hung."""
+        """Return an idle process or a new one; None after one has hung."""
         if cls.gave_up:
             return None
         for process in cls.idle:
@@ -64,7 +64,7 @@ class SideProcess:
         return cls(command)
 
     def send(self, message: Mapping[str, Any], *, even_if_full: bool = False) -> None:
-        """Queue a message and write what the pipe takes at once; never wait."""
+        """Queue a message and write to the pipe without blocking."""
         try:
             line = json.dumps(message, default=_plain).encode() + b"\n"
         except (TypeError, ValueError, RuntimeError) as error:
@@ -84,12 +84,12 @@ class SideProcess:
             pass
         except OSError:
             self._waiting.clear()
-            self._problem = self._problem or "the tracker vanished"
+            self._problem = self._problem or "the tracker died"
 
     def end_run(self, status: str, *, seconds: float) -> str | None:
-        """Close the run and wait for the answer; return what went wrong, if anything did.
+        """Close the run and wait for the answer; return the problem, if any.
 
-        A process with a problem is ended; the next run starts a new one, unless this one hung.
+        A process with a problem is killed. The next run starts a new one, unless this one hung.
         """
         self.send({"do": "close", "status": status}, even_if_full=True)
         ended = time.monotonic()
@@ -102,9 +102,9 @@ class SideProcess:
             SideProcess.gave_up = True
             problem = f"no answer within {deadline - ended:.0f} s of the end of the run"
         else:
-            problem = problem or "the tracker vanished"
+            problem = problem or "the tracker died"
         if problem is None and self._num_dropped:
-            problem = f"too slow, {self._num_dropped} messages were left out"
+            problem = f"too slow, {self._num_dropped} messages were dropped"
         if problem is None:
             self.idle.append(self)
         else:
@@ -112,7 +112,7 @@ class SideProcess:
         return problem
 
     def _hear(self, deadline: float) -> dict[str, Any] | None:
-        """Return the answer, or None when the process is gone or the time is over."""
+        """Return the answer, or None if the process has ended or the time is over."""
         while (left := deadline - time.monotonic()) > 0:
             pipes = select.poll()
             pipes.register(self._from, select.POLLIN)
@@ -135,7 +135,7 @@ class SideProcess:
         return None
 
     def kill(self) -> None:
-        """End the process and whatever it started."""
+        """Kill the process and its children."""
         with contextlib.suppress(OSError):
             os.killpg(self._process.pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -143,8 +143,8 @@ class SideProcess:
         self._release()
 
     def dismiss(self, seconds: float) -> None:
-        """Let the process end by itself; kill it when it does not."""
-        self._release()  # the end of its input is the end of its work
+        """Wait for the process to end; kill it if it does not."""
+        self._release()  # it ends at the end of its input
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -158,17 +158,17 @@ class SideProcess:
 
 
 def dismiss_all(seconds: float = CLOSE_SECONDS) -> None:
-    """End the idle side processes, as the end of this one does by itself."""
+    """End the idle background processes; also called at exit."""
     while SideProcess.idle:
         SideProcess.idle.pop().dismiss(seconds)
     SideProcess.gave_up = False
 
 
 atexit.register(dismiss_all)
-os.register_at_fork(after_in_child=SideProcess.idle.clear)  # they are the parent's
+os.register_at_fork(after_in_child=SideProcess.idle.clear)  # they belong to the parent
 
 
 def _plain(value: object) -> object:
-    """Turn a scalar of numpy or torch into Python's, anything else into text."""
+    """Convert a scalar of numpy or torch to Python, anything else to text."""
     item = getattr(value, "item", None)
     return item() if callable(item) else str(value)

@@ -1,9 +1,8 @@
 """Tracking in Weights & Biases: a view of the run; the record is on disk.
 
-Everything that W&B does happens in a helper, a process beside the run's, fed with JSON lines
-through a pipe that never blocks. So a tracker may raise, hang or vanish: the run neither waits nor
-changes, and one notice at its end says what happened. W&B's import (seconds) is paid once for all
-the runs of a process and delays none of them.
+W&B runs in a background process that reads JSON lines from a non-blocking pipe. If it raises, hangs
+or dies, the run continues unchanged and prints one warning at its end. The import of W&B (seconds)
+happens once for all runs of a process and delays none of them.
 """
 
 import configparser
@@ -32,9 +31,9 @@ _log = logging.getLogger(__name__)
 
 
 class Tracker:
-    """One run's view, also when there is none (``mode: off``). No method raises or waits.
+    """Tracked view of one run; does nothing with ``mode: off``. No method raises or blocks.
 
-    A context manager: leaving it closes the view as ``finished``, or as ``failed`` after an
+    A context manager: its exit closes the view as ``finished``, or as ``failed`` after an
     exception, unless :meth:`close` was called before.
     """
 
@@ -43,19 +42,19 @@ class Tracker:
         self._close_seconds = close_seconds
 
     def log(self, update: int, values: Mapping[str, Any]) -> None:
-        """Show the values measured after ``update`` updates."""
+        """Log the values measured after ``update`` updates."""
         if self._helper is not None:
             self._helper.send({"do": "log", "update": update, "values": dict(values)})
 
     def summary(self, values: Mapping[str, Any]) -> None:
-        """Show values that describe the run as a whole."""
+        """Log values of the whole run."""
         if self._helper is not None:
             self._helper.send({"do": "summary", "values": dict(values)})
 
     def close(self, status: str = "finished") -> None:
-        """End the view with the run's status; anything but ``finished`` shows as failed.
+        """Close the view with the run's status; any but ``finished`` shows as failed.
 
-        Waits a few seconds at most, then gives the tracker up and says so once.
+        Waits a few seconds at most, then abandons the tracker with a warning.
         """
         helper, self._helper = self._helper, None
         if helper is None:
@@ -94,23 +93,23 @@ def open_tracker(
     """Open the view of one run.
 
     Args:
-        config: where it goes.
-        run_dir: where the run's id is kept, in ``tracking.json``.
+        config: mode, project and entity.
+        run_dir: folder of ``tracking.json``, which has the run's id.
         group: the experiment.
         job_type: the stage.
-        name: what the list of runs shows.
+        name: in the list of runs.
         tags: paper, schedule, dataset.
         configuration: the resolved one.
-        resume_from_update: updates in the checkpoint that the run goes on from: the view with the
-            id in ``run_dir`` goes on from there too. None: a new run with a new id.
-        command: the helper to start (tests put a broken one here).
-        close_seconds: how long the end of the run may wait.
+        resume_from_update: update of the checkpoint that the run resumes from; the view with the
+            id in ``run_dir`` resumes too. None: a new run with a new id.
+        command: of the background process (tests pass a broken one).
+        close_seconds: time limit for closing.
     """
     mode = resolve_mode(config.mode, os.environ)
     if mode == "off":
         return Tracker()
     try:
-        run_id = _keep_id(run_dir / ID_FILE, go_on=resume_from_update is not None)
+        run_id = _keep_id(run_dir / ID_FILE, resume=resume_from_update is not None)
         helper = SideProcess.take(tuple(command))
     except OSError as error:
         _log.warning("tracking failed: %s; the record on disk is complete", error)
@@ -138,9 +137,9 @@ def open_tracker(
 def resolve_mode(mode: str, environment: Mapping[str, str]) -> str:
     """Return ``off``, ``offline`` or ``online``.
 
-    ``auto`` follows WANDB_MODE where that is set, then what ``wandb disabled``, ``wandb offline``
-    and ``wandb online`` wrote into W&B's settings files. Otherwise it is online with a key in
-    WANDB_API_KEY or a login that W&B keeps in the netrc file, and offline without.
+    ``auto`` follows WANDB_MODE if it is set, then W&B's settings files (written by ``wandb
+    disabled``, ``wandb offline`` and ``wandb online``). Otherwise it is online if there is a key in
+    WANDB_API_KEY or in the netrc file, and offline if not.
 
     >>> resolve_mode("auto", {"WANDB_API_KEY": "x"}), resolve_mode("off", {"WANDB_API_KEY": "x"})
     ('online', 'off')
@@ -158,9 +157,9 @@ def resolve_mode(mode: str, environment: Mapping[str, str]) -> str:
 
 
 def read_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """Read W&B's settings files: the person's, then the folder's, which comes first.
+    """Read W&B's settings files: the user's, overridden by the folder's.
 
-    The same places as the client's own (wandb 0.31.0, sdk/wandb_settings.py), without its import.
+    The places are those of the client (wandb 0.31.0, sdk/wandb_settings.py), without its import.
     """
     home = Path(environment.get("HOME", "~")).expanduser()
     ours = environment.get("WANDB_CONFIG_DIR")
@@ -177,7 +176,7 @@ def read_settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def has_key(environment: Mapping[str, str]) -> bool:
-    """Tell whether there is a key for W&B's server: in WANDB_API_KEY or in the netrc file."""
+    """Return whether WANDB_API_KEY or the netrc file has a key for W&B's server."""
     if environment.get("WANDB_API_KEY"):
         return True
     settings = read_settings(environment)
@@ -191,14 +190,14 @@ def has_key(environment: Mapping[str, str]) -> bool:
     return False
 
 
-def _keep_id(path: Path, *, go_on: bool) -> str:
-    """Return the run's id, read from its file or new and written there."""
-    if go_on:
+def _keep_id(path: Path, *, resume: bool) -> str:
+    """Return the run's id: the one in its file when resuming, else a new one, written there."""
+    if resume:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             kept = json.loads(path.read_text())["id"]
             if _ID.fullmatch(kept):
                 return str(kept)
-    run_id = secrets.token_hex(4)  # leaves every seeded stream alone
+    run_id = secrets.token_hex(4)  # uses none of the seeded streams
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps({"id": run_id}) + "\n")
@@ -207,26 +206,26 @@ def _keep_id(path: Path, *, go_on: bool) -> str:
 
 
 class Backend(Protocol):
-    """What a helper drives: W&B, or a test's stand-in."""
+    """Interface to W&B, or to a test's substitute."""
 
     def open(self, message: Mapping[str, Any]) -> None:
-        """Start or take up a run."""
+        """Start or resume a run."""
 
     def log(self, update: int, values: Mapping[str, Any]) -> None:
-        """Show values at an update."""
+        """Log values at an update."""
 
     def summary(self, values: Mapping[str, Any]) -> None:
-        """Show values of the run as a whole."""
+        """Log values of the whole run."""
 
     def close(self, status: str) -> None:
-        """End the run."""
+        """Finish the run."""
 
 
 class WandbBackend:
-    """W&B itself."""
+    """Interface to W&B."""
 
     def open(self, message: Mapping[str, Any]) -> None:
-        """Import W&B and start the run, or take up the one with this id."""
+        """Import W&B and start the run, or resume the one with this id."""
         import wandb
 
         self._run = wandb.init(
@@ -246,7 +245,7 @@ class WandbBackend:
                 console="off",
                 save_code=False,
                 disable_code=True,
-                disable_git=True,  # the commit is in the record; a diff is nobody's business
+                disable_git=True,  # the record has the commit; a diff stays private
                 x_save_requirements=False,
                 x_stats_pid=os.getppid(),  # the run's process, not this one
             ),
@@ -254,7 +253,7 @@ class WandbBackend:
         self._first_update = int(message["first_update"])
 
     def log(self, update: int, values: Mapping[str, Any]) -> None:
-        """Show values at an update; W&B leaves out what it has already."""
+        """Log values at an update, unless a run before the resume logged it."""
         if update >= self._first_update:
             self._run.log(dict(values), step=update)
 
@@ -269,11 +268,11 @@ class WandbBackend:
 
 
 def serve(messages: Iterable[str], backend: Backend, answers: TextIO) -> None:
-    """Carry out messages until they end; answer each ``close`` with the run's first problem."""
+    """Process messages until they end; answer each ``close`` with the run's first problem."""
     problem: str | None = None
     is_open = False
     for line in messages:
-        if not line.endswith("\n"):  # cut off: the run's process was killed while it wrote
+        if not line.endswith("\n"):  # truncated: the run's process was killed while writing
             break
         message = json.loads(line)
         do = message["do"]
@@ -289,17 +288,17 @@ def serve(messages: Iterable[str], backend: Backend, answers: TextIO) -> None:
             elif is_open and do == "close":
                 is_open = False
                 backend.close(message["status"])
-        except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on
+        except Exception as error:  # noqa: BLE001 - no error may stop the run
             problem = problem or " ".join(f"{type(error).__name__}: {error}".split())
         if do == "close":
             answers.write(json.dumps({"problem": problem}) + "\n")
             answers.flush()
-    if is_open:  # the run's process is gone without a word
+    if is_open:  # the run's process was killed
         backend.close("failed")
 
 
 def serve_pipe(backend: Backend) -> None:
-    """Serve on standard input and output; what anything else prints goes nowhere."""
+    """Serve on standard input and output; discard all other output."""
     with os.fdopen(os.dup(1), "w") as answers:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)

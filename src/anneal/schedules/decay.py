@@ -179,7 +179,7 @@ def step_decay(*, initial_lr: float, milestones: Sequence[int], factor: float) -
 
 
 def check_milestones(name: str, value: object) -> tuple[int, ...]:
-    """Return ``value`` as a tuple; it must hold positive updates, strictly increasing.
+    """Return ``value`` as a tuple; it must have positive updates, strictly increasing.
 
     >>> check_milestones("milestones", [60, 60])
     Traceback (most recent call last):

@@ -124,8 +124,8 @@ def check_cycle_fits(half_cycle_steps: object, total_steps: object) -> tuple[int
 
 
 def check_momentum(name: str, value: object) -> float:
-    """Return ``value`` as a float; it must lie in [0, 1)."""
+    """Return ``value`` as a float; it must be in [0, 1)."""
     momentum = check_number(name, value)
     if not 0 <= momentum < 1:
-        raise ValueError(f"{name} must lie in [0, 1), got {value!r}")
+        raise ValueError(f"{name} must be in [0, 1), got {value!r}")
     return momentum

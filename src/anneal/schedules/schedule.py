@@ -190,10 +190,10 @@ def check_positive(name: str, value: object) -> float:
 
 
 def check_factor(name: str, value: object) -> float:
-    """Return ``value`` as a float; it must lie in (0, 1]."""
+    """Return ``value`` as a float; it must be in (0, 1]."""
     number = check_number(name, value)
     if not 0 < number <= 1:
-        raise ValueError(f"{name} must lie in (0, 1], got {value!r}")
+        raise ValueError(f"{name} must be in (0, 1], got {value!r}")
     return number
 
 

@@ -73,7 +73,10 @@ def _check_reference(
 ) -> None:
     """Refuse rates of groups that can be held against no default rate."""
     shown = ", ".join(f"{rate:g} (group {index})" for index, rate in rates.items())
-    way_out = "say them with ScheduledLR(..., ratios=[1.0, ...])"
+    way_out = (
+        "say them with ScheduledLR(..., ratios=[1.0, ...]), or add the group with "
+        f'"{RATIO_KEY}": 1.0'
+    )
     if not default_lr:
         raise ValueError(
             "the optimizer's default lr must be positive when its parameter groups have rates of "

@@ -59,9 +59,10 @@ class ScheduledLR(LRScheduler):
     - times the group's ``lr_scale``, which timm's layer decay sets.
 
     A group's own rate is the one before any scheduler: ``initial_lr`` where one of torch's left it,
-    as in the checkpoint of a finished run. A group that is added later has its ``lr`` over the
-    optimizer's default rate as its ratio, not over the rate in force then; to say the ratio itself,
-    add the group with ``"scheduled_lr_ratio": 0.1``.
+    as in the checkpoint of a finished run. A group that is added later keeps its ``lr`` until the
+    next ``step()``, which gives it the schedule's rate times its ratio: its ``lr`` over the
+    optimizer's default rate, not over the rate in force then, and 1 where it names none. To say the
+    ratio itself, add the group with ``"scheduled_lr_ratio": 0.1``.
 
     A rate that somebody else changes between two steps is refused by the next ``step()``. In a
     ``ChainedScheduler`` that is any scheduler beside it: each would undo the other.
@@ -151,10 +152,22 @@ class ScheduledLR(LRScheduler):
         return list(self._last_lr)
 
     def get_lr(self) -> list[float | torch.Tensor]:
-        """Return the rates of the schedule at the current update, one per parameter group."""
+        """Return the rates of the schedule at the current update, one per parameter group.
+
+        Raises:
+            ValueError: This scheduler sets momentum too, which a caller that sets the rates itself,
+                as Ignite's wrapper does, would leave alone.
+        """
+        if self._momentum is not None:
+            raise ValueError(
+                "get_lr() gives rates alone and must not be asked of a ScheduledLR with momentum: "
+                "call step(), which sets both, or read get_last_lr()"
+            )
         lr = check_rate(f"schedule({self._update})", self._schedule(self._update))
         return [lr * ratio for ratio in self._ratios]
 
+    # Traced together with the optimizer's step, it would make three graphs out of one.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch's own, untyped
     def step(self, epoch: int | None = None) -> None:
         """Count one update and set the rates for the next.
 
@@ -246,7 +259,7 @@ class ScheduledLR(LRScheduler):
         if self._momentum is not None:
             momentum = check_number(f"momentum({update})", self._momentum(update))
             if not 0 <= momentum <= 1:
-                raise ValueError(f"momentum({update}) must lie in [0, 1], got {momentum!r}")
+                raise ValueError(f"momentum({update}) must be in [0, 1], got {momentum!r}")
             check_has_momentum(groups)
         if len(ratios) > len(self._ratios):
             self._adopt(first=len(self._ratios))

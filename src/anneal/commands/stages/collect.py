@@ -19,7 +19,7 @@ CLAIMS = Path("paper/claims")
 
 @command("campaign")
 def main(arguments: list[str]) -> None:
-    """Merge a campaign's evaluations into ``results/<campaign>/``: python -m ... <campaign>."""
+    """Merge the evaluations of a campaign into ``results/<campaign>/``."""
     if len(arguments) != 1:
         raise ValueError(f"collect takes the name of one campaign, got {arguments}")
     campaign, claims, folder = arguments[0], load_claims(CLAIMS), RESULTS / arguments[0]

@@ -1,4 +1,4 @@
-"""Stage ``compose``: params.yaml and conf/ -> one frozen, resolved file for each experiment.
+"""Stage ``compose``: params.yaml and conf/ -> one resolved file for each experiment.
 
 ``python -m anneal.commands.stages.compose``
 """
@@ -6,7 +6,7 @@
 import dataclasses
 from pathlib import Path
 
-from anneal.config.compose import compose_experiment, load_campaign
+from anneal.config.compose import compose_experiments, load_campaign
 from anneal.config.options import place_of
 from anneal.config.schema import Campaign, ExperimentConfig
 from anneal.config.strict import to_plain
@@ -19,15 +19,14 @@ from anneal.runs.plan import check_plan, range_test_hash
 
 @command()
 def main(_arguments: list[str]) -> None:
-    """Write ``experiments/<campaign>/``: every experiment resolved and checked."""
+    """Resolve and check every experiment, and write ``experiments/<campaign>/``."""
     config = load_campaign()
     campaign = config.campaign
     folder = EXPERIMENTS / campaign.name
-    composed = {name: compose_experiment(name, config) for name in campaign.experiments}
-    tested = {
-        name: _for_a_sweep(compose_experiment(test.experiment, config), title=name)
-        for name, test in campaign.range_tests.items()
-    }
+    swept = {name: test.experiment for name, test in campaign.range_tests.items()}
+    found = compose_experiments(dict.fromkeys([*campaign.experiments, *swept.values()]), config)
+    composed = {name: found[name] for name in campaign.experiments}
+    tested = {name: _for_a_sweep(found[row], title=name) for name, row in swept.items()}
     check_campaign(campaign, composed, tested)
     for name, experiment in composed.items():
         content = {"seeds": list(config.seeds_of(name)), "configuration": to_plain(experiment)}
@@ -44,7 +43,7 @@ def main(_arguments: list[str]) -> None:
 
 
 def _for_a_sweep(experiment: ExperimentConfig, *, title: str) -> ExperimentConfig:
-    """Leave out what changes nothing of a sweep, so that it does not start one either."""
+    """Reset the settings that do not affect a sweep, so that their edits do not rerun it."""
     return dataclasses.replace(
         experiment,
         title=title,
@@ -59,7 +58,7 @@ def check_campaign(
     composed: dict[str, ExperimentConfig],
     tested: dict[str, ExperimentConfig],
 ) -> None:
-    """Check that a campaign's lists, which DVC reads, agree with its experiments.
+    """Check that the lists of a campaign, which DVC reads, match its experiments.
 
     Raises:
         ValueError: names the campaign's file, the key and the rule.
@@ -89,7 +88,7 @@ def check_campaign(
                     f"batch size and range_test as the experiment, got {entry.range_test} of "
                     f"{campaign.range_tests[entry.range_test].experiment}"
                 )
-        if find_dataset(experiment.dataset).size:  # of others, train knows the lengths
+        if find_dataset(experiment.dataset).size:  # of other sets, only train knows the lengths
             check_plan(experiment, where=place_of(name))
     for name, test in campaign.range_tests.items():
         key = f"campaign.range_tests.{name}.dataset"

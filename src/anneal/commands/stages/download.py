@@ -1,4 +1,4 @@
-"""Stage ``download``: obtain the images of a data set and record their identity.
+"""Stage ``download``: get the images of a data set and record their identity.
 
 ``python -m anneal.commands.stages.download <dataset>`` writes ``data/<dataset>.identity.json``.
 """
@@ -15,7 +15,7 @@ from anneal.runs.layout import identity_file
 
 @command("dataset")
 def main(arguments: list[str]) -> None:
-    """Obtain one data set (``conf/dataset/<name>.yaml``) and write down its identity."""
+    """Get one data set (``conf/dataset/<name>.yaml``) and write its identity."""
     (name,) = arguments
     section = compose_plain("run", [f"dataset={name}"])["dataset"]
     config = parse(DatasetConfig, section, where=f"conf/dataset/{name}.yaml")

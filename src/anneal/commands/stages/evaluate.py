@@ -1,4 +1,4 @@
-"""Stage ``evaluate``: evaluate the trained weights again and record an experiment.
+"""Stage ``evaluate``: evaluate trained weights and record the results of an experiment.
 
 ``python -m anneal.commands.stages.evaluate <campaign> <experiment> <range test or "given">`` writes
 ``evaluations/<campaign>/<experiment>/record.json`` and ``curves.csv``, and the test outputs of each
@@ -17,7 +17,7 @@ from anneal.runs.tracking import open_tracker
 
 @command("campaign", "experiment", "range_test")
 def main(arguments: list[str]) -> None:
-    """Measure every ended seed of one experiment on the test images."""
+    """Evaluate every ended seed of one experiment on the test images."""
     campaign, name, range_test = arguments
     loaded = load_experiment(campaign, name)
     folder = EVALUATIONS / campaign / name

@@ -1,4 +1,4 @@
-"""Stage ``range_test``: sweep the rate on held-out training images and suggest bounds.
+"""Stage ``range_test``: sweep the learning rate and suggest bounds from held-out accuracy.
 
 ``python -m anneal.commands.stages.range_test <campaign> <name>``
 """

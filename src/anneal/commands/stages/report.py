@@ -15,7 +15,7 @@ README = Path("README.md")
 
 @command()
 def main(arguments: list[str]) -> None:
-    """Write the report from ``results/`` and ``paper/`` alone."""
+    """Write the report from ``results/`` and ``paper/``."""
     if arguments:
         raise ValueError(f"report takes no arguments, got {arguments}")
     content = load_content(results=RESULTS, paper=PAPER)

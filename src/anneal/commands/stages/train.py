@@ -1,10 +1,12 @@
-"""Stage ``train``: all seeds of one experiment of a campaign, in one process.
+"""Stage ``train``: train all seeds of one experiment of a campaign, or one of them.
 
-``python -m anneal.commands.stages.train <campaign> <experiment> <range test or "given">``
+``python -m anneal.commands.stages.train <campaign> <experiment> <range test or "given"> [seed]``
 """
 
+from collections.abc import Sequence
+
 from anneal.io.terminal import command, say
-from anneal.runs.code_digest import code_digest
+from anneal.runs.code_digest import code_of_run
 from anneal.runs.committed import committed_seeds
 from anneal.runs.directory import RunDirectory
 from anneal.runs.inputs import NoBoundsError, load_bounds, load_experiment
@@ -13,11 +15,13 @@ from anneal.runs.run import Run, train_run, usual_observers
 from anneal.runs.setup import plan_experiment
 
 
-@command("campaign", "experiment", "range_test")
+@command(free=True)
 def main(arguments: list[str]) -> None:
-    """Train every seed that is not finished; go on with what was interrupted."""
-    campaign, name, range_test = arguments
+    """Train every unfinished seed; resume interrupted ones."""
+    campaign, name, range_test, seeds = read_arguments(arguments)
     loaded = load_experiment(campaign, name)
+    if unknown := set(seeds) - set(loaded.seeds):
+        raise ValueError(f"{loaded.path}: seeds has no {unknown.pop()}")
     folder = RUNS / campaign / name
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -28,25 +32,38 @@ def main(arguments: list[str]) -> None:
     plan, setup = plan_experiment(loaded, bounds)
     committed = committed_seeds(campaign, name, plan.configuration_hash)
     unrecorded = [seed for seed, kernels in committed.items() if kernels == "unrecorded"]
-    if unrecorded and not committed.keys() >= set(loaded.seeds):
+    if unrecorded and not committed.keys() >= set(seeds or loaded.seeds):
         say(
-            f"{name}: results/{campaign} does not say whether seeds "
-            f"{', '.join(map(str, unrecorded))} had CPU kernels; "
-            "the seeds trained now say that they have none"
+            f"{name}: results/{campaign} does not record whether seeds "
+            f"{', '.join(map(str, unrecorded))} used CPU kernels; "
+            "the seeds trained now record that they use none"
         )
-    for seed in loaded.seeds:
+    for seed in seeds or loaded.seeds:
         if seed in committed:
-            say(f"{name} seed {seed}: in results/{campaign} already, not run again")
+            say(f"{name} seed {seed}: already in results/{campaign}, not run again")
             continue
         directory = RunDirectory(
             seed_folder(folder, seed),
             configuration_hash=plan.configuration_hash,
-            code=f"{code_digest()} {setup.settings.numerics}",
+            code=code_of_run(setup.settings.numerics),
         )
         replaced = RUNS / campaign / REPLACED / name
         run = Run(plan=plan, setup=setup, seed=seed, directory=directory, replaced=replaced)
         with directory.held():
             train_run(run, usual_observers(run, job_type="train"))
+
+
+def read_arguments(arguments: Sequence[str]) -> tuple[str, str, str, list[int]]:
+    """Return campaign, experiment, range test and the seed asked for; none: all of them.
+
+    Raises:
+        ValueError: one is missing, or the seed is no number.
+    """
+    if len(arguments) not in (3, 4) or not all(word.isdigit() for word in arguments[3:]):
+        given = " ".join(arguments) or "nothing"
+        raise ValueError(f"needs <campaign> <experiment> <range_test> [seed], got {given}")
+    campaign, name, range_test, *seeds = arguments
+    return campaign, name, range_test, [int(seed) for seed in seeds]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,138 @@
+"""Cost of the runs of a campaign, before anything is trained.
+
+Floating-point operations are those of convolutions and matrix products, a multiplication and an
+addition being two, counted on the network itself.
+"""
+
+import functools
+import json
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from anneal.config.compose import compose_experiment
+from anneal.config.durations import Clock, to_steps
+from anneal.config.options import place_of
+from anneal.config.schema import CampaignConfig, ExperimentConfig, ModelConfig
+from anneal.datasets.registry import DATASETS, PublishedSize, find_dataset
+from anneal.models.build import build_model
+from anneal.runs.plan import check_plan, steps_per_epoch_of
+from anneal.training.loop import evenly_spread
+
+BATCH = 2  # images in the pass that is counted: batch normalisation needs more than one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Of one row: how many runs, and what each of them takes.
+
+    Args:
+        updates: of one run.
+        images: that one run trains on, repetitions counted.
+        tested: images that one run is tested on.
+        flop: floating-point operations of one run.
+    """
+
+    name: str
+    runs: int
+    updates: int
+    images: int
+    tested: int
+    flop: float
+
+
+def campaign_costs(config: CampaignConfig) -> list[Cost]:
+    """Return what each row of a campaign costs, its range tests last.
+
+    Raises:
+        ValueError: a row is wrong, or its images are of no published size; names the file.
+    """
+    found = [
+        run_cost(compose_experiment(name, config), runs=len(config.seeds_of(name)))
+        for name in config.campaign.experiments
+    ]
+    return found + [
+        range_test_cost(compose_experiment(test.experiment, config), name=f"range test {name}")
+        for name, test in config.campaign.range_tests.items()
+    ]
+
+
+def run_cost(experiment: ExperimentConfig, *, runs: int) -> Cost:
+    """Return what the runs of one experiment cost."""
+    size = _size(experiment)
+    plan = check_plan(experiment, where=place_of(experiment.name))
+    training = experiment.training
+    images = plan.total_steps * training.batch_size * training.accumulation
+    tested = len(evenly_spread(training.evaluations, plan.total_steps)) * size.test
+    train, test = flop_per_image(experiment.model, size)
+    return Cost(
+        name=experiment.name,
+        runs=runs,
+        updates=plan.total_steps,
+        images=images,
+        tested=tested,
+        flop=images * train + tested * test,
+    )
+
+
+def range_test_cost(experiment: ExperimentConfig, *, name: str) -> Cost:
+    """Return what a range test costs; each of its seeds is a run."""
+    size, config = _size(experiment), experiment.range_test
+    batch = experiment.training.batch_size * experiment.training.accumulation
+    held_out = math.ceil(config.held_out_fraction * size.train)
+    per_epoch = steps_per_epoch_of(experiment, size.train - held_out)
+    updates = to_steps(config.length, Clock(steps_per_epoch=per_epoch, images_per_step=batch))
+    tested = config.points * held_out
+    train, test = flop_per_image(experiment.model, size)
+    return Cost(
+        name=name,
+        runs=len(config.seeds),
+        updates=updates,
+        images=updates * batch,
+        tested=tested,
+        flop=updates * batch * train + tested * test,
+    )
+
+
+def _size(experiment: ExperimentConfig) -> PublishedSize:
+    size = find_dataset(experiment.dataset).size
+    if size is None:
+        published = ", ".join(name for name, entry in DATASETS.items() if entry.size)
+        raise ValueError(
+            f"{place_of(experiment.name)}: dataset.source must be of a published size "
+            f"({published}), got {experiment.dataset.source}"
+        )
+    return size
+
+
+def flop_per_image(model: ModelConfig, size: PublishedSize) -> tuple[float, float]:
+    """Return the operations of a training pass, forward and back, and of a testing pass."""
+    arguments = json.dumps(model.arguments, sort_keys=True)
+    return _counted(model.library, model.architecture, arguments, model.small_images, size)
+
+
+@functools.cache
+def _counted(
+    library: str, architecture: str, arguments: str, small_images: bool, size: PublishedSize
+) -> tuple[float, float]:
+    channels, side, _ = size.shape
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):  # shapes alone: no memory
+        torch.manual_seed(0)
+        network = build_model(
+            library=library,
+            architecture=architecture,
+            arguments=json.loads(arguments),
+            num_classes=size.classes,
+            channels=channels,
+            image_size=side,
+            small_images=small_images,
+        )
+        images = torch.empty(BATCH, channels, side, side)
+        with FlopCounterMode(display=False) as training:
+            network(images).sum().backward()
+        network.eval()
+        with FlopCounterMode(display=False) as testing, torch.no_grad():
+            network(images)
+    return training.get_total_flops() / BATCH, testing.get_total_flops() / BATCH

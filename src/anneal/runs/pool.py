@@ -1,0 +1,224 @@
+"""Train many runs side by side on this machine, a process each."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from anneal.io.files import read_json, write_json
+from anneal.runs.board import Board
+from anneal.runs.campaign_runs import CampaignRun
+from anneal.runs.directory import RESULT, is_held
+from anneal.runs.environment import now
+from anneal.runs.status import ENDED, FAILED, RunStatus, run_status, summary_lines
+from anneal.runs.workers import Worker
+
+POLL_SECONDS = 0.1
+LOOK_SECONDS = 1.0  # between looks at the files of runs
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """A process that trains a run; its words begin at ``log_from`` of the run's log."""
+
+    run: CampaignRun
+    process: subprocess.Popen[bytes]
+    log_from: int
+
+
+class Pool:
+    """The runs of a campaign on the workers of this machine.
+
+    Args:
+        runs: all of the campaign, for the board.
+        todo: those to be trained, the first one first.
+        workers: that train them.
+        retries: how often a failed run is tried again.
+        program: returns the command that trains a run.
+        is_ended: tells whether a run has ended and is not to be trained.
+        board: shows it.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[CampaignRun],
+        todo: Sequence[CampaignRun],
+        workers: Sequence[Worker],
+        *,
+        retries: int,
+        program: Callable[[CampaignRun], list[str]],
+        is_ended: Callable[[CampaignRun], bool],
+        board: Board,
+    ) -> None:
+        self._waiting = list(todo)
+        self._workers, self._retries = workers, retries
+        self._program, self._is_ended, self._board = program, is_ended, board
+        self._attempts: dict[str, Attempt] = {}  # by the name of the worker
+        self._elsewhere: list[CampaignRun] = []
+        self._failures: Counter[str] = Counter()
+        self._left = {run.name for run in todo}
+        self._status = {run.name: run_status(run) for run in runs}
+        for name in self._left:  # what ended under other code is trained again
+            if self._status[name].state in ENDED:
+                again = dataclasses.replace(self._status[name], state="left", updates=0)
+                self._status[name] = again
+        self._looked = 0.0
+
+    def train(self) -> list[RunStatus]:
+        """Train every run; return how each run of the campaign ended.
+
+        Raises:
+            KeyboardInterrupt: a signal asked for it; every process got it and has stopped.
+        """
+        with collected_signals() as signals:
+            while self._waiting or self._attempts or self._elsewhere:
+                if signals:
+                    self._stop(signals)
+                    raise KeyboardInterrupt
+                self._start()
+                self._look()
+                time.sleep(POLL_SECONDS)
+                self._reap()
+        return list(self._status.values())
+
+    def _start(self) -> None:
+        for worker in self._workers:
+            while self._waiting and worker.name not in self._attempts:
+                run = self._waiting.pop(0)
+                if is_held(run.path):
+                    self._elsewhere.append(run)
+                    self._board.line(f"{run.name}: another process trains it")
+                    continue
+                run.attempt.unlink(missing_ok=True)
+                self._attempts[worker.name] = start_attempt(run, worker, self._program(run))
+                self._board.line(f"{run.name}: started on {worker.name}")
+
+    def _reap(self) -> None:
+        for name, attempt in list(self._attempts.items()):
+            code = attempt.process.poll()
+            if code is None:
+                continue
+            del self._attempts[name]
+            run = attempt.run
+            if code == 0 and self._is_ended(run):
+                self._end(run)
+            elif is_held(run.path):  # another process was quicker
+                self._elsewhere.append(run)
+            else:
+                self._fail(run, failure_of(attempt, code))
+
+    def _end(self, run: CampaignRun) -> None:
+        status = self._status[run.name] = run_status(run)
+        self._left.discard(run.name)
+        total = len(self._status)
+        self._board.line(
+            f"{run.name}: {status.state}{accuracy_words(run.path)}; "
+            f"{total - len(self._left)} of {total} runs ended"
+        )
+
+    def _fail(self, run: CampaignRun, line: str) -> None:
+        self._failures[run.name] += 1
+        write_json(run.attempt, {FAILED: line, "ended": now()})
+        again = self._failures[run.name] <= self._retries
+        if again:
+            self._waiting.append(run)
+        self._board.line(
+            f"{run.name}: failed{', will be tried again' if again else ''}: {line} ({run.log})"
+        )
+        self._status[run.name] = run_status(run)
+
+    def _look(self) -> None:
+        """Read the progress of what is running, and see what other processes have ended."""
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        for run in list(self._elsewhere):
+            if not is_held(run.path):
+                self._elsewhere.remove(run)
+                if self._is_ended(run):
+                    self._end(run)
+                else:
+                    self._waiting.insert(0, run)
+        if self._board.redrawn:
+            for run in [*(a.run for a in self._attempts.values()), *self._elsewhere]:
+                self._status[run.name] = dataclasses.replace(run_status(run), state="running")
+            at_once = len(self._attempts) + len(self._elsewhere)
+            self._board.show(summary_lines(list(self._status.values()), at_once=at_once))
+
+    def _stop(self, signals: list[int]) -> None:
+        """Hand every signal on, until every process has ended."""
+        self._board.line(f"stopping {len(self._attempts)} runs at their next checkpoint")
+        while self._attempts:
+            while signals:
+                number = signals.pop(0)
+                for attempt in self._attempts.values():
+                    attempt.process.send_signal(number)
+            time.sleep(POLL_SECONDS)
+            for name, attempt in list(self._attempts.items()):
+                if attempt.process.poll() is not None:
+                    del self._attempts[name]
+                    self._board.line(f"{attempt.run.name}: {run_status(attempt.run).words}")
+
+
+def start_attempt(run: CampaignRun, worker: Worker, program: list[str]) -> Attempt:
+    """Start the process of a run on a worker; what it says goes to the run's log.
+
+    It leads a session of its own: a Ctrl-C at the terminal reaches this process alone, which hands
+    it on once.
+    """
+    run.log.parent.mkdir(parents=True, exist_ok=True)
+    with run.log.open("ab") as log, worker.cores_taken():
+        log.write(f"--- {now()} on {worker.name}\n".encode())
+        log.flush()
+        log_from = log.tell()  # before the process shares the position
+        process = subprocess.Popen(
+            program,
+            env=os.environ | dict(worker.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        return Attempt(run=run, process=process, log_from=log_from)
+
+
+def failure_of(attempt: Attempt, code: int) -> str:
+    """Say in one line why an attempt failed: the last line that its process left."""
+    with attempt.run.log.open("rb") as log:
+        log.seek(attempt.log_from)
+        lines = log.read().decode(errors="replace").splitlines()
+    said = next((line.strip() for line in reversed(lines) if line.strip()), None)
+    if code > 0 and said is not None:
+        return said
+    how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+    how += "" if code else " and without a result"
+    return f"{how}; {'it said nothing' if said is None else f'last line: {said}'}"
+
+
+def accuracy_words(path: Path) -> str:
+    """Return the final test accuracy of a run in words, where it has one."""
+    result = read_json(path / RESULT) if (path / RESULT).is_file() else {}
+    accuracy = result.get("test_accuracy_pct@final")
+    return "" if accuracy is None else f", {accuracy:.2f} %"
+
+
+@contextmanager
+def collected_signals() -> Iterator[list[int]]:
+    """Collect the signals that ask for a stop in a list, instead of acting on them."""
+    found: list[int] = []
+    before = {which: signal.getsignal(which) for which in STOPPING}
+    for which, handler in before.items():
+        if handler != signal.SIG_IGN:  # nohup has SIGHUP ignored
+            signal.signal(which, lambda number, _frame: found.append(number))
+    try:
+        yield found
+    finally:
+        for which, handler in before.items():
+            signal.signal(which, handler)
