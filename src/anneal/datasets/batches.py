@@ -206,7 +206,7 @@ class TrainingBatches:
         images, labels = self._split.take(chosen)
         self._split.prefetch(self.indices_of(index + 1))
         config = self._config
-        generator = self._generator.manual_seed(_stream_seed(self._seed, "augment", index))
+        generator = self._generator.manual_seed(stream_seed(self._seed, "augment", index))
         normal = self._normalise(images)
         if config.mirrored_copies:
             mirror_some(normal, copies)
@@ -223,7 +223,7 @@ class TrainingBatches:
         """Return the order of an epoch's images, 0..``num_images`` - 1; copies come after all."""
         if self._config.order == "stored":
             return torch.arange(self.num_images)
-        generator = self._generator.manual_seed(_stream_seed(self._seed, "order", epoch))
+        generator = self._generator.manual_seed(stream_seed(self._seed, "order", epoch))
         return torch.randperm(self.num_images, generator=generator)
 
 
@@ -279,7 +279,7 @@ def hold_out(split: Images, *, fraction: float, seed: int) -> tuple[Tensor, Tens
     return torch.from_numpy(kept), torch.from_numpy(aside)
 
 
-def _stream_seed(seed: int, purpose: str, number: int) -> int:
+def stream_seed(seed: int, purpose: str, number: int) -> int:
     """Return 63 bits that differ for every run, purpose and number."""
     digest = hashlib.blake2b(f"{seed} {purpose} {number}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1

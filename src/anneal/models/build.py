@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
-from anneal.models.registry import OURS
+from anneal.models.registry import OURS, SIGNAL_NETWORKS
 
 # Given by the dataset, or a way to weights that somebody else has trained.
 RESERVED: Final = {
@@ -141,6 +141,8 @@ def _check_name(library: str, architecture: str) -> None:
     """Refuse a name that is not registered, "hf-hub:" and other addresses of weights among them."""
     if library == "timm" and architecture in OURS:
         return
+    if library == "timm" and architecture in SIGNAL_NETWORKS:
+        raise ValueError(f"{architecture} decodes signals, and these are images")
     names = _names(library)
     if architecture in names:
         return

@@ -11,9 +11,11 @@ from anneal.config.paths import Paths
 from anneal.config.schema import ExperimentConfig, OptimizerConfig
 from anneal.datasets import load_dataset
 from anneal.datasets.batches import EvaluationBatches, Normalise, TrainingBatches, statistics_of
+from anneal.datasets.eeg.crops import CropBatches
 from anneal.datasets.image_data import ImageData, Images
 from anneal.io.files import read_json
 from anneal.models.build import build_model, parameter_groups
+from anneal.models.eeg.decoder import TrialDecoder, build_decoder
 from anneal.runs.hardware import Settings, decide
 from anneal.runs.inputs import Loaded
 from anneal.runs.kernels import apply_kernels
@@ -68,10 +70,11 @@ class ExperimentSetup:
         last = batches.steps_per_epoch - 1
         if total_steps is None or last < total_steps * config.training.accumulation:
             _check_batch_of_one(model, batches, last)
+        signal = config.dataset.signal
         return Learner(
             model=model,
             optimizer=optimizer,
-            batches=batches,
+            batches=batches if signal is None else crop_batches(batches, model, self.data, seed),
             precision=self.settings.dtype,
             accumulation=config.training.accumulation,
             label_smoothing=config.training.label_smoothing,
@@ -80,17 +83,14 @@ class ExperimentSetup:
 
     def model(self) -> nn.Module:
         """Build the network with this machine's device, memory format, kernels and compiler."""
-        config = self.experiment.model
-        channels, height, _ = self.data.image_shape
-        model = build_model(
-            library=config.library,
-            architecture=config.architecture,
-            arguments=dict(config.arguments),
-            num_classes=self.data.num_classes,
-            channels=channels,
-            image_size=height,
-            small_images=config.small_images,
+        model = build_network(
+            self.experiment, shape=self.data.image_shape, num_classes=self.data.num_classes
         )
+        if self.experiment.dataset.signal is not None and self.settings.channels_last:
+            raise ValueError(
+                f"conf/hardware/{self.experiment.hardware.name}.yaml: memory_format must be "
+                "contiguous for signals, got channels_last"
+            )
         memory_format = (
             torch.channels_last if self.settings.channels_last else torch.contiguous_format
         )
@@ -122,6 +122,51 @@ class ExperimentSetup:
             channels_last=self.settings.channels_last,
             indices=indices,
         )
+
+
+def build_network(
+    experiment: ExperimentConfig, *, shape: tuple[int, ...], num_classes: int
+) -> nn.Module:
+    """Build an experiment's network for images (C, H, W), or signals (channels, samples).
+
+    Raises:
+        ValueError: it cannot take them.
+    """
+    config, signal = experiment.model, experiment.dataset.signal
+    if signal is not None:
+        channels, samples = shape
+        return build_decoder(
+            architecture=config.architecture,
+            arguments=dict(config.arguments),
+            num_classes=num_classes,
+            channels=channels,
+            samples=samples,
+            crop_samples=signal.crop_samples,
+        )
+    channels, height, _ = shape
+    return build_model(
+        library=config.library,
+        architecture=config.architecture,
+        arguments=dict(config.arguments),
+        num_classes=num_classes,
+        channels=channels,
+        image_size=height,
+        small_images=config.small_images,
+    )
+
+
+def crop_batches(
+    trials: TrainingBatches, model: nn.Module, data: ImageData, seed: int
+) -> CropBatches:
+    """Return batches of what a decoder trains on: crops, with a label for each of its outputs."""
+    assert isinstance(model, TrialDecoder)
+    return CropBatches(
+        trials,
+        samples=data.image_shape[1],
+        crop_samples=model.crop_samples,
+        outputs=model.outputs,
+        seed=seed,
+    )
 
 
 def assemble_setup(
