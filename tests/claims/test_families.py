@@ -55,7 +55,7 @@ def measured(num, values=(81.3, 81.4, 81.5), **arguments):
         ("a comfortable seat", "a comfortable seat"),
     ],
 )
-def test_the_place_of_a_claim_is_its_table_then_its_figure_then_its_section(at, place):
+def test_place_of_claim_is_table_then_figure_then_section(at, place):
     assert place_of(at) == place
 
 
@@ -125,7 +125,7 @@ def test_five_claims_of_one_table_show_both_intervals():
     assert found.joint.half_width == pytest.approx(0.5730, abs=1e-4)
 
 
-def test_a_verdict_that_does_not_stand_the_company_says_what_it_would_be_alone():
+def test_verdict_lost_in_family_says_what_it_would_be_alone():
     found = judge_all(table_of(5), measured(5, (81.28, 81.4, 81.52)))[0]
     assert found.verdict == "inconclusive"
     assert found.reason == (

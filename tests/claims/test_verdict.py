@@ -267,7 +267,7 @@ def test_runs_that_never_reached_the_target_are_said():
     )
 
 
-def test_where_the_slower_row_is_cut_short_a_false_claim_is_rarely_called_true():
+def test_false_speed_claim_rarely_holds_when_slower_row_is_short():
     # true ratio 0.55, claimed at most 0.5; the other row is cut at its median time to the target
     rng = np.random.default_rng(6)
     called = {"reproduced": 0, "not reproduced": 0}

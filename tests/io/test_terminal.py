@@ -123,7 +123,7 @@ def test_control_c_is_one_line_and_the_code_that_shells_know(
 
 
 @pytest.mark.parametrize("written", ["say('x' * 10)", "sys.stdout.write('x' * 10)"])
-def test_a_reader_that_goes_away_ends_a_command_quietly_with_the_code_that_shells_know(
+def test_closed_pipe_ends_command_quietly_with_its_exit_code(
     written: str,
 ) -> None:
     """As ``| head -1`` does; what is still in the buffer then is not complained of at the end."""

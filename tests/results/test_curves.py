@@ -28,7 +28,7 @@ def test_a_column_that_is_not_there_is_refused():
 
 
 @given(st.integers(1, 600), st.integers(1, 50), st.integers(2, 200))
-def test_thinning_keeps_the_ends_and_every_evaluation_and_does_nothing_twice(length, every, limit):
+def test_thinning_keeps_ends_and_evaluations_and_is_idempotent(length, every, limit):
     curve = tuple(
         Point(update=u, lr=0.1, test_loss=1.0 if u % every == 0 else None)
         for u in range(1, length + 1)

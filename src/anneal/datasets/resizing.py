@@ -1,4 +1,4 @@
-"""Resize images to one size: shorter side, then centre crop (Pillow, no torch)."""
+"""Resizing of images: shorter side, then centre crop (Pillow, no torch)."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +11,11 @@ def fit(image: Image.Image, *, size: int | None, num_channels: int) -> Bytes:
     """Return an image as ``(num_channels, height, width)`` bytes.
 
     The shorter side is resized to ``size`` px (Pillow's bilinear filter, which is antialiased and
-    computes in integers, so it gives the same bytes on every machine), then the centre is cut out.
+    computes in integers, so it gives the same bytes on every machine), then the centre is cropped.
 
     Args:
         image: in any mode of 8 bits a channel.
-        size: side of the square in px; None keeps the image as it is.
+        size: side of the square in px; None keeps the stored size.
         num_channels: 1 (grey) or 3 (red, green, blue).
 
     Raises:

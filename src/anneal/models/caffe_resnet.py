@@ -64,7 +64,7 @@ class ZeroFilledBlock(nn.Module):
 
 
 class ProjectionBlock(nn.Module):
-    """1cycle's block: no ReLU after the sum; one of stride 2 has a 2x2 convolution and BN beside.
+    """1cycle's block: no ReLU after the sum; at stride 2 its shortcut has a 2x2 convolution and BN.
 
     Args:
         in_channels: Of the input.

@@ -2,7 +2,7 @@
 
 Sources: ``liuzhuang13/DenseNet`` (densenet.lua) and ``liuzhuang13/DenseNetCaffe``
 (make_densenet.py). torchvision's ``DenseNet`` is the same thing with bottlenecks, apart from the
-stem, the initial values and where dropout stands (the authors have it after each convolution).
+stem, the initial values and the place of dropout (the authors have it after each convolution).
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Report content, independent of its format.
 
-One structure that the Markdown page, the web page and README's table are made of: numbers are
-already chosen, none is formatted.
+The Markdown page, the web page and README's table are made from it. Its numbers are chosen but not
+formatted.
 """
 
 from collections import Counter
@@ -32,11 +32,11 @@ class Row:
     """One experiment in one campaign.
 
     Args:
-        experiment: what was run.
+        experiment: its configuration.
         evidence: its runs under the current configuration.
         final: mean test accuracy at the end with its interval, in percent; None when no run
             finished.
-        best: the same of the highest accuracy on the way.
+        best: the same for the highest accuracy of each run.
         look: place in the campaign, which fixes the colour.
         deviations: ids of the deviations that touch it.
     """
@@ -104,7 +104,7 @@ class Redrawn:
 
     Args:
         id: the paper first.
-        at: where it stands, paper and figure.
+        at: its place, paper and figure.
         place: the figure alone.
         title: of the figure.
         shows: what the paper says of it, and what is drawn otherwise.
@@ -159,7 +159,7 @@ class Content:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportExtras:
-    """What the report shows where it is there, and does without where it is not.
+    """Optional parts of the report.
 
     Args:
         titles: of papers, by arXiv number without its version.
@@ -178,7 +178,7 @@ def make_content(
 ) -> Content:
     """Put the report together.
 
-    Campaigns that stand for rows of papers come first, the larger budget before the smaller.
+    Campaigns of papers' rows come first, the larger budget before the smaller.
     """
     extras = extras or ReportExtras()
     claimed = {name for claim in claims for name in claim.experiments}
@@ -212,7 +212,7 @@ def table_words(table: str) -> str:
 
 
 def count_verdicts(judgements: Sequence[Judgement]) -> dict[str, int]:
-    """Return how many claims stand where, every verdict named, in the reader's order."""
+    """Return verdict -> number of claims, with every verdict, in the reader's order."""
     counts = Counter(map(verdict_words, judgements))
     return {verdict: counts[verdict] for verdict in VERDICTS}
 

@@ -16,11 +16,11 @@ QUANTITIES = {
     "train_loss": "train_loss",
     "test_loss": "test_loss",
 }
-FALL_PART = 0.05  # of a run, in which a loss may lie above the frame
+FALL_PART = 0.05  # of a run, in which a loss may be above the frame
 
 
 def look_of(place: int) -> dict[str, Any]:
-    """Return colour and dashes of what stands at a place, as in the other figures."""
+    """Return colour and dashes of a place in the campaign, as in the other figures."""
     dashes = DASHES[place // len(COLOURS) % len(DASHES)]
     return {"colour": f"var(--look-{place % len(COLOURS)})", "dash": DASH_PATTERNS[dashes]}
 
@@ -77,7 +77,7 @@ def _experiment(row: Row) -> dict[str, Any]:
 
 
 def _corners(curve: Curve, column: str) -> tuple[list[int], list[float]]:
-    """Return a series without the points that stand between two of the same value."""
+    """Return a series without the points between two of the same value."""
     updates, values = series(curve, column)
     last = len(values) - 1
     kept = [

@@ -41,7 +41,7 @@ README_ROWS = 24
 
 
 def readme_table(content: Content) -> str:
-    """Return README's block: how many claims stand where, and those that our runs speak to.
+    """Return README's block: number of claims by verdict, and the claims with runs.
 
     Verdicts come before claims that have none yet; beyond a few the report tells the rest.
     """
@@ -58,7 +58,7 @@ def readme_table(content: Content) -> str:
 
 
 def counts_table(content: Content) -> str:
-    """Return how many claims of each paper stand where; a verdict that none has is no column."""
+    """Return the number of claims of each paper by verdict; empty columns are left out."""
     counts = {paper: count_verdicts(found) for paper, found in content.judgements.items()}
     shown = verdicts_given(content)
     rows = [

@@ -44,7 +44,7 @@ LINKS = PAPER / "links.json"
 SAVE_SECONDS = 120.0  # most of it is W&B's client, which starts a process of its own
 MOST_RUNS_SHOWN = 200  # in one plot
 NO_REPOSITORY = "no Git remote and no repository-code in CITATION.cff"
-PLOTS = {  # what a run logs at an update: what a reader calls it
+PLOTS = {  # logged quantity -> its label
     "test_accuracy_pct": "test accuracy (%)",
     "test_loss": "test loss",
     "loss": "loss of the training batches",
@@ -151,7 +151,7 @@ def draft_report(campaign: str, *, entity_of_key: bool = False) -> Draft:
         entity_of_key: ask the server whose key it is, where the configuration names no entity.
 
     Raises:
-        ValueError: nothing was collected of the campaign, or its runs lie in several projects.
+        ValueError: nothing was collected of the campaign, or its runs are in several projects.
     """
     campaigns = {results.name: results for results in load_all_results(RESULTS)}
     if campaign not in campaigns:
