@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from anneal.io.terminal import command, complain, describe, say
+from anneal.io.terminal import command, complain, describe_error, say
 
 
 @command("campaign", "experiment")
@@ -157,7 +157,7 @@ def test_a_complaint_is_one_line_however_it_is_written(capsys: pytest.CaptureFix
 
 
 def test_an_error_of_a_file_names_the_file_and_any_other_its_words() -> None:
-    assert describe(FileNotFoundError(2, "No such file or directory", "a/b")) == (
+    assert describe_error(FileNotFoundError(2, "No such file or directory", "a/b")) == (
         "a/b: No such file or directory"
     )
-    assert describe(ValueError("x")) == "x"
+    assert describe_error(ValueError("x")) == "x"

@@ -155,7 +155,7 @@ ONE_OF = "figure clr/f: must have either curves, a range_test or ensembles"
         ([GOOD | {"curves": []}], "figure 1: curves must have at least one"),
         ([GOOD | TEST | {"curves": CURVES}], ONE_OF),
         ([GOOD | {"curves": CURVES, "ensembles": "clr/x"}], ONE_OF),
-        ([GOOD | TEST], "figure clr/f: range_test.digitised.data: no.csv is not there"),
+        ([GOOD | TEST], "figure clr/f: range_test.digitised.data: no.csv is missing"),
         ([GOOD | TEST | {"campaign": None}], "clr/f: campaign must say whose range_test it is"),
         ([GOOD | {"curves": CURVES, "at": "p"}], "at must be '<paper>, <figure>'"),
         ([GOOD | {"curves": CURVES}] * 2, "figure clr/f: id must be unique, it is here twice"),

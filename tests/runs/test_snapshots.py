@@ -20,7 +20,7 @@ from anneal.results.snapshot_evaluation import evaluate_snapshots
 from anneal.runs import run as runs
 from anneal.runs.directory import CHECKPOINT, HISTORY, PLAN, RESULT, SNAPSHOTS, RunDirectory
 from anneal.runs.plan import plan_run
-from anneal.runs.run import Interrupted, Run, train_run, usual_observers
+from anneal.runs.run import Interrupted, SeedRun, train_run, usual_observers
 from anneal.runs.setup import ExperimentSetup, build_training, load_setup
 
 SMALL = Path(__file__).parents[1] / "golden" / "small_run.yaml"
@@ -68,7 +68,9 @@ def train(plan, setup, folder, *, seed=0):
     directory = RunDirectory(
         folder / f"seed-{seed}", configuration_hash=plan.configuration_hash, code="c"
     )
-    run = Run(plan=plan, setup=setup, seed=seed, directory=directory, replaced=folder / "replaced")
+    run = SeedRun(
+        plan=plan, setup=setup, seed=seed, directory=directory, replaced=folder / "replaced"
+    )
     with directory.held():
         train_run(run, usual_observers(run, job_type="train"))
     return directory

@@ -98,10 +98,10 @@ class TrainingBatches:
     Batch 0 is the first of epoch 0. "stored" repeats the stored order, as Caffe reads its LMDB:
     every batch is full, and one may have the last images and the first. "shuffled" draws a
     permutation for each epoch from a stream keyed by (seed, epoch); augmentation draws from one
-    keyed by (seed, index). There is no state between calls, so a run resumes from the number. Both streams are
-    drawn on the CPU: the same images in the same order on every device. With ``mirrored_copies`` an
-    epoch goes over the images and their mirror images, as SGDR's does (loshchil/SGDR,
-    SGDR_WRNs.py): 2N in one order.
+    keyed by (seed, index). There is no state between calls, so a run resumes from the number.
+    Both streams are drawn on the CPU: the same images in the same order on every device. With
+    ``mirrored_copies`` an epoch goes over the images and their mirror images, as SGDR's does
+    (loshchil/SGDR, SGDR_WRNs.py): 2N in one order.
 
     Args:
         split: training images.

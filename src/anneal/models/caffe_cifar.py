@@ -30,6 +30,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from anneal.models.caffe_layers import CaffeBatchNorm, pooled_size
+from anneal.models.entrypoints import Multipliers
 
 __all__ = [
     "CaffeBatchNorm",
@@ -44,8 +45,6 @@ __all__ = [
 
 SMALLEST_IMAGE: Final = 8  # px; three poolings leave nothing of fewer
 BETA: Final = 0.75  # the exponent of both LRN layers; the code below is written for it
-
-Multipliers = dict[str, tuple[float, float]]
 
 
 def _sum_3x3(values: Tensor) -> Tensor:

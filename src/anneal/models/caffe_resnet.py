@@ -17,9 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anneal.models.caffe_layers import CaffeBatchNorm
-from anneal.models.entrypoints import blocks_of_depth
-
-Multipliers = dict[str, tuple[float, float]]
+from anneal.models.entrypoints import Multipliers, blocks_of_depth
 
 
 class ConvBN(nn.Module):

@@ -28,7 +28,7 @@ NOT_RUN = VERDICTS[-1]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ReportRow:
     """One experiment in one campaign.
 
     Args:
@@ -91,8 +91,8 @@ class Section:
     budget_fraction: float
     is_reproduction: bool
     days: tuple[str, str] | None
-    rows: tuple[Row, ...]
-    groups: Mapping[str, tuple[Row, ...]]
+    rows: tuple[ReportRow, ...]
+    groups: Mapping[str, tuple[ReportRow, ...]]
     range_tests: Mapping[str, RangeTestRecord]
     ensembles: tuple[EnsembleRow, ...]
     link: Link | None
@@ -232,17 +232,17 @@ def by_paper(judgements: Sequence[Judgement]) -> dict[str, tuple[Judgement, ...]
     return {paper: tuple(found) for paper, found in ordered}
 
 
-def group_rows(rows: Iterable[Row]) -> dict[str, tuple[Row, ...]]:
+def group_rows(rows: Iterable[ReportRow]) -> dict[str, tuple[ReportRow, ...]]:
     """Return rows by data set and model, and by optimizer where a pair of these has several."""
 
-    def name(row: Row, keys: Sequence[str]) -> str:
+    def name(row: ReportRow, keys: Sequence[str]) -> str:
         return ", ".join(str(row.experiment.about[key]) for key in keys)
 
     trained = ("dataset", "model")
-    found: dict[str, list[Row]] = {}
+    found: dict[str, list[ReportRow]] = {}
     for row in rows:
         found.setdefault(name(row, trained), []).append(row)
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[ReportRow]] = {}
     for together in found.values():
         several = len({row.experiment.about["optimizer"] for row in together}) > 1
         for row in together:
@@ -260,7 +260,7 @@ def _section(
 ) -> Section:
     evidence = results.evidence()
     rows = tuple(
-        Row(
+        ReportRow(
             experiment=experiment,
             evidence=evidence[experiment.name],
             final=_mean(evidence[experiment.name], "test_accuracy_pct@final"),

@@ -6,7 +6,7 @@ from typing import Any
 from anneal.io.svg import COLOURS, DASHES
 from anneal.range_test.figure import MOST_LOSS
 from anneal.range_test.record import RangeTestRecord
-from anneal.report.content import Row, Section
+from anneal.report.content import ReportRow, Section
 from anneal.report.figures import settled_frame
 from anneal.results.curves import Curve, series
 
@@ -25,7 +25,7 @@ def look_of(place: int) -> dict[str, Any]:
     return {"colour": f"var(--look-{place % len(COLOURS)})", "dash": DASH_PATTERNS[dashes]}
 
 
-def curves_data(rows: Sequence[Row]) -> dict[str, Any]:
+def curves_data(rows: Sequence[ReportRow]) -> dict[str, Any]:
     """Return the curves of one group of experiments: of every run, and the rates of each schedule.
 
     Numbers are the committed CSV's; each series is a list of updates and a list of values.
@@ -56,7 +56,7 @@ def curves_data(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _experiment(row: Row) -> dict[str, Any]:
+def _experiment(row: ReportRow) -> dict[str, Any]:
     runs = [run for run in row.evidence.runs if run.curve]
     longest = max((run.curve or () for run in runs), key=lambda curve: curve[-1].update)
     return look_of(row.look) | {

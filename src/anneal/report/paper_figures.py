@@ -17,7 +17,7 @@ from anneal.config.strict import POSITIVE, Rule, parse
 from anneal.io.csv_files import read_columns
 from anneal.io.files import read_yaml
 from anneal.io.text import number
-from anneal.report.content import Content, Redrawn, Row, Section
+from anneal.report.content import Content, Redrawn, ReportRow, Section
 from anneal.report.figures import PlottedExperiment
 from anneal.report.redrawing import (
     DigitisedCurve,
@@ -177,9 +177,9 @@ def _redraw(
     )
 
 
-def _rows(sections: Sequence[Section]) -> dict[str, Row]:
+def _rows(sections: Sequence[Section]) -> dict[str, ReportRow]:
     """Return the rows that were run at the budget of their campaign, the first of a name."""
-    rows: dict[str, Row] = {}
+    rows: dict[str, ReportRow] = {}
     for section in sections:
         for row in section.rows:
             if row.evidence.runs and row.experiment.budget_fraction == section.budget_fraction:
@@ -197,7 +197,10 @@ def _budget_words(figure: PaperFigure, section: Section) -> str:
 
 
 def _curves(
-    curves: Sequence[PaperCurve], rows: Mapping[str, Row], claims: Sequence[Claim], heading: Heading
+    curves: Sequence[PaperCurve],
+    rows: Mapping[str, ReportRow],
+    claims: Sequence[Claim],
+    heading: Heading,
 ) -> _Picture:
     plotted, marks = [], []
     for look, curve in enumerate(curves):
@@ -215,7 +218,7 @@ def _curves(
 
 
 def _grid(
-    experiment: str, rows: Mapping[str, Row], claims: Sequence[Claim], heading: Heading
+    experiment: str, rows: Mapping[str, ReportRow], claims: Sequence[Claim], heading: Heading
 ) -> _Picture:
     ours = median_errors(rows[experiment].evidence) if experiment in rows else {}
     printed = "" if heading.budget else " The paper's numbers are below ours."
