@@ -315,6 +315,14 @@ def test_early_divergence_suggests_lower_rates(wide: Any) -> None:
     assert next_after(curve, wide) == expected
 
 
+def test_too_few_points_are_answered_with_more_of_them(wide: Any) -> None:
+    curve = curve_from_columns(
+        lrs=[10.0**power for power in range(-6, 0)], accuracies_pct=[10, 10, 20, 40, 60, 70],
+        sweep="exponential",
+    )  # fmt: skip
+    assert "range_test.points=60 " in next_after(curve, wide)
+
+
 def test_rise_between_two_points_suggests_more_points(wide: Any) -> None:
     curve = curve_from_columns(
         lrs=[0.001 * i for i in range(21)], accuracies_pct=[10] + [90] * 14 + [50] * 6

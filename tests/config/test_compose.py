@@ -1,6 +1,7 @@
 """Hydra's complaints in one line, with the nearest right spelling."""
 
 import dataclasses
+import shlex
 import shutil
 from pathlib import Path
 
@@ -33,6 +34,22 @@ def complaint(*overrides: str) -> str:
     assert "\n" not in said
     assert "hydra.errors" not in said
     return said
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["/data/Füße", "/data/写真", "~/photos", "/photos(1)", "/a=b", "/[x]", "/{x}", "/a#b", "/a'b",
+     '/a"b', "C:\\photos(1)", "(\\", '(\\"b\\\\'],
+)  # fmt: skip
+def test_text_that_hydra_cannot_read_is_shown_quoted(folder: str) -> None:
+    said = complaint("dataset=imagefolder", f"dataset.folder={folder}")
+    assert said.startswith(f"Hydra cannot read dataset.folder={folder}; text is quoted twice")
+    (quoted,) = shlex.split(said.rpartition("and for Hydra: ")[2])
+    assert compose_run(["dataset=imagefolder", quoted]).dataset.folder == folder
+
+
+def test_an_override_without_a_value_is_named() -> None:
+    assert complaint("digits") == "Hydra cannot read digits: <key>=<value> is expected"
 
 
 @pytest.mark.parametrize(

@@ -82,9 +82,9 @@ def figures(drawn):
 
 def test_a_figure_of_a_short_campaign_says_so_and_which_rows_are_missing(figures):
     figure = figures["sgdr/figure2_wrn16_1"]
-    assert figure.title.endswith("(scaled-down: 1.03 % of the paper's updates)")
+    assert figure.title.endswith("(shorter run: 1.03 % of the paper's updates)")
     assert figure.note == (
-        "Scaled-down: 1.03 % of the paper's updates, campaign sgdr_wrn16_1_short; no number of the "
+        "Shorter run: 1.03 % of the paper's updates, campaign sgdr_wrn16_1_short; no number of the "
         "paper is drawn. A band goes from the lowest to the highest seed."
     )
     assert figure.svg
@@ -136,7 +136,7 @@ def test_a_row_that_was_not_run_again_at_the_campaigns_budget_is_left_out(drawn,
 def test_a_grid_is_drawn_from_the_ensembles_of_the_campaign(drawn, figures, tmp_path):
     full, short = figures["sgdr/figure3_cifar10"], figures["sgdr/figure3_wrn16_1"]
     assert full.note.endswith("groups of N runs. The paper's numbers are below ours.")
-    assert short.title.endswith("(scaled-down: 1.03 % of the paper's updates)")
+    assert short.title.endswith("(shorter run: 1.03 % of the paper's updates)")
     assert "paper's numbers" not in short.note
     assert figures["sgdr/figure3_cifar100"].missing == (
         "ensembles of sgdr/cifar100_wrn28_10_t0_10_x2",
@@ -200,7 +200,7 @@ def test_numbers_from_elsewhere_are_no_marks_of_the_papers_figure(drawn, tmp_pat
 def test_a_range_test_needs_no_curve_of_the_papers_and_says_its_own_length(figures):
     figure = figures["super_convergence/figure2b_short"]
     assert figure.svg
-    assert figure.title.endswith("the range test (scaled-down: 390 updates)")
+    assert figure.title.endswith("the range test (shorter run: 390 updates)")
     assert "The paper's points" not in figure.note
     assert figures["clr/figure3"].missing == ("range test cifar10_caffe",)
 

@@ -122,7 +122,7 @@ def test_the_verdicts_are_those_of_the_report_on_this_campaigns_claims(project: 
     mine = [j for j in content.all_judgements() if "clr/cifar10_fixed" in j.claim.experiments]
     assert len(mine) >= 3
     assert verdicts["content"] == verdicts_overview(mine)
-    assert r"81.00 ± 12.71 \[68.29, 93.71\] %" in verdicts["content"]
+    assert r"81.00 % (2 runs)" in verdicts["content"]
     assert "decay, the falling half" not in verdicts["content"]
     lines = numbers["content"].splitlines()
     assert [line.split(" | ")[0].strip("| ") for line in lines[2:]] == [
@@ -404,6 +404,40 @@ for place in map(Path, sys.argv[1:]):
         tracker.log(update, {"update": update, "lr": 0.1, "test_accuracy_pct": 10.0 * update})
     tracker.close()
 """
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("verb", "variable", "uploads", "folders"),
+    [
+        ("offline", None, False, 1),
+        ("disabled", None, False, 0),
+        ("online", "offline", False, 1),
+        ("online", "disabled", False, 0),
+        ("online", None, True, 1),
+    ],
+)
+def test_with_a_key_only_what_the_switches_of_wandb_allow_is_uploaded(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+    variable: str | None,
+    uploads: bool,
+    folders: int,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    subprocess.run([sys.executable, "-m", "wandb", verb], check=True, capture_output=True)
+    if variable:
+        monkeypatch.setenv("WANDB_MODE", variable)
+    script = OFFLINE.replace('mode="offline"', 'mode="auto"')
+    with serving(Server()) as server:
+        to(server, monkeypatch)
+        subprocess.run([sys.executable, "-P", "-c", script, "run"], check=True, timeout=120)
+        assert bool(server.asked or server.streamed) is uploads
+    assert len(list(tmp_path.glob("wandb/*run-*"))) == folders
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from anneal.config.bounds import apply_bounds
 from anneal.config.durations import Duration
 from anneal.config.schema import OptimizerConfig, SchedulerConfig
 from anneal.config.strict import Rule
-from anneal.results.power import runs_to_settle
+from anneal.results.power import pairs_to_tell_apart
 from anneal.results.statistics import FEWEST_RUNS, Interval, mean_interval, paired_interval
 from anneal.runs.optimizers import has_momentum
 
@@ -301,7 +301,7 @@ def _reason(
     )
     gap = recommended.gap
     if gap is not None and gap.sd is not None and gap.mean > 0:
-        needed = runs_to_settle(mean=gap.mean, sd=gap.sd, edges=[0.0], paired=True)
+        needed = pairs_to_tell_apart(mean=gap.mean, sd=gap.sd)
         if needed is not None and needed > num_seeds:
             words += f" ({needed} seeds would separate it from {best} with 80 % power)"
     return words + note

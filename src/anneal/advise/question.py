@@ -17,6 +17,7 @@ from anneal.io.text import did_you_mean
 from anneal.runs.plan import range_test_hash
 from anneal.runs.range_test import Sweep, lay_out
 from anneal.runs.setup import ExperimentSetup, load_setup
+from anneal.runs.timed_settings import time_setup
 
 ADVISE_FILE = "conf/advise.yaml"
 ANSWER = "advice.json"
@@ -84,12 +85,7 @@ def ask(arguments: Sequence[str]) -> Question:
     shapes = {
         name: compose_run([f"scheduler={CANDIDATES[name].scheduler}"]).scheduler for name in names
     }
-    setup = load_setup(experiment, Paths.from_section(places))
-    if setup.data.num_classes < 2:
-        where = experiment.dataset.folder or experiment.dataset.name
-        raise ValueError(
-            f"{where} has one class, {setup.data.class_names[0]}: two or more are needed"
-        )
+    setup = time_setup(load_setup(experiment, Paths.from_section(places)))
     question = Question(
         advice=advice,
         experiment=experiment,

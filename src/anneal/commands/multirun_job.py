@@ -3,6 +3,7 @@
 from typing import Any
 
 from anneal.config.compose import check_experiment
+from anneal.config.options import options
 from anneal.config.paths import Paths
 from anneal.config.schema import ExperimentConfig, check_seed
 from anneal.results.multirun import Cell
@@ -14,6 +15,7 @@ from anneal.runs.plan import Bounds, plan_run
 from anneal.runs.range_test import find_bounds
 from anneal.runs.run import SeedRun, train_run, usual_observers
 from anneal.runs.setup import ExperimentSetup, load_setup
+from anneal.runs.timed_settings import time_setup
 
 RUN_FILE = "conf/run.yaml"
 
@@ -32,6 +34,8 @@ def run_once(config: dict[str, Any], *, combination: str) -> Cell:
     paths = Paths.from_section(config.pop("paths"))
     experiment = check_experiment(config, where=RUN_FILE)
     setup = load_setup(experiment, paths)
+    if experiment.name not in options("experiment"):  # rows keep the settings of the table
+        setup = time_setup(setup)
     bounds = _bounds(experiment, setup)
     plan = plan_run(experiment, setup.data.identity, bounds=bounds, where=RUN_FILE)
     directory = RunDirectory(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from anneal.config.durations import Duration
+from anneal.config.signals import SignalConfig
 from anneal.config.snapshots import SNAPSHOT_WORDS, is_snapshot_rule
 from anneal.config.strict import (
     FRACTION,
@@ -45,6 +46,7 @@ __all__ = [
     "Rest",
     "Rule",
     "SchedulerConfig",
+    "SignalConfig",
     "TrackingConfig",
     "TrainingConfig",
     "configuration_hash",
@@ -95,6 +97,9 @@ class DatasetConfig:
     drop_last: bool  # drop the last, partial batch of an epoch
     first_images: Annotated[int | None, POSITIVE] = None  # number to train on; None: all
     mirrored_copies: bool = False  # an epoch has each image and its mirror image
+    test_folder: str | None = None  # imagefolder with val/ and test/: the one measured on
+    full_pixel: Annotated[float | None, POSITIVE] = None  # imagefolder of 16 bits: value of white
+    signal: SignalConfig | None = None  # EEG: recordings in place of images
 
 
 @dataclass(frozen=True, kw_only=True)

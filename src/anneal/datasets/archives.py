@@ -78,10 +78,19 @@ def read_member(folder: Path, member: Member) -> bytes:
         content = path.read_bytes()
     except FileNotFoundError:
         raise ValueError(f"{folder} is incomplete: {member.name} is missing{_ADVICE}") from None
+    check_member(content, member, path)
+    return content
+
+
+def check_member(content: bytes, member: Member, path: Path) -> None:
+    """Compare the checksum of what a file holds.
+
+    Raises:
+        ValueError: it is not the published file's; names ``path``.
+    """
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != member.md5:
         raise ValueError(f"{path} is not the published file: {_differs(member.md5, found)}")
-    return content
 
 
 def places(source: PublishedArchive, paths: Paths) -> list[str]:

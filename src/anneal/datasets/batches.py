@@ -132,7 +132,8 @@ class TrainingBatches:
     ) -> None:
         self._split = split.to(device)
         self._config = config
-        self._batch_size = batch_size
+        self.batch_size = batch_size
+        self.image_shape = split.image_shape
         self._seed = seed
         self._device = device
         self._normalise = normalise.to(device)
@@ -160,13 +161,17 @@ class TrainingBatches:
     @property
     def steps_per_epoch(self) -> int:
         """Batches in one pass over the images."""
-        full, partial = divmod(self.num_images, self._batch_size)
+        full, partial = divmod(self.num_images, self.batch_size)
         return full if self._config.drop_last else full + (partial > 0)
 
     @property
     def num_images(self) -> int:
         """Images that an epoch draws from, copies and what ``drop_last`` leaves out among them."""
         return len(self._stored) * (2 if self._config.mirrored_copies else 1)
+
+    def num_images_of(self, index: int) -> int:
+        """Return how many images batch ``index`` has."""
+        return len(self.indices_of(index))
 
     def indices_of(self, index: int) -> Tensor:
         """Return which images of the split batch ``index`` is made of, ``(B,)``.
@@ -181,13 +186,13 @@ class TrainingBatches:
         if index < 0:
             raise ValueError(f"the number of a batch must not be negative, got {index}")
         if self._config.order == "stored" and not self._config.drop_last:
-            place = index * self._batch_size + torch.arange(self._batch_size)
+            place = index * self.batch_size + torch.arange(self.batch_size)
             return self._images(place % self.num_images)
         epoch, step = divmod(index, self.steps_per_epoch)
         if self._ordered is None or self._ordered[0] != epoch:
             self._ordered = epoch, *self._images(self._order(epoch))
-        first = step * self._batch_size
-        here = slice(first, first + self._batch_size)
+        first = step * self.batch_size
+        here = slice(first, first + self.batch_size)
         return self._ordered[1][here], self._ordered[2][here]
 
     def _images(self, order: Tensor) -> tuple[Tensor, Tensor]:

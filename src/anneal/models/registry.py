@@ -5,6 +5,7 @@ from collections.abc import Callable
 from torch import nn
 
 from anneal.models.caffe_cifar import caffe_cifar, caffe_cifar_sigmoid_bn
+from anneal.models.caffe_lenet import CaffeLeNet
 from anneal.models.caffe_resnet import CaffeProjectionResNet, CaffeResNet
 from anneal.models.densenet import CaffeDenseNet, DenseNetCIFAR
 from anneal.models.entrypoints import entrypoint
@@ -14,6 +15,7 @@ from anneal.models.wide_resnet import SGDRWideResNet, WideResNet
 _ENTRYPOINTS: list[Callable[..., nn.Module]] = [
     caffe_cifar,
     caffe_cifar_sigmoid_bn,
+    entrypoint("caffe_lenet", CaffeLeNet),
     *(entrypoint(f"cifar_resnet{d}", ResNetCIFAR, depth=d) for d in (20, 32, 44, 56, 110)),
     entrypoint("cifar_sd_resnet110", StochasticDepthResNet, depth=110),
     *(

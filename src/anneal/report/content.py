@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from anneal.claims.families import place_named
 from anneal.claims.files import Deviation, Link
+from anneal.claims.places import place_named
 from anneal.claims.schema import Claim
 from anneal.claims.verdict import Judgement, judge_all
-from anneal.claims.words import verdict_words
+from anneal.claims.words import SIGNS
 from anneal.range_test.record import RangeTestRecord, read_range_test
 from anneal.results.campaign import CampaignResults, MeasuredExperiment, gather_evidence
 from anneal.results.ensemble_store import seeds_words
@@ -20,11 +20,8 @@ from anneal.results.ensembles import ensemble_of
 from anneal.results.metrics import Evidence
 from anneal.results.statistics import Interval, mean_interval
 
-# As a reader meets them; a label counts as a verdict here.
-VERDICTS = (
-    "reproduced", "better", "not reproduced", "inconclusive", "scaled-down", "not run",
-)  # fmt: skip
-NOT_RUN = VERDICTS[-1]
+VERDICTS = tuple(SIGNS)
+NOT_RUN = "not run"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +210,7 @@ def table_words(table: str) -> str:
 
 def count_verdicts(judgements: Sequence[Judgement]) -> dict[str, int]:
     """Return verdict -> number of claims, with every verdict, in the reader's order."""
-    counts = Counter(map(verdict_words, judgements))
+    counts = Counter(found.verdict for found in judgements)
     return {verdict: counts[verdict] for verdict in VERDICTS}
 
 

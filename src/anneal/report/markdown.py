@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from anneal.claims.verdict import Judgement
-from anneal.claims.words import verdict_words, verdicts_overview, verdicts_table
+from anneal.claims.words import total_words, verdicts_overview, verdicts_table
 from anneal.io.text import NOTHING, Alignment, escape_markdown, markdown_table, number
 from anneal.range_test.figure import draw_range_test
 from anneal.range_test.record import RangeTestRecord
@@ -47,8 +47,8 @@ def readme_table(content: Content) -> str:
     """
     judgements = content.all_judgements()
     spoken_to, _ = judged_apart(judgements)
-    spoken_to.sort(key=lambda found: VERDICTS.index(verdict_words(found)))
-    parts = [count_words(judgements), counts_table(content)]
+    spoken_to.sort(key=lambda found: VERDICTS.index(found.verdict))
+    parts = [count_words(judgements), total_words(judgements), counts_table(content)]
     if spoken_to:
         parts.append(verdicts_overview(spoken_to[:README_ROWS]))
     more = len(spoken_to) - README_ROWS
@@ -71,7 +71,7 @@ def counts_table(content: Content) -> str:
 
 def count_words(judgements: Sequence[Judgement]) -> str:
     """Return how many claims got which verdict, in a sentence."""
-    counts = Counter(map(verdict_words, judgements))
+    counts = Counter(found.verdict for found in judgements)
     total = f"{len(judgements)} claim{'s' * (len(judgements) != 1)}"
     return f"{total}: {', '.join(f'{n} {verdict}' for verdict, n in counts.most_common())}."
 
@@ -80,8 +80,8 @@ def judged_apart(
     judgements: Sequence[Judgement],
 ) -> tuple[list[Judgement], list[Judgement]]:
     """Return the claims that runs speak to, and those that were not run."""
-    run = [found for found in judgements if verdict_words(found) != NOT_RUN]
-    return run, [found for found in judgements if verdict_words(found) == NOT_RUN]
+    run = [found for found in judgements if found.verdict != NOT_RUN]
+    return run, [found for found in judgements if found.verdict == NOT_RUN]
 
 
 def draw_figures(content: Content) -> dict[str, str]:
@@ -186,6 +186,7 @@ def render_markdown(content: Content, *, template: str) -> str:
         range_test_figure_name=range_test_figure_name,
         range_test_table=range_test_table,
         table_words=table_words,
+        total_words=total_words,
         deviations_words=deviations_words,
         results_file_name=file_name,
         trained_between_words=trained_between_words,

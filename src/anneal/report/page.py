@@ -19,7 +19,14 @@ from markupsafe import Markup
 from anneal.claims.observed import compared_values
 from anneal.claims.schema import CONFIDENCES
 from anneal.claims.verdict import Judgement
-from anneal.claims.words import ours_words, paper_words, verdict_words
+from anneal.claims.words import (
+    ON_READING,
+    SIGNS,
+    ours_words,
+    paper_words,
+    readings_words,
+    total_words,
+)
 from anneal.io.svg import COLOURS
 from anneal.io.text import NOTHING, number
 from anneal.report.charts import make_charts
@@ -114,7 +121,10 @@ def render_page(content: Content, sources: PageSources) -> str:
         table_words=table_words,
         title_of=functools.partial(title_of, content.titles),
         trained_between=trained_between,
-        verdict_words=verdict_words,
+        ON_READING=ON_READING,
+        SIGNS=SIGNS,
+        readings_words=readings_words,
+        total_words=total_words,
         verdicts_given=verdicts_given,
         where_words=where_words,
     )

@@ -193,7 +193,7 @@ def _budget_words(figure: PaperFigure, section: Section) -> str:
     if test is None:
         return budget_words(section.budget_fraction)
     longest = max(point.update for curve in test.curves.values() for point in curve.points)
-    return f"scaled-down: {number(longest)} updates"
+    return f"shorter run: {number(longest)} updates"
 
 
 def _curves(

@@ -1,5 +1,6 @@
 """Set-up of a run: images, hardware settings, optimizer, batches, learner."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -36,12 +37,19 @@ class ExperimentSetup:
     settings: Settings
     normalise: Normalise
 
-    def learner(self, seed: int, *, indices: torch.Tensor | None = None) -> Learner:
+    def learner(
+        self, seed: int, *, indices: torch.Tensor | None = None, total_steps: int | None = None
+    ) -> Learner:
         """Build network, optimizer and batches of one seed, from its random streams.
 
         Args:
             seed: of every random stream.
             indices: of the training images to use; None: all.
+            total_steps: number of updates; None: an epoch or more.
+
+        Raises:
+            ValueError: a batch would have one image, and the network's batch normalisation
+                cannot train on it.
         """
         seed_everything(seed)
         config, device = self.experiment, torch.device(self.settings.device)
@@ -57,6 +65,9 @@ class ExperimentSetup:
             channels_last=self.settings.channels_last,
             indices=indices,
         )
+        last = batches.steps_per_epoch - 1
+        if total_steps is None or last < total_steps * config.training.accumulation:
+            _check_batch_of_one(model, batches, last)
         return Learner(
             model=model,
             optimizer=optimizer,
@@ -143,7 +154,7 @@ def build_training(
         indices: training images to use; None: all.
         held_out: training images to evaluate on; None: evaluate on the test images.
     """
-    learner = setup.learner(seed, indices=indices)
+    learner = setup.learner(seed, indices=indices, total_steps=plan.total_steps)
     config = plan.experiment.training
     return Training(
         learner=learner,
@@ -158,6 +169,35 @@ def build_training(
         ),
         split="test" if held_out is None else "held_out",
     )
+
+
+def _check_batch_of_one(model: nn.Module, batches: TrainingBatches, last: int) -> None:
+    """Try one image on a copy of the network where the last batch of an epoch has no more.
+
+    Raises:
+        ValueError: batch normalisation refuses it, since it needs two values of a channel.
+    """
+    if batches.num_images_of(last) != 1:
+        return
+    if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+        return
+    weight = next(model.parameters())
+    image = torch.zeros((1, *batches.image_shape), device=weight.device)
+    devices = [] if weight.device.type == "cpu" else [weight.device]
+    with torch.random.fork_rng(devices, device_type=weight.device.type), torch.no_grad():
+        try:
+            copy.deepcopy(model).train().forward(image)  # forward alone: never compiled
+        except ValueError as error:
+            size = batches.batch_size
+            way_out = (
+                f"training.batch_size must be at least 2, got {size}"
+                if size == 1
+                else f"set dataset.drop_last=true, or another training.batch_size than {size}"
+            )
+            raise ValueError(
+                f"the last batch of an epoch of {batches.num_images} images has one, which the "
+                f"network's batch normalisation cannot learn from: {way_out} ({error})"
+            ) from None
 
 
 def build_optimizer(
