@@ -51,7 +51,7 @@ class Settings:
 
     @property
     def numerics(self) -> str:
-        """What of the choice may change a number's last digits, in words."""
+        """The settings that may change the last digits of a number, in words."""
         words = f"{self.precision} {self.memory_format} {'compiled' if self.compile else 'eager'}"
         if self.timed and self.device == "cpu":
             words = f"{words} {self.threads} threads"

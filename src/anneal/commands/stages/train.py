@@ -11,7 +11,7 @@ from anneal.runs.committed import committed_seeds
 from anneal.runs.directory import RunDirectory
 from anneal.runs.inputs import NoBoundsError, load_bounds, load_experiment
 from anneal.runs.layout import RANGE_TESTS, REPLACED, RUNS, SUGGESTION, seed_folder
-from anneal.runs.run import Run, train_run, usual_observers
+from anneal.runs.run import SeedRun, train_run, usual_observers
 from anneal.runs.setup import plan_experiment
 
 
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
             code=code_of_run(setup.settings.numerics),
         )
         replaced = RUNS / campaign / REPLACED / name
-        run = Run(plan=plan, setup=setup, seed=seed, directory=directory, replaced=replaced)
+        run = SeedRun(plan=plan, setup=setup, seed=seed, directory=directory, replaced=replaced)
         with directory.held():
             train_run(run, usual_observers(run, job_type="train"))
 
