@@ -52,8 +52,9 @@ def test_a_run_on_crops_resumes_to_the_same_weights(build):
     whole.run(record=lambda _line: None)
     stopped = start()  # dropout draws from the one stream, which this seeds
     stopped.run(record=lambda _line: None, between=lambda update: update < 3)
+    state = stopped.state_dict()  # the global stream's too, before the next start seeds it
     resumed = start()
-    resumed.load_state_dict(stopped.state_dict())
+    resumed.load_state_dict(state)
     resumed.run(record=lambda _line: None)
     for key, value in whole.learner.model.state_dict().items():
         assert value.equal(resumed.learner.model.state_dict()[key]), key
