@@ -156,7 +156,12 @@ DATASETS: dict[str, DatasetEntry] = {
         size=PublishedSize(train=880, test=160, shape=(44, 1125), classes=4),
         own_keys=("signal",),
     ),
-    "simulated_eeg": DatasetEntry(reader=_simulated_eeg, own_keys=("signal",)),
+    # Of one subject, as conf/dataset/simulated_eeg.yaml has it.
+    "simulated_eeg": DatasetEntry(
+        reader=_simulated_eeg,
+        size=PublishedSize(train=120, test=80, shape=(8, 512), classes=2),
+        own_keys=("signal",),
+    ),
 }
 
 # What these keys say when nothing is done to an image; signals have no other.

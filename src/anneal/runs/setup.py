@@ -22,6 +22,7 @@ from anneal.runs.kernels import apply_kernels
 from anneal.runs.layout import identity_file
 from anneal.runs.optimizers import OPTIMIZERS
 from anneal.runs.plan import Bounds, Plan, plan_run
+from anneal.runs.subjects import identity_of
 from anneal.training.evaluation import Measurement, measure, predict
 from anneal.training.loop import Learner, Training, evenly_spread
 from anneal.training.scheduled_lr import ScheduledLR
@@ -283,7 +284,7 @@ def plan_experiment(loaded: Loaded, bounds: Bounds | None) -> tuple[Plan, Experi
     setup = load_setup(loaded.experiment)
     identity = setup.data.identity
     file = identity_file(loaded.experiment.dataset.name)
-    if file.is_file() and read_json(file) != identity:
+    if file.is_file() and identity_of(loaded.experiment.dataset, read_json(file)) != identity:
         raise ValueError(
             f"{file} describes other images than those found now: run the download stage again"
         )
