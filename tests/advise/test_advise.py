@@ -98,9 +98,11 @@ def asked(tmp_path_factory: pytest.TempPathFactory, images: dict[str, list[Any]]
         def remembering(name: str) -> Callable[..., Any]:
             method = getattr(ExperimentSetup, name)
 
-            def remember(self: ExperimentSetup, *given: Any, indices: Any = None) -> Any:
+            def remember(
+                self: ExperimentSetup, *given: Any, indices: Any = None, **more: Any
+            ) -> Any:
                 images[name].append(None if indices is None else indices.tolist())
-                return method(self, *given, indices=indices)
+                return method(self, *given, indices=indices, **more)
 
             return remember
 

@@ -50,7 +50,7 @@ def test_batches_in_several_passes_count_every_image() -> None:
     assert (cost.updates, cost.images) == (250, 250 * 125)
 
 
-def test_dropped_blocks_cost_nothing_and_nothing_is_drawn_from_the_callers_stream() -> None:
+def test_dropped_blocks_cost_nothing_and_leave_callers_stream_alone() -> None:
     import torch
 
     size = DATASETS["cifar10"].size

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from anneal.commands.stages import collect, compose, download, evaluate, reference, train
+from anneal.commands import reference
+from anneal.commands.stages import collect, compose, download, evaluate, train
 from anneal.config.compose import compose_run
 from anneal.results.store import load_results
 from anneal.runs.inputs import load_experiment

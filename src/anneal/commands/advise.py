@@ -17,7 +17,7 @@ The same command again does not repeat finished sweeps and trials.
 """
 
 from anneal.advise.page import terminal_lines
-from anneal.advise.question import ask, refuse_another
+from anneal.advise.question import ask, refuse_other_question
 from anneal.advise.recommend import PAGE, recommend
 from anneal.config.folders import own_folder_first
 from anneal.io.terminal import command, say
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
     with own_folder_first(arguments) as left:
         question = ask(left)
     folder = ADVICE / question.advice.name
-    refuse_another(folder, question.digest)
+    refuse_other_question(folder, question.digest)
     advice = recommend(question, command=arguments, folder=folder)
     for line in terminal_lines(advice, page=folder / PAGE):
         say(line)

@@ -127,7 +127,7 @@ def _names(library: str) -> list[str]:
     if library == "timm":
         import timm
 
-        import anneal.models.timm  # noqa: F401 - ours stand in the list too
+        import anneal.models.timm  # noqa: F401 - registers our networks
 
         names: list[str] = timm.list_models()
     else:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anneal.config.compose import compose_experiment
-from anneal.config.options import place_of
+from anneal.config.options import place_of_experiment
 from anneal.config.schema import CampaignConfig, ExperimentConfig
 from anneal.io.files import read_json
 from anneal.runs.committed import read_run_rows
@@ -105,7 +105,7 @@ def _expected(
     Before images and bounds are known the hash is None, and lengths in epochs are judged as
     ``check_plan`` does.
     """
-    where = place_of(name)
+    where = place_of_experiment(name)
     identity = identity_file(experiment.dataset.name)
     range_test = config.campaign.experiments[name].range_test
     suggestion = RANGE_TESTS / config.campaign.name / range_test / SUGGESTION

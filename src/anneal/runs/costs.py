@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from anneal.config.compose import compose_experiment
 from anneal.config.durations import Clock, to_steps
-from anneal.config.options import place_of
+from anneal.config.options import place_of_experiment
 from anneal.config.schema import CampaignConfig, ExperimentConfig
 from anneal.datasets.registry import DATASETS, PublishedSize, find_dataset
 from anneal.models.build import build_model
@@ -65,7 +65,7 @@ def campaign_costs(config: CampaignConfig) -> list[Cost]:
 def run_cost(experiment: ExperimentConfig, *, runs: int) -> Cost:
     """Return what the runs of one experiment cost."""
     size = _size(experiment)
-    plan = check_plan(experiment, where=place_of(experiment.name))
+    plan = check_plan(experiment, where=place_of_experiment(experiment.name))
     training = experiment.training
     images = plan.total_steps * training.batch_size * training.accumulation
     tested = len(evenly_spread(training.evaluations, plan.total_steps)) * size.test
@@ -104,7 +104,7 @@ def _size(experiment: ExperimentConfig) -> PublishedSize:
     if size is None:
         published = ", ".join(name for name, entry in DATASETS.items() if entry.size)
         raise ValueError(
-            f"{place_of(experiment.name)}: dataset.source must be of a published size "
+            f"{place_of_experiment(experiment.name)}: dataset.source must be of a published size "
             f"({published}), got {experiment.dataset.source}"
         )
     return size

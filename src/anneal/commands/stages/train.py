@@ -12,7 +12,7 @@ from anneal.runs.directory import RunDirectory
 from anneal.runs.inputs import Loaded, NoBoundsError, load_bounds, load_experiment
 from anneal.runs.layout import RANGE_TESTS, REPLACED, RUNS, SUGGESTION, seed_folder
 from anneal.runs.plan import Bounds
-from anneal.runs.run import Run, train_run, usual_observers
+from anneal.runs.run import SeedRun, train_run, usual_observers
 from anneal.runs.setup import plan_experiment
 
 
@@ -56,7 +56,7 @@ def _train_seeds(campaign: str, loaded: Loaded, bounds: Bounds | None, seeds: li
             code=code_of_run(setup.settings.numerics),
         )
         replaced = RUNS / campaign / REPLACED / name
-        run = Run(plan=plan, setup=setup, seed=seed, directory=directory, replaced=replaced)
+        run = SeedRun(plan=plan, setup=setup, seed=seed, directory=directory, replaced=replaced)
         with directory.held():
             train_run(run, usual_observers(run, job_type="train"))
 

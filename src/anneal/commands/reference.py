@@ -1,6 +1,6 @@
-"""Stage ``reference``: decode a data set of signals without a network, by FBCSP.
+"""Decode a data set of signals without a network, by FBCSP.
 
-``python -m anneal.commands.stages.reference <dataset>`` writes ``data/<dataset>.reference.csv``:
+``python -m anneal.commands.reference <dataset>`` writes ``data/<dataset>.reference.csv``:
 the test accuracy of each subject, of the trials and the split that networks have.
 """
 
