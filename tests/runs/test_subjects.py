@@ -8,9 +8,10 @@ import pytest
 from anneal.commands import reference
 from anneal.commands.stages import collect, compose, download, evaluate, train
 from anneal.config.compose import compose_run
+from anneal.datasets.identity import identity_of
 from anneal.results.store import load_results
 from anneal.runs.inputs import load_experiment
-from anneal.runs.subjects import find_subject, identity_of, of_each_subject, split_name
+from anneal.runs.subjects import find_subject, of_each_subject, split_name
 
 ROOT = Path(__file__).resolve().parents[2]
 ROW = "sgdr/eeg_simulated_strong"

@@ -12,6 +12,7 @@ from anneal.config.schema import ExperimentConfig, OptimizerConfig
 from anneal.datasets import load_dataset
 from anneal.datasets.batches import EvaluationBatches, Normalise, TrainingBatches, statistics_of
 from anneal.datasets.eeg.crops import CropBatches
+from anneal.datasets.identity import identity_of
 from anneal.datasets.image_data import ImageData, Images
 from anneal.io.files import read_json
 from anneal.models.build import build_model, parameter_groups
@@ -22,7 +23,6 @@ from anneal.runs.kernels import apply_kernels
 from anneal.runs.layout import identity_file
 from anneal.runs.optimizers import OPTIMIZERS
 from anneal.runs.plan import Bounds, Plan, plan_run
-from anneal.runs.subjects import identity_of
 from anneal.training.evaluation import Measurement, measure, predict
 from anneal.training.loop import Learner, Training, evenly_spread
 from anneal.training.scheduled_lr import ScheduledLR
