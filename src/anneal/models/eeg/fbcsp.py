@@ -49,6 +49,7 @@ class FBCSP:
         """Learn patterns, features and discriminant from labelled trials."""
         from functools import partial
 
+        from mne import use_log_level
         from mne.decoding import CSP
         from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
         from sklearn.feature_selection import SelectKBest, mutual_info_classif
@@ -57,7 +58,8 @@ class FBCSP:
         self._patterns = []
         for band in self.bands:
             patterns = CSP(self.components, reg="ledoit_wolf", log=True)
-            self._patterns.append(patterns.fit(self._filtered(trials, band), labels))
+            with use_log_level("error"):
+                self._patterns.append(patterns.fit(self._filtered(trials, band), labels))
         features = self._features(trials)
         self._classifier = make_pipeline(
             SelectKBest(
