@@ -1,5 +1,6 @@
 """Set-up of a run: images, hardware settings, optimizer, batches, learner."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from anneal.runs.optimizers import OPTIMIZERS
 from anneal.runs.plan import Bounds, Plan, plan_run
 from anneal.training.evaluation import Measurement, measure, predict
 from anneal.training.loop import Learner, Training, evenly_spread
+from anneal.training.parts import ALONE, Parts
 from anneal.training.scheduled_lr import ScheduledLR
 from anneal.training.seeding import seed_everything
 
@@ -29,12 +31,17 @@ EVALUATION_BATCH = 500
 
 @dataclass(frozen=True)
 class ExperimentSetup:
-    """Data and settings of one experiment, shared by all its seeds."""
+    """Data and settings of one experiment, shared by all its seeds.
+
+    Args:
+        parts: the processes that train and measure together.
+    """
 
     experiment: ExperimentConfig
     data: ImageData
     settings: Settings
     normalise: Normalise
+    parts: Parts = ALONE
 
     def learner(self, seed: int, *, indices: torch.Tensor | None = None) -> Learner:
         """Build network, optimizer and batches of one seed, from its random streams.
@@ -47,6 +54,7 @@ class ExperimentSetup:
         config, device = self.experiment, torch.device(self.settings.device)
         model = self.model()
         optimizer = build_optimizer(config.optimizer, model, fused=device.type in ("cpu", "cuda"))
+        accumulation = config.training.accumulation
         batches = TrainingBatches(
             self.data.train,
             config=config.dataset,
@@ -56,15 +64,18 @@ class ExperimentSetup:
             normalise=self.normalise,
             channels_last=self.settings.channels_last,
             indices=indices,
+            following=functools.partial(self.parts.following, accumulation=accumulation),
         )
         return Learner(
             model=model,
             optimizer=optimizer,
             batches=batches,
             precision=self.settings.dtype,
-            accumulation=config.training.accumulation,
+            accumulation=accumulation,
             label_smoothing=config.training.label_smoothing,
             closed_blocks_coast=getattr(model, "closed_blocks_coast", False),
+            seed=seed,
+            parts=self.parts,
         )
 
     def model(self) -> nn.Module:
@@ -95,14 +106,17 @@ class ExperimentSetup:
         self, model: nn.Module, split: Images, *, indices: torch.Tensor | None = None
     ) -> Callable[[], Measurement]:
         """Return a function that evaluates ``model`` on images of a split."""
-        batches = self._batches(split, indices)
-        return lambda: measure(model, batches, precision=self.settings.dtype)
+        parts = self.parts
+        batches = self._batches(split, indices, share=(parts.rank, parts.size))
+        return lambda: measure(model, batches, precision=self.settings.dtype, parts=parts)
 
     def predict(self, model: nn.Module, split: Images) -> torch.Tensor:
         """Return the softmax outputs of ``model`` for all images of a split, (images, classes)."""
         return predict(model, self._batches(split, None), precision=self.settings.dtype)
 
-    def _batches(self, split: Images, indices: torch.Tensor | None) -> EvaluationBatches:
+    def _batches(
+        self, split: Images, indices: torch.Tensor | None, *, share: tuple[int, int] = (0, 1)
+    ) -> EvaluationBatches:
         return EvaluationBatches(
             split,
             batch_size=EVALUATION_BATCH,
@@ -110,11 +124,12 @@ class ExperimentSetup:
             normalise=self.normalise,
             channels_last=self.settings.channels_last,
             indices=indices,
+            share=share,
         )
 
 
 def assemble_setup(
-    experiment: ExperimentConfig, data: ImageData, settings: Settings
+    experiment: ExperimentConfig, data: ImageData, settings: Settings, *, parts: Parts = ALONE
 ) -> ExperimentSetup:
     """Assemble an experiment, its images and this machine's settings.
 
@@ -123,7 +138,7 @@ def assemble_setup(
     """
     statistics = statistics_of(data.train, experiment.dataset)
     data = data.first(experiment.dataset.first_images)
-    return ExperimentSetup(experiment, data.to(settings.device), settings, statistics)
+    return ExperimentSetup(experiment, data.to(settings.device), settings, statistics, parts)
 
 
 def build_training(
@@ -182,20 +197,24 @@ def build_optimizer(
         raise ValueError(f"conf/optimizer/{config.name}.yaml: {error}") from None
 
 
-def load_setup(experiment: ExperimentConfig, paths: Paths | None = None) -> ExperimentSetup:
+def load_setup(
+    experiment: ExperimentConfig, paths: Paths | None = None, *, parts: Parts = ALONE
+) -> ExperimentSetup:
     """Load an experiment's images and choose this machine's settings."""
     data = load_dataset(experiment.dataset, paths or Paths.from_environment())
     settings = decide(experiment.hardware, architecture=experiment.model.architecture)
-    return assemble_setup(experiment, data, settings)
+    return assemble_setup(experiment, data, settings, parts=parts)
 
 
-def plan_experiment(loaded: Loaded, bounds: Bounds | None) -> tuple[Plan, ExperimentSetup]:
+def plan_experiment(
+    loaded: Loaded, bounds: Bounds | None, *, parts: Parts = ALONE
+) -> tuple[Plan, ExperimentSetup]:
     """Load the images of one experiment of a campaign, and plan it.
 
     Raises:
         ValueError: the images differ from those that ``download`` identified.
     """
-    setup = load_setup(loaded.experiment)
+    setup = load_setup(loaded.experiment, parts=parts)
     identity = setup.data.identity
     file = identity_file(loaded.experiment.dataset.name)
     if file.is_file() and read_json(file) != identity:

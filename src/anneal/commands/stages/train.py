@@ -9,10 +9,13 @@ from anneal.io.terminal import command, say
 from anneal.runs.code_digest import code_of_run
 from anneal.runs.committed import committed_seeds
 from anneal.runs.directory import RunDirectory
-from anneal.runs.inputs import NoBoundsError, load_bounds, load_experiment
+from anneal.runs.inputs import Loaded, NoBoundsError, load_bounds, load_experiment
 from anneal.runs.layout import RANGE_TESTS, REPLACED, RUNS, SUGGESTION, seed_folder
+from anneal.runs.plan import Bounds
+from anneal.runs.processes import on_processes
 from anneal.runs.run import Run, train_run, usual_observers
 from anneal.runs.setup import plan_experiment
+from anneal.training.parts import Parts
 
 
 @command(free=True)
@@ -29,16 +32,34 @@ def main(arguments: list[str]) -> None:
     except NoBoundsError as abstention:
         say(f"{name}: not trained. {abstention}")
         return
-    plan, setup = plan_experiment(loaded, bounds)
+    on_processes(
+        loaded.experiment.hardware,
+        accumulation=loaded.experiment.training.accumulation,
+        module="anneal.commands.stages.train",
+        arguments=arguments,
+        work=lambda parts: _train(loaded, campaign, name, bounds, seeds or loaded.seeds, parts),
+    )
+
+
+def _train(
+    loaded: Loaded,
+    campaign: str,
+    name: str,
+    bounds: Bounds | None,
+    seeds: Sequence[int],
+    parts: Parts,
+) -> None:
+    folder = RUNS / campaign / name
+    plan, setup = plan_experiment(loaded, bounds, parts=parts)
     committed = committed_seeds(campaign, name, plan.configuration_hash)
     unrecorded = [seed for seed, kernels in committed.items() if kernels == "unrecorded"]
-    if unrecorded and not committed.keys() >= set(seeds or loaded.seeds):
+    if unrecorded and not committed.keys() >= set(seeds):
         say(
             f"{name}: results/{campaign} does not record whether seeds "
             f"{', '.join(map(str, unrecorded))} used CPU kernels; "
             "the seeds trained now record that they use none"
         )
-    for seed in seeds or loaded.seeds:
+    for seed in seeds:
         if seed in committed:
             say(f"{name} seed {seed}: already in results/{campaign}, not run again")
             continue
@@ -49,7 +70,7 @@ def main(arguments: list[str]) -> None:
         )
         replaced = RUNS / campaign / REPLACED / name
         run = Run(plan=plan, setup=setup, seed=seed, directory=directory, replaced=replaced)
-        with directory.held():
+        with run.held():
             train_run(run, usual_observers(run, job_type="train"))
 
 
