@@ -21,6 +21,7 @@ from anneal.runs.observers import (
 )
 from anneal.runs.run import Interrupted, SeedRun, train_run, usual_observers
 from anneal.training.loop import Outcome, Record, Status
+from anneal.training.parts import ALONE
 
 TOTAL = 3
 
@@ -88,7 +89,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SeedRun:
         describe=lambda: {"configuration_hash": "h"}, total_steps=TOTAL, snapshots=()
     )
     setup: Any = SimpleNamespace(
-        settings=SimpleNamespace(describe=dict), data=SimpleNamespace(identity={})
+        settings=SimpleNamespace(describe=dict),
+        data=SimpleNamespace(identity={}),
+        parts=ALONE,
     )
     build: Any = lambda *_, seed: Loop()  # noqa: ARG005, E731
     return SeedRun(

@@ -15,6 +15,7 @@ from anneal.config.strict import configuration_hash, parse, to_plain
 from anneal.io.files import read_json
 from anneal.io.text import did_you_mean
 from anneal.runs.plan import range_test_hash
+from anneal.runs.processes import refuse_several
 from anneal.runs.range_test import Sweep, lay_out
 from anneal.runs.setup import ExperimentSetup, load_setup
 from anneal.runs.timed_settings import time_setup
@@ -85,6 +86,7 @@ def ask(arguments: Sequence[str]) -> Question:
     shapes = {
         name: compose_run([f"scheduler={CANDIDATES[name].scheduler}"]).scheduler for name in names
     }
+    refuse_several(experiment.hardware, for_what="anneal advise")
     setup = time_setup(load_setup(experiment, Paths.from_section(places)))
     question = Question(
         advice=advice,

@@ -1,6 +1,7 @@
 """Set-up of a run: images, hardware settings, optimizer, batches, learner."""
 
 import copy
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ from anneal.runs.optimizers import OPTIMIZERS
 from anneal.runs.plan import Bounds, Plan, plan_run
 from anneal.training.evaluation import Measurement, measure, predict
 from anneal.training.loop import Learner, Training, evenly_spread
+from anneal.training.parts import ALONE, Parts
 from anneal.training.scheduled_lr import ScheduledLR
 from anneal.training.seeding import seed_everything
 
@@ -33,12 +35,17 @@ EVALUATION_BATCH = 500
 
 @dataclass(frozen=True)
 class ExperimentSetup:
-    """Data and settings of one experiment, shared by all its seeds."""
+    """Data and settings of one experiment, shared by all its seeds.
+
+    Args:
+        parts: the processes that train and measure together.
+    """
 
     experiment: ExperimentConfig
     data: ImageData
     settings: Settings
     normalise: Normalise
+    parts: Parts = ALONE
 
     def learner(
         self, seed: int, *, indices: torch.Tensor | None = None, total_steps: int | None = None
@@ -58,6 +65,7 @@ class ExperimentSetup:
         config, device = self.experiment, torch.device(self.settings.device)
         model = self.model()
         optimizer = build_optimizer(config.optimizer, model, fused=device.type in ("cpu", "cuda"))
+        accumulation = config.training.accumulation
         batches = TrainingBatches(
             self.data.train,
             config=config.dataset,
@@ -67,6 +75,7 @@ class ExperimentSetup:
             normalise=self.normalise,
             channels_last=self.settings.channels_last,
             indices=indices,
+            following=functools.partial(self.parts.following, accumulation=accumulation),
         )
         last = batches.steps_per_epoch - 1
         if total_steps is None or last < total_steps * config.training.accumulation:
@@ -77,9 +86,11 @@ class ExperimentSetup:
             optimizer=optimizer,
             batches=batches if signal is None else crop_batches(batches, model, self.data, seed),
             precision=self.settings.dtype,
-            accumulation=config.training.accumulation,
+            accumulation=accumulation,
             label_smoothing=config.training.label_smoothing,
             closed_blocks_coast=getattr(model, "closed_blocks_coast", False),
+            seed=seed,
+            parts=self.parts,
         )
 
     def model(self) -> nn.Module:
@@ -107,14 +118,17 @@ class ExperimentSetup:
         self, model: nn.Module, split: Images, *, indices: torch.Tensor | None = None
     ) -> Callable[[], Measurement]:
         """Return a function that evaluates ``model`` on images of a split."""
-        batches = self._batches(split, indices)
-        return lambda: measure(model, batches, precision=self.settings.dtype)
+        parts = self.parts
+        batches = self._batches(split, indices, share=(parts.rank, parts.size))
+        return lambda: measure(model, batches, precision=self.settings.dtype, parts=parts)
 
     def predict(self, model: nn.Module, split: Images) -> torch.Tensor:
         """Return the softmax outputs of ``model`` for all images of a split, (images, classes)."""
         return predict(model, self._batches(split, None), precision=self.settings.dtype)
 
-    def _batches(self, split: Images, indices: torch.Tensor | None) -> EvaluationBatches:
+    def _batches(
+        self, split: Images, indices: torch.Tensor | None, *, share: tuple[int, int] = (0, 1)
+    ) -> EvaluationBatches:
         return EvaluationBatches(
             split,
             batch_size=EVALUATION_BATCH,
@@ -122,6 +136,7 @@ class ExperimentSetup:
             normalise=self.normalise,
             channels_last=self.settings.channels_last,
             indices=indices,
+            share=share,
         )
 
 
@@ -171,7 +186,7 @@ def crop_batches(
 
 
 def assemble_setup(
-    experiment: ExperimentConfig, data: ImageData, settings: Settings
+    experiment: ExperimentConfig, data: ImageData, settings: Settings, *, parts: Parts = ALONE
 ) -> ExperimentSetup:
     """Assemble an experiment, its images and this machine's settings.
 
@@ -180,7 +195,7 @@ def assemble_setup(
     """
     statistics = statistics_of(data.train, experiment.dataset)
     data = data.first(experiment.dataset.first_images)
-    return ExperimentSetup(experiment, data.to(settings.device), settings, statistics)
+    return ExperimentSetup(experiment, data.to(settings.device), settings, statistics, parts)
 
 
 def build_training(
@@ -268,20 +283,24 @@ def build_optimizer(
         raise ValueError(f"conf/optimizer/{config.name}.yaml: {error}") from None
 
 
-def load_setup(experiment: ExperimentConfig, paths: Paths | None = None) -> ExperimentSetup:
+def load_setup(
+    experiment: ExperimentConfig, paths: Paths | None = None, *, parts: Parts = ALONE
+) -> ExperimentSetup:
     """Load an experiment's images and choose this machine's settings."""
     data = load_dataset(experiment.dataset, paths or Paths.from_environment())
     settings = decide(experiment.hardware, architecture=experiment.model.architecture)
-    return assemble_setup(experiment, data, settings)
+    return assemble_setup(experiment, data, settings, parts=parts)
 
 
-def plan_experiment(loaded: Loaded, bounds: Bounds | None) -> tuple[Plan, ExperimentSetup]:
+def plan_experiment(
+    loaded: Loaded, bounds: Bounds | None, *, parts: Parts = ALONE
+) -> tuple[Plan, ExperimentSetup]:
     """Load the images of one experiment of a campaign, and plan it.
 
     Raises:
         ValueError: the images differ from those that ``download`` identified.
     """
-    setup = load_setup(loaded.experiment)
+    setup = load_setup(loaded.experiment, parts=parts)
     identity = setup.data.identity
     file = identity_file(loaded.experiment.dataset.name)
     if file.is_file() and identity_of(loaded.experiment.dataset, read_json(file)) != identity:
