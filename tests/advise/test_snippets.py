@@ -16,11 +16,13 @@ from anneal.schedules import (
     hann,
     one_cycle,
     one_cycle_momentum,
+    polynomial,
     staged,
     step_decay,
     triangular,
     triangular2,
     warmup,
+    warmup_stable_decay,
 )
 
 RTOL = 1e-9  # measured, torch 2.11: 7e-15 at most
@@ -34,6 +36,16 @@ BOUNDS = {"base_lr": 0.00118, "max_lr": 0.00812}
 def one_cycle_of(half: int, total: int, **others: float) -> Schedule:
     values = BOUNDS | {"final_lr": 0.01 * 0.00118} | others
     return one_cycle(**values, half_cycle_steps=half, total_steps=total)
+
+
+def stable_of(warm: int, stable: int, decay: int, final_lr: float = 0.0) -> Schedule:
+    return warmup_stable_decay(
+        max_lr=0.00812,
+        final_lr=final_lr,
+        warmup_steps=warm,
+        stable_steps=stable,
+        decay_steps=decay,
+    )
 
 
 def momentum_of(half: int, total: int) -> Schedule:
@@ -52,6 +64,19 @@ IN_TORCH: list[tuple[Schedule, Schedule | None, int]] = [
     (cosine(min_lr=0.0, max_lr=0.1, total_steps=7_001), None, 7_001),
     (cosine_restarts(min_lr=0.0, max_lr=0.00812, first_cycle_steps=42, growth=2), None, 300),
     (cosine_restarts(min_lr=0.0001, max_lr=0.1, first_cycle_steps=10, growth=3), None, 1_300),
+    (polynomial(initial_lr=0.00812, power=1.0, total_steps=300), None, 300),
+    (polynomial(initial_lr=0.1, power=0.5, total_steps=7_001), None, 7_001),
+    (
+        warmup(
+            first_lr=0.00812 / 60,
+            warmup_steps=30,
+            schedule=cosine(min_lr=0.0, max_lr=0.00812, total_steps=270),
+        ),
+        None,
+        300,
+    ),
+    (stable_of(30, 180, 90), None, 300),
+    (stable_of(1, 1, 2, final_lr=0.001), None, 6),
     (triangular(**BOUNDS, half_cycle_steps=37), None, 300),
     (triangular2(**BOUNDS, half_cycle_steps=37), None, 300),
     (triangular2(**BOUNDS, half_cycle_steps=1), None, 9),
