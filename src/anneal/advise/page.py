@@ -32,11 +32,13 @@ class Lines:
         name: of the candidate.
         schedule: its description, at the length of the full run.
         momentum: description of its momentum schedule; None keeps the optimizer's momentum.
+        layer_decay: whether the optimizer's groups have rates of their own.
     """
 
     name: str
     schedule: Mapping[str, Any]
     momentum: Mapping[str, Any] | None
+    layer_decay: bool = False
 
     @property
     def ours(self) -> str:
@@ -46,6 +48,11 @@ class Lines:
     @property
     def torch(self) -> TorchSnippet:
         """Snippet that uses torch alone."""
+        if self.layer_decay:
+            return TorchSnippet(
+                code=None,
+                reason="torch's snippets give all groups the same rate, a layer decay not",
+            )
         return torch_snippet(self.schedule, self.momentum)
 
 
@@ -174,6 +181,7 @@ def page(advice: Advice) -> str:
     parts = [
         f"# Recommendation: {escape_markdown(advice.about)}",
         _answer(advice),
+        *_fine_tuning(advice),
         *_to_paste(advice),
         "## Bounds",
         f"From {advice.base_lr:g} to {advice.max_lr:g} (rule `{advice.rule}`, three digits).",
@@ -207,6 +215,22 @@ def page(advice: Advice) -> str:
 
 def _answer(advice: Advice) -> str:
     return f"**{escape_markdown(advice.verdict)}**"
+
+
+def _fine_tuning(advice: Advice) -> list[str]:
+    """Return what is trained, from which weights; nothing for a network trained from scratch."""
+    section = advice.experiment.get("fine_tuning", {})
+    words = []
+    if "weights" in section:
+        words.append(f"Fine-tuning from the weights {escape_markdown(section['weights'])}.")
+    if section.get("freeze"):
+        words.append("The backbone is frozen: the head alone is trained.")
+    if "layer_decay" in section:
+        words.append(
+            f"The rates are the last layer's; each layer before it gets {section['layer_decay']:g} "
+            "times the rate of the next. `ScheduledLR` keeps the ratios of the optimizer's groups."
+        )
+    return [" ".join(words)] if words else []
 
 
 def _to_paste(advice: Advice) -> list[str]:

@@ -129,6 +129,7 @@ def _advice(
             name=name,
             schedule=whole[name].schedule.describe(),
             momentum=momentum.describe() if (momentum := whole[name].momentum) else None,
+            layer_decay=question.experiment.fine_tuning.layer_decay != 1,
         )
         for name in dict.fromkeys(shown)
     ]
