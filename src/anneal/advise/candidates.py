@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from anneal.config.bounds import apply_bounds
 from anneal.config.durations import Duration
 from anneal.config.schema import OptimizerConfig, SchedulerConfig
-from anneal.config.strict import Rule
+from anneal.config.strict import POSITIVE, Rule
 from anneal.results.power import pairs_to_tell_apart
 from anneal.results.statistics import FEWEST_RUNS, Interval, mean_interval, paired_interval
 from anneal.runs.optimizers import has_momentum
@@ -99,6 +99,7 @@ class AdviceConfig:
         tuple[str, ...],
         Rule("must be one or more different candidates", lambda v: 0 < len(v) == len(set(v))),
     ]
+    minutes: Annotated[float | None, POSITIVE] = None  # choose lengths, seeds and candidates
 
 
 def at_bounds(
