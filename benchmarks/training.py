@@ -121,7 +121,7 @@ class Contender:
         if not line:
             self._listener.join(PATIENCE_SECONDS)
             said = self._said.decode(errors="replace").strip().splitlines()
-            raise SystemExit(f"{self.name} ended: {said[-1] if said else 'without a word'}")
+            raise SystemExit(f"{self.name} ended: {said[-1] if said else 'without output'}")
         return json.loads(line)
 
 

@@ -24,7 +24,7 @@ from anneal.claims.places import place_named, place_of
         ("a comfortable seat", "a comfortable seat"),
     ],
 )
-def test_the_place_of_a_claim_is_its_table_then_its_figure_then_its_section(at, place):
+def test_place_of_claim_is_table_then_figure_then_section(at, place):
     assert place_of(at) == place
 
 

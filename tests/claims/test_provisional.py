@@ -35,7 +35,7 @@ def network(*rows, spread=0.1):
     return {part.experiment: part for part in (*donors, *rows)}
 
 
-def test_one_run_agrees_or_differs_so_far_where_the_network_tells_its_spread():
+def test_one_run_agrees_or_differs_so_far_if_spread_is_known():
     assert judge(value_claim(), network(at("a", [81.4]))).verdict == "agrees so far"
     far = judge(value_claim(), network(at("a", [75.0])))
     assert far.verdict == "differs so far"
@@ -123,7 +123,7 @@ def test_reading_that_does_not_agree_or_is_not_needed_marks_nothing():
     assert not missing.depends_on_reading
 
 
-def test_readings_are_judged_at_a_stricter_level_and_the_literal_one_is_not():
+def test_readings_have_a_stricter_level_than_the_literal_one():
     found = read_as([75.0, 75.1, 75.2], at("r", [81.3, 81.4, 81.5]), at("s", [81.4]),
                     readings=("r", "s"))  # fmt: skip
     assert [round(r.ours.confidence, 3) for r in found.readings] == [0.95, 0.975]

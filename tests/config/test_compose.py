@@ -126,7 +126,7 @@ def test_a_value_of_an_option_is_refused_with_the_options_own_file() -> None:
 # --- campaigns and params.yaml --------------------------------------------------------------------
 
 
-def test_an_experiment_of_a_campaign_has_the_campaigns_hardware_tracking_and_budget() -> None:
+def test_experiment_has_hardware_tracking_and_budget_of_campaign() -> None:
     campaign = compose_campaign("quick")
     campaign = dataclasses.replace(
         campaign, budget_fraction=0.5, hardware=dataclasses.replace(campaign.hardware, threads=3)
@@ -138,7 +138,7 @@ def test_an_experiment_of_a_campaign_has_the_campaigns_hardware_tracking_and_bud
         compose_experiment("digits/sgd", campaign)
 
 
-def test_an_experiment_may_say_its_precision_and_nothing_else_of_the_hardware(
+def test_experiment_may_set_precision_but_no_other_hardware(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path
 ) -> None:
     shutil.copytree(repository / "conf", tmp_path / "conf")

@@ -82,7 +82,7 @@ OPTIONAL = {
     "dataset.mirrored_copies": False,
     "hardware.kernels": "none",
 }
-OF_SIGNALS = "dataset.signal"  # shown by the options that have it
+OF_SOME = ("dataset.signal", "dataset.test_folder", "dataset.full_pixel")  # shown where they count
 
 
 def all_fields() -> list[str]:
@@ -97,7 +97,7 @@ def all_fields() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in all_fields() if path not in (*OPTIONAL, OF_SIGNALS)]
+    "path", [path for path in all_fields() if path not in (*OPTIONAL, *OF_SOME)]
 )
 def test_every_key_must_be_there(plain: dict[str, Any], path: str) -> None:
     *above, last = path.split(".")
@@ -183,6 +183,7 @@ WRONG_VALUES = [
     ("budget_fraction", 0, "must be in (0, 1]"),
     ("budget_fraction", 1.01, "must be in (0, 1]"),
     ("budget_fraction", -0.5, "must be in (0, 1]"),
+    ("dataset.full_pixel", 0.0, "must be positive"),
     ("training.batch_size", 0, "must be positive"),
     ("training.accumulation", -1, "must be positive"),
     ("training.evaluations", 0, "must be positive"),

@@ -138,7 +138,7 @@ def test_several_subjects_have_an_identity_each_and_no_common_set(tmp_path, of_s
     identity = identify(config, paths)
     one = of_source("simulated_eeg", subjects=(2,))
     assert identity["subjects"]["2"] == identify(one, paths)
-    with pytest.raises(ValueError, match=r"subjects must be one subject for one run, got \[1, 2\]"):
+    with pytest.raises(ValueError, match=r"one subject for one run, as \[1\], got \[1, 2\]"):
         load_dataset(config, paths)
 
 

@@ -101,9 +101,7 @@ def test_the_identity_survives_a_move_and_changes_with_one_pixel(
     assert identify(of_moved, NOWHERE) != before
 
 
-def test_beyond_the_memory_given_images_are_decoded_on_demand_with_identical_batches(
-    of_photos, configure
-):
+def test_images_above_memory_limit_are_decoded_into_identical_batches(of_photos, configure):
     changes = {
         "source": "imagefolder",
         "folder": of_photos.folder,
@@ -295,9 +293,7 @@ def test_images_of_different_sizes_need_an_image_size(of_photos, photos, draw_im
     assert load_dataset(config, NOWHERE).image_shape == (3, 6, 6)
 
 
-def test_a_set_without_val_needs_a_test_fraction_and_one_with_val_takes_none(
-    configure, one_set, photos
-):
+def test_only_folder_without_val_takes_test_fraction(configure, one_set, photos):
     with pytest.raises(ValueError, match=r"dataset.test_fraction must be given"):
         identify(configure(source="imagefolder", folder=str(one_set)), NOWHERE)
     with pytest.raises(ValueError, match=r"test_fraction must be null, .* val/ folder; got 0.5"):

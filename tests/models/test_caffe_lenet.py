@@ -64,7 +64,7 @@ def test_lenet_has_its_431080_parameters() -> None:
     assert sum(counts.values()) == 431_080
 
 
-def test_weights_start_uniform_by_the_values_that_come_in_and_biases_at_zero() -> None:
+def test_weights_start_uniform_by_fan_in_and_biases_at_zero() -> None:
     torch.manual_seed(0)
     model = CaffeLeNet()
     for name, fan_in in (("conv1", 25), ("conv2", 500), ("ip1", 800), ("ip2", 500)):

@@ -228,9 +228,7 @@ NORMAL = [
 
 
 @pytest.mark.parametrize(("name", "fan"), NORMAL)
-def test_convolutions_start_from_a_normal_distribution_of_the_authors_variance(
-    name: str, fan: Any
-) -> None:
+def test_convolutions_start_normal_with_the_authors_variance(name: str, fan: Any) -> None:
     torch.manual_seed(0)
     weights = [module.weight.detach() for module in convolutions(build(name))]
     scaled = torch.cat([(w / standard(fan(w))).flatten() for w in weights])
@@ -263,7 +261,7 @@ def test_sgdrs_networks_start_as_lasagne_starts_them() -> None:
     assert {module.momentum for module in norms} == {0.1}
 
 
-def test_scales_start_from_one_and_from_torch_7s_uniform_where_the_authors_leave_it() -> None:
+def test_scales_start_from_one_or_from_torch_7s_uniform() -> None:
     torch.manual_seed(0)
     for name in OURS.keys() - {*ELSEWHERE, "cifar_sd_resnet110"}:
         if name.endswith("_20"):  # as those of 28_10
@@ -345,7 +343,7 @@ def test_torchs_recipes_decay_every_parameter(name: str) -> None:
     assert groups_of(name, 1e-4).keys() == {(1.0, 1e-4)}
 
 
-def test_caffes_statistics_reach_as_many_updates_back_when_each_update_has_several_passes() -> None:
+def test_caffe_statistics_average_over_updates_not_passes() -> None:
     model = build("caffe_resnet20", moving_average_fraction=0.95, batches_per_update=8)
     fraction = model.get_submodule("stem.bn").moving_average_fraction
     assert fraction**8 == pytest.approx(0.95)
@@ -371,7 +369,7 @@ SLOW = sorted(
 @pytest.mark.parametrize(
     "name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 )
-def test_one_update_in_bf16_with_channels_last_is_finite_and_near_that_in_float32(
+def test_bf16_channels_last_update_is_near_float32(
     name: str,
 ) -> None:
     torch.manual_seed(0)

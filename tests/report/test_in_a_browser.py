@@ -202,7 +202,7 @@ def test_schedules_seeds_and_updates_can_be_chosen(browser):
     until(browser, f"return !(() => {{ {domain} }})().includes('700')")
 
 
-def test_dragging_one_chart_moves_its_neighbours_and_a_double_click_brings_all_back(browser):
+def test_dragging_chart_moves_neighbours_and_double_click_resets(browser):
     actions = pytest.importorskip("selenium.webdriver").ActionChains
     draw_all(browser)
     axes = (

@@ -108,7 +108,7 @@ def test_nothing_is_loaded_from_anywhere(page, text):
     assert "http" not in policy
 
 
-def test_links_to_elsewhere_are_links_and_those_into_the_project_lead_somewhere(page, showcase):
+def test_external_links_are_links_and_internal_ones_resolve(page, showcase):
     for address in [a["href"] for a in page.of("a")]:
         if address.startswith("https://"):
             assert address.startswith(("https://arxiv.org/abs/", "https://example.org/report"))
@@ -299,7 +299,7 @@ def test_a_picture_puts_less_to_the_left_and_keeps_all_inside():
     assert "Paper: 80 % ± 1. Ours: 80.00 ± 2.23 [77.77, 82.23]" in picture
 
 
-def test_an_interval_that_would_flatten_the_rest_leaves_the_picture_with_arrows():
+def test_long_interval_leaves_picture_with_arrows():
     narrow = judge(value_claim(), {"clr/a": evidence(79.9, 80.0, 80.1)})
     assert "arrow" not in draw_claim(narrow, [79.9, 80.0, 80.1])
     wide = dataclasses.replace(narrow, ours=dataclasses.replace(narrow.ours, low=60.0, high=99.0))

@@ -259,7 +259,7 @@ def test_a_broken_file_is_one_clear_line_and_changes_nothing(
     assert page(reported) == "as it was"
 
 
-def test_rows_stand_together_by_what_was_trained_and_apart_by_optimizer_where_there_are_several():
+def test_rows_are_grouped_by_task_and_by_optimizer_if_several():
     def row(dataset, optimizer):
         about = {"dataset": dataset, "model": "net", "optimizer": optimizer}
         return SimpleNamespace(experiment=SimpleNamespace(about=about))

@@ -161,7 +161,7 @@ def test_wandb_workspaces_reads_the_spec_back_as_it_was(project: Any) -> None:
         (None, "https://example.org/cited"),
     ],
 )
-def test_the_links_back_are_the_remotes_without_its_password_or_the_citations(
+def test_links_back_are_of_remote_without_password_or_citation(
     project: Any, remote: str | None, address: str
 ) -> None:
     Path("CITATION.cff").write_text("repository-code: https://example.org/cited\n")
@@ -313,7 +313,7 @@ def to(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_publishing_uploads_saves_and_then_writes_the_address_and_again_renews_the_report(
+def test_publishing_again_updates_the_same_report(
     project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {"url": "https://wandb.ai/us/anneal/reports/x--VmlldzoxMg", "published": "2026-01-02"}

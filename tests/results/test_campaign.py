@@ -128,7 +128,7 @@ def test_a_run_measured_again_takes_the_new_measurement(collected):
     assert len(keys(collected)) == 6
 
 
-def test_a_changed_configuration_keeps_old_rows_and_is_what_counts_from_then_on(collected):
+def test_changed_configuration_keeps_old_rows_and_becomes_current(collected):
     collected.evaluate("digits/fixed", {0: 90.0}, configuration_hash=NEW)
     collect.main(["quick"])
     assert ("digits/fixed", "0", "01") in keys(collected)
@@ -226,7 +226,7 @@ def test_the_largest_budget_is_the_evidence_and_equal_configurations_join(world)
     assert evidence.campaigns == ("full", "more")
 
 
-def test_of_two_configurations_at_equal_budget_the_one_run_last_is_the_evidence():
+def test_evidence_at_equal_budget_is_the_configuration_run_last():
     def campaign(name, configuration, day, finals):
         runs = {
             ("a", seed, configuration): Run(

@@ -51,7 +51,7 @@ def test_an_error_and_its_accuracy_point_opposite_ways(name):
     assert same == (recorded == name)
 
 
-def test_an_ensemble_of_several_runs_stands_under_the_first_seed_of_its_group():
+def test_ensemble_has_first_seed_of_its_group():
     runs = [run(seed, final=90.0) for seed in range(7)]
     found = evidence(
         *runs, ensemble_3x2={(0, 1, 2): 96.0, (3, 4, 5): 96.5}, ensemble_2x2={(0, 1): 95}

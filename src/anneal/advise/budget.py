@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from anneal.advise.candidates import CANDIDATES
-from anneal.advise.question import WHERE, Question, ask_again
+from anneal.advise.question import ADVISE_FILE, Question, ask_again
 from anneal.advise.trials import Pace, measure_pace
 from anneal.config.durations import Duration
 from anneal.config.strict import configuration_hash, parse, to_plain
@@ -122,9 +122,9 @@ def choose_budget(minutes: float, pace: Pace, limits: Limits) -> Budget:
         least = FEWEST_UPDATES * update + FEWEST_EVALUATIONS * evaluation
         needed = (spent + count * seeds * least) / (1 - RESERVE) / 60
         raise ValueError(
-            f"{WHERE}: advise.minutes must be at least {math.ceil(needed)} for {count} candidates, "
-            f"{seeds} seeds and {FEWEST_UPDATES} updates at {update:.2g} s an update and "
-            f"{evaluation:.2g} s an evaluation, got {minutes:g}"
+            f"{ADVISE_FILE}: advise.minutes must be at least {math.ceil(needed)} for {count} "
+            f"candidates, {seeds} seeds and {FEWEST_UPDATES} updates at {update:.2g} s an update "
+            f"and {evaluation:.2g} s an evaluation, got {minutes:g}"
         )
     chosen = set(ordered[:count])
     return Budget(

@@ -17,8 +17,9 @@ from anneal.io.text import did_you_mean
 from anneal.runs.plan import range_test_hash
 from anneal.runs.range_test import Sweep, lay_out
 from anneal.runs.setup import ExperimentSetup, load_setup
+from anneal.runs.timed_settings import time_setup
 
-WHERE = "conf/advise.yaml"
+ADVISE_FILE = "conf/advise.yaml"
 ANSWER = "advice.json"
 DECIDED_HERE = {
     "scheduler": "the schedule is recommended; advise.candidates lists those that are tried",
@@ -73,18 +74,18 @@ def ask(arguments: Sequence[str]) -> Question:
         if key in DECIDED_HERE:
             raise ValueError(f"{argument} is not an option of anneal advise: {DECIDED_HERE[key]}")
     plain = compose_plain("advise", arguments)
-    advice = parse(AdviceConfig, plain.pop("advise"), where=WHERE, key="advise")
+    advice = parse(AdviceConfig, plain.pop("advise"), where=ADVISE_FILE, key="advise")
     plain.pop("seed")
     places = plain.pop("paths")
     experiment = dataclasses.replace(
-        check_experiment(plain, where=WHERE), name=f"advise/{advice.name}", bounds="given"
+        check_experiment(plain, where=ADVISE_FILE), name=f"advise/{advice.name}", bounds="given"
     )
     _check_names(advice.candidates)
     names = [name for name in CANDIDATES if name in advice.candidates]
     shapes = {
         name: compose_run([f"scheduler={CANDIDATES[name].scheduler}"]).scheduler for name in names
     }
-    setup = load_setup(experiment, Paths.from_section(places))
+    setup = time_setup(load_setup(experiment, Paths.from_section(places)))
     question = _question(advice, experiment, shapes, setup)
     question.plans(1.0, 2.0)  # refuse a run too short for a schedule before anything is trained
     return question
@@ -123,7 +124,8 @@ def _check_names(names: Sequence[str]) -> None:
     for name in names:
         if name not in CANDIDATES:
             raise ValueError(
-                f"{WHERE}: advise.candidates: there is no '{name}'{did_you_mean(name, CANDIDATES)}"
+                f"{ADVISE_FILE}: advise.candidates: there is no '{name}'"
+                f"{did_you_mean(name, CANDIDATES)}"
             )
 
 
@@ -140,7 +142,7 @@ def _digest(
     )
 
 
-def refuse_another(folder: Path, digest: str) -> None:
+def refuse_other_question(folder: Path, digest: str) -> None:
     """Refuse to overwrite the answer to another question.
 
     Raises:

@@ -11,7 +11,7 @@ from anneal.advise.candidates import Choice, choose
 from anneal.advise.figure import draw_advice
 from anneal.advise.page import PICTURE, RANGE_TEST_PICTURE, Advice, Lines, data, page, snippet_file
 from anneal.advise.question import ANSWER, Question
-from anneal.advise.trials import OWN_CODE, Trial, read_curve, run_directory, run_trial
+from anneal.advise.trials import OWN_CODE, Trial, read_trial_curve, run_directory, run_trial
 from anneal.io.csv_files import read_columns
 from anneal.io.files import read_json, write_json, write_whole
 from anneal.io.terminal import say
@@ -64,7 +64,7 @@ def recommend(question: Question, *, command: Sequence[str], folder: Path) -> Ad
         list(record.curves.values()),
         record.readings[record.rule],
         {
-            name: {s: read_curve(plan, setup, seed=s) for s in question.advice.seeds}
+            name: {s: read_trial_curve(plan, setup, seed=s) for s in question.advice.seeds}
             for name, plan in plans.items()
         },
         choice,

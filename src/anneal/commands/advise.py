@@ -21,7 +21,7 @@ The same command again does not repeat finished sweeps and trials.
 
 from anneal.advise.budget import fit_minutes
 from anneal.advise.page import terminal_lines
-from anneal.advise.question import ask, refuse_another
+from anneal.advise.question import ask, refuse_other_question
 from anneal.advise.recommend import PAGE, recommend
 from anneal.config.folders import own_folder_first
 from anneal.io.terminal import command, say
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> None:
     folder = ADVICE / question.advice.name
     if question.advice.minutes is not None:
         question = fit_minutes(question, folder=folder)
-    refuse_another(folder, question.digest)
+    refuse_other_question(folder, question.digest)
     advice = recommend(question, command=arguments, folder=folder)
     for line in terminal_lines(advice, page=folder / PAGE):
         say(line)

@@ -179,7 +179,7 @@ def _count(given: dict[str, str], option: str, *, at_least: int) -> int | None:
 
 
 def lay_out_workers(config: CampaignConfig, options: Options, *, num_runs: int) -> list[Worker]:
-    """Return the workers that are asked for; without a word, every GPU here or every core.
+    """Return the workers that are asked for; by default, every GPU or every core.
 
     Raises:
         ValueError: they are not here, or the campaign's hardware says something else.

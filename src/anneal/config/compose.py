@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from anneal.config.folders import CONF, conf_folder, own_folder
-from anneal.config.options import all_rows, is_group, options, place_of
+from anneal.config.options import all_rows, is_group, options, place_of_experiment
 from anneal.config.schema import CampaignConfig, ExperimentConfig
 from anneal.config.strict import parse
 from anneal.config.tables import Row
@@ -189,7 +189,7 @@ def compose_run(overrides: Sequence[str]) -> ExperimentConfig:
     except ValueError as error:
         if overrides != [f"experiment={plain.get('name')}"]:
             raise
-        raise ValueError(f"{place_of(str(plain['name']))}: {error}") from error
+        raise ValueError(f"{place_of_experiment(str(plain['name']))}: {error}") from error
 
 
 def compose_experiment(name: str, campaign: CampaignConfig) -> ExperimentConfig:
@@ -228,7 +228,9 @@ def _on_hardware_of(
         )
     for key in ("hardware", "tracking", "budget_fraction"):
         if getattr(experiment, key) != getattr(default, key):
-            raise ValueError(f"{place_of(experiment.name)}: {key} must be set by the campaign")
+            raise ValueError(
+                f"{place_of_experiment(experiment.name)}: {key} must be set by the campaign"
+            )
     return dataclasses.replace(
         experiment,
         hardware=hardware,

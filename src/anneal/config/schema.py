@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from anneal.config.durations import Duration
 from anneal.config.signals import SignalConfig
-from anneal.config.snapshots import WORDS, is_snapshot_rule
+from anneal.config.snapshots import SNAPSHOT_WORDS, is_snapshot_rule
 from anneal.config.strict import (
     FRACTION,
     NOT_NEGATIVE,
@@ -62,7 +62,7 @@ SEEDS = Rule(
     lambda v: 0 < len(v) == len(set(v)) and all(0 <= s < 2**32 for s in v),
 )
 
-KEPT = Rule(WORDS, is_snapshot_rule)
+KEPT = Rule(SNAPSHOT_WORDS, is_snapshot_rule)
 
 
 def check_seed(seed: object, *, where: str) -> int:

@@ -1,7 +1,7 @@
 """Registry of data sources: reader, own keys and published size of each.
 
-``dataset.source`` names one. Readers are imported when they are used; the sizes are there without
-them, so that a row is planned and its cost counted before there is any data.
+``dataset.source`` is a key. Readers are imported on use. The sizes need no reader, so a row is
+planned and its cost counted before there is any data.
 """
 
 import json
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 
 class Reader(Protocol):
-    """What a module that reads a source has."""
+    """Interface of a module that reads a source."""
 
     def identify(self, config: DatasetConfig, paths: "Paths", /) -> dict[str, Any]:
-        """Return the identity of the set, obtained when it is not here."""
+        """Return the identity of the set; download it if needed."""
 
     def load(self, config: DatasetConfig, paths: "Paths", /) -> "ImageData":
-        """Return the set, its identity among the rest."""
+        """Return the set with its identity."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedSize:
-    """Of a published set: images to train on and to test with, their shape, classes.
+    """Size of a published set: training and test images, their shape, classes.
 
-    The shape is (C, H, W); of signals (channels, samples).
+    The shape is (C, H, W), for signals (channels, samples).
     """
 
     train: int
@@ -43,12 +43,11 @@ class PublishedSize:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetEntry:
-    """What is known of one source.
+    """Registry entry of one source.
 
     Args:
-        reader: returns the module that reads it; a function, so that it is imported when it is
-            used.
-        size: that of the published set; None where it is known when the images are.
+        reader: returns its module; a function, so that the module is imported on use.
+        size: of the published set; None if it depends on the images.
         own_keys: keys of ``DatasetConfig`` that it reads and others do not.
     """
 
@@ -157,7 +156,12 @@ DATASETS: dict[str, DatasetEntry] = {
         size=PublishedSize(train=880, test=160, shape=(44, 1125), classes=4),
         own_keys=("signal",),
     ),
-    "simulated_eeg": DatasetEntry(reader=_simulated_eeg, own_keys=("signal",)),
+    # Of one subject, as conf/dataset/simulated_eeg.yaml has it.
+    "simulated_eeg": DatasetEntry(
+        reader=_simulated_eeg,
+        size=PublishedSize(train=120, test=80, shape=(8, 512), classes=2),
+        own_keys=("signal",),
+    ),
 }
 
 # What these keys say when nothing is done to an image; signals have no other.
@@ -178,7 +182,7 @@ def find_dataset(config: DatasetConfig) -> DatasetEntry:
     """Return the entry of the configured source.
 
     Raises:
-        ValueError: there is no such source, or a key is given that it does not read.
+        ValueError: the source does not exist, or does not read a given key.
     """
     entry = DATASETS.get(config.source)
     if entry is None:

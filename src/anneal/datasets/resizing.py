@@ -1,4 +1,4 @@
-"""Resize images to one size: shorter side, then centre crop (Pillow, no torch)."""
+"""Resizing of images: shorter side, then centre crop (Pillow, no torch)."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,9 @@ GREY_MODES = {"1", "L", "I", "F", "I;16", "I;16L", "I;16B"}  # Pillow's, of one 
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Return how EXIF says the image is turned, 1 to 8; 1 where Pillow turns it itself (TIFF)."""
+    """Return the EXIF orientation of an image, 1 to 8; 1 if Pillow applies it itself (TIFF)."""
     if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
-        return 1  # in a PNG it may stand behind the pixels, and is not sought there
+        return 1  # a PNG may have it after the pixels, where Pillow does not read it
     found = image.getexif().get(ExifTags.Base.Orientation, 1)
     return found if found in range(1, 9) else 1
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
 from anneal.models.layers import layer_scales
-from anneal.models.registry import OURS
+from anneal.models.registry import OURS, SIGNAL_NETWORKS
 
 # Given by the dataset, or a way to weights that somebody else has trained.
 RESERVED: Final = {
@@ -135,7 +135,7 @@ def _names(library: str) -> list[str]:
     if library == "timm":
         import timm
 
-        import anneal.models.timm  # noqa: F401 - ours stand in the list too
+        import anneal.models.timm  # noqa: F401 - registers our networks
 
         names: list[str] = timm.list_models()
     else:
@@ -149,6 +149,8 @@ def _check_name(library: str, architecture: str) -> None:
     """Refuse a name that is not registered, "hf-hub:" and other addresses of weights among them."""
     if library == "timm" and architecture in OURS:
         return
+    if library == "timm" and architecture in SIGNAL_NETWORKS:
+        raise ValueError(f"{architecture} decodes signals, and these are images")
     names = _names(library)
     if architecture in names:
         return

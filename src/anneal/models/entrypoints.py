@@ -8,6 +8,7 @@ from torch import nn
 
 from anneal.io.text import did_you_mean
 
+Multipliers = dict[str, tuple[float, float]]  # parameter -> factors of rate and weight decay
 SIZES = ("num_classes", "in_chans")  # given by the data set
 
 

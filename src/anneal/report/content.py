@@ -1,7 +1,7 @@
 """Report content, independent of its format.
 
-One structure that the Markdown page, the web page and README's table are made of: numbers are
-already chosen, none is formatted.
+The Markdown page, the web page and README's table are made from it. Its numbers are chosen but not
+formatted.
 """
 
 from collections import Counter
@@ -25,15 +25,15 @@ NOT_RUN = "not run"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ReportRow:
     """One experiment in one campaign.
 
     Args:
-        experiment: what was run.
+        experiment: its configuration.
         evidence: its runs under the current configuration.
         final: mean test accuracy at the end with its interval, in percent; None when no run
             finished.
-        best: the same of the highest accuracy on the way.
+        best: the same for the highest accuracy of each run.
         look: place in the campaign, which fixes the colour.
         deviations: ids of the deviations that touch it.
     """
@@ -88,8 +88,8 @@ class Section:
     budget_fraction: float
     is_reproduction: bool
     days: tuple[str, str] | None
-    rows: tuple[Row, ...]
-    groups: Mapping[str, tuple[Row, ...]]
+    rows: tuple[ReportRow, ...]
+    groups: Mapping[str, tuple[ReportRow, ...]]
     range_tests: Mapping[str, RangeTestRecord]
     ensembles: tuple[EnsembleRow, ...]
     link: Link | None
@@ -101,7 +101,7 @@ class Redrawn:
 
     Args:
         id: the paper first.
-        at: where it stands, paper and figure.
+        at: its place, paper and figure.
         place: the figure alone.
         title: of the figure.
         shows: what the paper says of it, and what is drawn otherwise.
@@ -156,7 +156,7 @@ class Content:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportExtras:
-    """What the report shows where it is there, and does without where it is not.
+    """Optional parts of the report.
 
     Args:
         titles: of papers, by arXiv number without its version.
@@ -175,7 +175,7 @@ def make_content(
 ) -> Content:
     """Put the report together.
 
-    Campaigns that stand for rows of papers come first, the larger budget before the smaller.
+    Campaigns of papers' rows come first, the larger budget before the smaller.
     """
     extras = extras or ReportExtras()
     claimed = {name for claim in claims for name in claim.experiments}
@@ -209,7 +209,7 @@ def table_words(table: str) -> str:
 
 
 def count_verdicts(judgements: Sequence[Judgement]) -> dict[str, int]:
-    """Return how many claims stand where, every verdict named, in the reader's order."""
+    """Return verdict -> number of claims, with every verdict, in the reader's order."""
     counts = Counter(found.verdict for found in judgements)
     return {verdict: counts[verdict] for verdict in VERDICTS}
 
@@ -229,17 +229,17 @@ def by_paper(judgements: Sequence[Judgement]) -> dict[str, tuple[Judgement, ...]
     return {paper: tuple(found) for paper, found in ordered}
 
 
-def group_rows(rows: Iterable[Row]) -> dict[str, tuple[Row, ...]]:
+def group_rows(rows: Iterable[ReportRow]) -> dict[str, tuple[ReportRow, ...]]:
     """Return rows by data set and model, and by optimizer where a pair of these has several."""
 
-    def name(row: Row, keys: Sequence[str]) -> str:
+    def name(row: ReportRow, keys: Sequence[str]) -> str:
         return ", ".join(str(row.experiment.about[key]) for key in keys)
 
     trained = ("dataset", "model")
-    found: dict[str, list[Row]] = {}
+    found: dict[str, list[ReportRow]] = {}
     for row in rows:
         found.setdefault(name(row, trained), []).append(row)
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[ReportRow]] = {}
     for together in found.values():
         several = len({row.experiment.about["optimizer"] for row in together}) > 1
         for row in together:
@@ -257,7 +257,7 @@ def _section(
 ) -> Section:
     evidence = results.evidence()
     rows = tuple(
-        Row(
+        ReportRow(
             experiment=experiment,
             evidence=evidence[experiment.name],
             final=_mean(evidence[experiment.name], "test_accuracy_pct@final"),

@@ -13,7 +13,7 @@ from anneal.report.content import (
     NOT_RUN,
     VERDICTS,
     Content,
-    Row,
+    ReportRow,
     Section,
     by_table,
     count_verdicts,
@@ -41,7 +41,7 @@ README_ROWS = 24
 
 
 def readme_table(content: Content) -> str:
-    """Return README's block: how many claims stand where, and those that our runs speak to.
+    """Return README's block: number of claims by verdict, and the claims with runs.
 
     Verdicts come before claims that have none yet; beyond a few the report tells the rest.
     """
@@ -58,7 +58,7 @@ def readme_table(content: Content) -> str:
 
 
 def counts_table(content: Content) -> str:
-    """Return how many claims of each paper stand where; a verdict that none has is no column."""
+    """Return the number of claims of each paper by verdict; empty columns are left out."""
     counts = {paper: count_verdicts(found) for paper, found in content.judgements.items()}
     shown = verdicts_given(content)
     rows = [
@@ -128,23 +128,23 @@ def figure_names(section: Section, about: str) -> tuple[str, str]:
     return f"{stem}-accuracy.svg", f"{stem}-rate.svg"
 
 
-def ensemble_figure_name(section: Section, row: Row) -> str:
+def ensemble_figure_name(section: Section, row: ReportRow) -> str:
     """Return the name of the figure of an experiment's snapshots."""
     return f"{section.name}-ensemble-{slug(row.experiment.name)}.svg"
 
 
-def ensemble_rows_of(section: Section) -> list[Row]:
+def ensemble_rows_of(section: Section) -> list[ReportRow]:
     """Return the experiments of a campaign whose runs kept snapshots."""
     return [row for row in section.rows if shared_snapshots(row.evidence)]
 
 
-def ensemble_table(row: Row) -> str:
+def ensemble_table(row: ReportRow) -> str:
     """Return the grid of one experiment: N runs with the last M snapshots each."""
     rows = ensemble_rows(row.evidence)
     return markdown_table(ensemble_header(row.evidence), rows)
 
 
-def ensemble_updates_words(row: Row) -> str:
+def ensemble_updates_words(row: ReportRow) -> str:
     """Return after which updates the snapshots of an experiment were taken."""
     return ", ".join(map(number, shared_snapshots(row.evidence)[0].updates))
 
@@ -207,7 +207,7 @@ def experiments_table(section: Section) -> str:
     return markdown_table(header, [_cells(section, row) for row in section.rows], sides=sides)
 
 
-def _cells(section: Section, row: Row) -> list[str]:
+def _cells(section: Section, row: ReportRow) -> list[str]:
     experiment = row.experiment
     results = f"../results/{section.name}"
     total = number(experiment.total_steps)
@@ -240,7 +240,7 @@ def _schedule_cell(experiment: MeasuredExperiment) -> str:
     return "<br>".join(map(escape_markdown, lines))
 
 
-def _status_words(row: Row) -> str:
+def _status_words(row: ReportRow) -> str:
     diverged = [run for run in row.evidence.runs if not run.finished]
     finished = len(row.evidence.runs) - len(diverged)
     words = f"{finished} finished" if finished else ""

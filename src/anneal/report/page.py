@@ -1,6 +1,6 @@
 """The report as ``paper/report.html``: one self-contained file.
 
-Vega, Vega-Lite and Vega-Embed stand in it once; a figure is drawn when a reader comes to it. The
+Vega, Vega-Lite and Vega-Embed are in it once; a figure is drawn when it scrolls into view. The
 page allows itself no connection, no code from elsewhere and no ``eval``: its scripts are named by
 their hashes, and Vega interprets its expressions.
 """
@@ -144,7 +144,7 @@ def render_page(content: Content, sources: PageSources) -> str:
 def vega_library() -> Markup:
     """Return Vega, Vega-Lite and Vega-Embed as one script; seconds on the first call."""
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    # trailing blanks are what version control complains of; a closing tag would end the script
+    # Git warns about trailing blanks; a closing tag would end the script
     bundle = re.sub(r"[ \t]+$", "", bundle, flags=re.MULTILINE)
     return Markup(bundle.replace("</script", "<\\/script"))
 

@@ -50,9 +50,7 @@ def draw_claim(judgement: Judgement, values: Sequence[float]) -> Markup:
         parts.append(_label(at(paper), number(paper), "paper"))
     if ours is not None:
         parts += _ours(ours, frame)
-        if (
-            paper is None or abs(at(ours.mean) - at(paper)) > 56
-        ):  # else both would stand in one place
+        if paper is None or abs(at(ours.mean) - at(paper)) > 56:  # else both would overlap
             decimals = 2 if isinstance(claim, SpeedClaim) else find_metric(claim.metric).decimals
             parts.append(_label(at(ours.mean), f"{ours.mean:.{decimals}f}", "ours"))
     parts += [f'<circle class="run" cx="{at(value)}" cy="{MIDDLE}" r="3"/>' for value in values]
@@ -64,7 +62,7 @@ def draw_claim(judgement: Judgement, values: Sequence[float]) -> Markup:
 
 
 def claimed_range(claim: Claim) -> tuple[float | None, float | None, float | None]:
-    """Return the paper's number and between what ours has to lie; None where there is none."""
+    """Return the paper's number and the range in which ours must be; None if there is none."""
     if isinstance(claim, ValueClaim):
         return claim.value, claim.value - claim.tolerance, claim.value + claim.tolerance
     if isinstance(claim, OrderClaim):
@@ -82,7 +80,7 @@ class _Frame:
     high: float
 
     def at(self, value: float) -> float:
-        """Return where a value stands, to a tenth; outside the frame, at its edge."""
+        """Return the position of a value, to a tenth; at the edge if it is outside the frame."""
         part = (value - self.low) / (self.high - self.low)
         return round(LEFT + (RIGHT - LEFT) * min(1.0, max(0.0, part)), 1)
 

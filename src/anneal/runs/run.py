@@ -33,7 +33,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class SeedRun:
     """One seed of a plan and its directory.
 
     Args:
@@ -60,7 +60,7 @@ class Run:
         return self.label or str(self.directory.path)
 
 
-def train_run(run: Run, observers: Sequence[Observer]) -> dict[str, Any]:
+def train_run(run: SeedRun, observers: Sequence[Observer]) -> dict[str, Any]:
     """Train one seed to its end; resume from its checkpoint if there is one.
 
     Args:
@@ -105,7 +105,7 @@ def train_run(run: Run, observers: Sequence[Observer]) -> dict[str, Any]:
     return result
 
 
-def usual_observers(run: Run, *, job_type: str) -> list[Observer]:
+def usual_observers(run: SeedRun, *, job_type: str) -> list[Observer]:
     """Return the observers of every run: those that write the record, then the views.
 
     Args:
@@ -133,7 +133,7 @@ def usual_observers(run: Run, *, job_type: str) -> list[Observer]:
     ]
 
 
-def _open(run: Run) -> Training:
+def _open(run: SeedRun) -> Training:
     """Prepare the directory and return the loop, resumed from its checkpoint if there is one."""
     directory = run.directory
     directory.open(run.plan.describe(), replaced=run.replaced)

@@ -12,10 +12,12 @@ from anneal.config.paths import Paths
 from anneal.config.schema import ExperimentConfig, OptimizerConfig
 from anneal.datasets import load_dataset
 from anneal.datasets.batches import EvaluationBatches, Normalise, TrainingBatches, statistics_of
+from anneal.datasets.eeg.crops import CropBatches
 from anneal.datasets.image_data import ImageData, Images
 from anneal.io.files import read_json
 from anneal.io.terminal import say
 from anneal.models.build import build_model, parameter_groups
+from anneal.models.eeg.decoder import TrialDecoder, build_decoder
 from anneal.models.layers import freeze_backbone
 from anneal.models.pretrained import State, load_weights, read_weights
 from anneal.runs.hardware import Settings, decide
@@ -24,6 +26,7 @@ from anneal.runs.kernels import apply_kernels
 from anneal.runs.layout import identity_file
 from anneal.runs.optimizers import OPTIMIZERS
 from anneal.runs.plan import Bounds, Plan, plan_run
+from anneal.runs.subjects import identity_of
 from anneal.training.evaluation import Measurement, measure, predict
 from anneal.training.loop import Learner, Training, evenly_spread
 from anneal.training.scheduled_lr import ScheduledLR
@@ -78,10 +81,11 @@ class ExperimentSetup:
         last = batches.steps_per_epoch - 1
         if total_steps is None or last < total_steps * config.training.accumulation:
             _check_batch_of_one(model, batches, last)
+        signal = config.dataset.signal
         return Learner(
             model=model,
             optimizer=optimizer,
-            batches=batches,
+            batches=batches if signal is None else crop_batches(batches, model, self.data, seed),
             precision=self.settings.dtype,
             accumulation=config.training.accumulation,
             label_smoothing=config.training.label_smoothing,
@@ -96,6 +100,11 @@ class ExperimentSetup:
             load_weights(model, self.weights, where=str(fine_tuning.weights))
         if fine_tuning.freeze:
             freeze_backbone(model)
+        if self.experiment.dataset.signal is not None and self.settings.channels_last:
+            raise ValueError(
+                f"conf/hardware/{self.experiment.hardware.name}.yaml: memory_format must be "
+                "contiguous for signals, got channels_last"
+            )
         memory_format = (
             torch.channels_last if self.settings.channels_last else torch.contiguous_format
         )
@@ -109,16 +118,8 @@ class ExperimentSetup:
 
     def build(self) -> nn.Module:
         """Build the network with random weights, on the CPU."""
-        config = self.experiment.model
-        channels, height, _ = self.data.image_shape
-        return build_model(
-            library=config.library,
-            architecture=config.architecture,
-            arguments=dict(config.arguments),
-            num_classes=self.data.num_classes,
-            channels=channels,
-            image_size=height,
-            small_images=config.small_images,
+        return build_network(
+            self.experiment, shape=self.data.image_shape, num_classes=self.data.num_classes
         )
 
     def evaluate(
@@ -141,6 +142,51 @@ class ExperimentSetup:
             channels_last=self.settings.channels_last,
             indices=indices,
         )
+
+
+def build_network(
+    experiment: ExperimentConfig, *, shape: tuple[int, ...], num_classes: int
+) -> nn.Module:
+    """Build an experiment's network for images (C, H, W), or signals (channels, samples).
+
+    Raises:
+        ValueError: it cannot take them.
+    """
+    config, signal = experiment.model, experiment.dataset.signal
+    if signal is not None:
+        channels, samples = shape
+        return build_decoder(
+            architecture=config.architecture,
+            arguments=dict(config.arguments),
+            num_classes=num_classes,
+            channels=channels,
+            samples=samples,
+            crop_samples=signal.crop_samples,
+        )
+    channels, height, _ = shape
+    return build_model(
+        library=config.library,
+        architecture=config.architecture,
+        arguments=dict(config.arguments),
+        num_classes=num_classes,
+        channels=channels,
+        image_size=height,
+        small_images=config.small_images,
+    )
+
+
+def crop_batches(
+    trials: TrainingBatches, model: nn.Module, data: ImageData, seed: int
+) -> CropBatches:
+    """Return batches of what a decoder trains on: crops, with a label for each of its outputs."""
+    assert isinstance(model, TrialDecoder)
+    return CropBatches(
+        trials,
+        samples=data.image_shape[1],
+        crop_samples=model.crop_samples,
+        outputs=model.outputs,
+        seed=seed,
+    )
 
 
 def assemble_setup(
@@ -278,7 +324,7 @@ def plan_experiment(loaded: Loaded, bounds: Bounds | None) -> tuple[Plan, Experi
     setup = load_setup(loaded.experiment)
     identity = setup.data.identity
     file = identity_file(loaded.experiment.dataset.name)
-    if file.is_file() and read_json(file) != identity:
+    if file.is_file() and identity_of(loaded.experiment.dataset, read_json(file)) != identity:
         raise ValueError(
             f"{file} describes other images than those found now: run the download stage again"
         )

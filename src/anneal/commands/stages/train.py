@@ -9,9 +9,10 @@ from anneal.io.terminal import command, say
 from anneal.runs.code_digest import code_of_run
 from anneal.runs.committed import committed_seeds
 from anneal.runs.directory import RunDirectory
-from anneal.runs.inputs import NoBoundsError, load_bounds, load_experiment
+from anneal.runs.inputs import Loaded, NoBoundsError, load_bounds, load_experiment
 from anneal.runs.layout import RANGE_TESTS, REPLACED, RUNS, SUGGESTION, seed_folder
-from anneal.runs.run import Run, train_run, usual_observers
+from anneal.runs.plan import Bounds
+from anneal.runs.run import SeedRun, train_run, usual_observers
 from anneal.runs.setup import plan_experiment
 
 
@@ -22,13 +23,20 @@ def main(arguments: list[str]) -> None:
     loaded = load_experiment(campaign, name)
     if unknown := set(seeds) - set(loaded.seeds):
         raise ValueError(f"{loaded.path}: seeds has no {unknown.pop()}")
-    folder = RUNS / campaign / name
-    folder.mkdir(parents=True, exist_ok=True)
+    (RUNS / campaign / name).mkdir(parents=True, exist_ok=True)
     try:
         bounds = load_bounds(RANGE_TESTS / campaign / range_test / SUGGESTION)
     except NoBoundsError as abstention:
         say(f"{name}: not trained. {abstention}")
         return
+    for part in loaded.of_each_subject():
+        _train_seeds(campaign, part, bounds, seeds)
+
+
+def _train_seeds(campaign: str, loaded: Loaded, bounds: Bounds | None, seeds: list[int]) -> None:
+    """Train the seeds of an experiment, or of one of its subjects."""
+    name = loaded.experiment.name
+    folder = RUNS / campaign / name
     plan, setup = plan_experiment(loaded, bounds)
     committed = committed_seeds(campaign, name, plan.configuration_hash)
     unrecorded = [seed for seed, kernels in committed.items() if kernels == "unrecorded"]
@@ -48,7 +56,7 @@ def main(arguments: list[str]) -> None:
             code=code_of_run(setup.settings.numerics),
         )
         replaced = RUNS / campaign / REPLACED / name
-        run = Run(plan=plan, setup=setup, seed=seed, directory=directory, replaced=replaced)
+        run = SeedRun(plan=plan, setup=setup, seed=seed, directory=directory, replaced=replaced)
         with directory.held():
             train_run(run, usual_observers(run, job_type="train"))
 

@@ -95,8 +95,8 @@ def load_subject(config: DatasetConfig, store: Store) -> "ImageData":
     signal = signal_of(config)
     if len(signal.subjects) != 1:
         raise ValueError(
-            f"{place_of(config)}: dataset.signal.subjects must be one subject for one run, got "
-            f"{list(signal.subjects)}"
+            f"{place_of(config)}: dataset.signal.subjects must be one subject for one run, as "
+            f"[{signal.subjects[0]}], got {list(signal.subjects)}"
         )
     stored = store(config, signal.subjects[0])
     needed = sum(trials.signals.nbytes for trials in stored.splits.values()) / GIB

@@ -20,7 +20,7 @@ from anneal.datasets.archives import Paths, lock, temporary_folder, writing
 from anneal.datasets.eeg.preprocessing import Trials
 from anneal.io.files import read_json, write_json
 
-VERSION = 1  # of what the settings mean; another makes every array anew
+VERSION = 1  # of the meaning of the settings; a new one rebuilds every array
 FOLDER = "signals"
 _SPLITS = ("train", "test")
 _CHECKSUMS = "checksums.json"
