@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch.optim.lr_scheduler import LRScheduler
 
+from anneal.advise.framework_snippets import NAMES, framework_snippets
 from anneal.advise.snippets import anneal_snippet, as_function, torch_snippet
 from anneal.schedules import (
     Schedule,
@@ -182,6 +184,43 @@ def test_reason_replaces_snippet_that_torch_cannot_follow(
     found = torch_snippet(schedule.describe(), described(momentum))
     assert found.code is None
     assert reason in found.reason
+
+
+@pytest.mark.parametrize(
+    ("schedule", "momentum"), [(s, m) for s, m, _ in IN_TORCH[-2:]], ids=["one_cycle", "flat"]
+)
+def test_framework_snippet_is_what_the_framework_takes(
+    schedule: Schedule, momentum: Schedule | None
+) -> None:
+    snippets = framework_snippets(schedule.describe(), described(momentum), total_steps=20)
+    assert list(snippets) == list(NAMES)
+
+    def made(framework: str) -> tuple[torch.optim.Optimizer, Any]:
+        optimizer = OPTIMIZERS["sgd"]([torch.nn.Parameter(torch.zeros(1))])
+        space: dict[str, Any] = {}
+        snippet = snippets[framework]
+        exec(as_function("make", snippet.code, returns=snippet.returns), space)
+        return optimizer, space["make"](optimizer)
+
+    optimizer, configured = made("lightning")
+    assert configured["optimizer"] is optimizer
+    assert configured["lr_scheduler"]["interval"] == "step"
+    assert isinstance(configured["lr_scheduler"]["scheduler"], LRScheduler)
+    optimizer, (first, scheduled) = made("hf_trainer")
+    assert first is optimizer
+    assert scheduled.optimizer is optimizer
+    optimizer, lr_scheduler = made("timm")
+    lr_scheduler.step(0)
+    for update in (0, 1, 7, 3):  # a resume jumps
+        lr_scheduler.step_update(num_updates=update, metric=None)
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(schedule(update), rel=RTOL)
+    for framework in ("lightning", "hf_trainer"):
+        optimizer, given = made(framework)
+        step = (given["lr_scheduler"]["scheduler"] if framework == "lightning" else given[1]).step
+        for update in range(20):
+            assert optimizer.param_groups[0]["lr"] == pytest.approx(schedule(update), rel=RTOL)
+            optimizer.step()
+            step()
 
 
 def test_anneal_snippet_keeps_ratios_of_parameter_groups() -> None:

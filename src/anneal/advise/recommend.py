@@ -9,7 +9,8 @@ from anneal.advise.announce import announce_all, announce_rest
 from anneal.advise.bounds import take_bounds
 from anneal.advise.candidates import Choice, choose
 from anneal.advise.figure import draw_advice
-from anneal.advise.page import PICTURE, RANGE_TEST_PICTURE, Advice, Lines, data, page, snippet_file
+from anneal.advise.lines import Lines
+from anneal.advise.page import PICTURE, RANGE_TEST_PICTURE, Advice, data, page, snippet_file
 from anneal.advise.question import ANSWER, Question
 from anneal.advise.trials import OWN_CODE, Trial, read_trial_curve, run_directory, run_trial
 from anneal.io.csv_files import read_columns
@@ -142,6 +143,7 @@ def _advice(
             name=name,
             schedule=whole[name].schedule.describe(),
             momentum=momentum.describe() if (momentum := whole[name].momentum) else None,
+            total_steps=whole[name].total_steps,
             layer_decay=question.experiment.fine_tuning.layer_decay != 1,
         )
         for name in dict.fromkeys(shown)
