@@ -88,7 +88,31 @@ def ask(arguments: Sequence[str]) -> Question:
     }
     refuse_several(experiment.hardware, for_what="anneal advise")
     setup = time_setup(load_setup(experiment, Paths.from_section(places)))
-    question = Question(
+    question = _question(advice, experiment, shapes, setup)
+    question.plans(1.0, 2.0)  # refuse a run too short for a schedule before anything is trained
+    return question
+
+
+def ask_again(question: Question, advice: AdviceConfig, experiment: ExperimentConfig) -> Question:
+    """Return a question with other settings, on the same images, network and candidates.
+
+    Raises:
+        ValueError: a trial is too short for a schedule, or the sweep for its points.
+    """
+    shapes = {name: question.shapes[name] for name in advice.candidates}
+    setup = dataclasses.replace(question.setup, experiment=experiment)
+    changed = _question(advice, experiment, shapes, setup)
+    changed.plans(1.0, 2.0)
+    return changed
+
+
+def _question(
+    advice: AdviceConfig,
+    experiment: ExperimentConfig,
+    shapes: Mapping[str, SchedulerConfig],
+    setup: ExperimentSetup,
+) -> Question:
+    return Question(
         advice=advice,
         experiment=experiment,
         shapes=shapes,
@@ -96,8 +120,6 @@ def ask(arguments: Sequence[str]) -> Question:
         sweep=lay_out(experiment, setup),
         digest=_digest(experiment, setup, shapes),
     )
-    question.plans(1.0, 2.0)  # refuse a run too short for a schedule before anything is trained
-    return question
 
 
 def _check_names(names: Sequence[str]) -> None:

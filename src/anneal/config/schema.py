@@ -40,6 +40,7 @@ __all__ = [
     "CampaignRangeTest",
     "DatasetConfig",
     "ExperimentConfig",
+    "FineTuningConfig",
     "HardwareConfig",
     "ModelConfig",
     "OptimizerConfig",
@@ -117,6 +118,15 @@ class ModelConfig:
     architecture: str
     arguments: Mapping[str, Any]  # of the constructor
     small_images: bool  # 3x3 stride-1 stem and no max pooling instead of the 224 px stem
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuningConfig:
+    """Where the weights start, and which of them are trained at which rate."""
+
+    weights: str | None = None  # a file; or "library": downloaded by timm or torchvision
+    freeze: bool = False  # train the head alone; batch normalisation keeps its statistics
+    layer_decay: Annotated[float, SHARE] = 1.0  # factor of the rate from a layer to the one before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +227,7 @@ class ExperimentConfig:
     hardware: HardwareConfig
     tracking: TrackingConfig
     budget_fraction: Annotated[float, SHARE]
+    fine_tuning: FineTuningConfig = FineTuningConfig()
 
 
 @dataclass(frozen=True, kw_only=True)

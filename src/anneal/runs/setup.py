@@ -1,6 +1,7 @@
 """Set-up of a run: images, hardware settings, optimizer, batches, learner."""
 
 import copy
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +17,11 @@ from anneal.datasets.eeg.crops import CropBatches
 from anneal.datasets.identity import identity_of
 from anneal.datasets.image_data import ImageData, Images
 from anneal.io.files import read_json
+from anneal.io.terminal import say
 from anneal.models.build import build_model, parameter_groups
 from anneal.models.eeg.decoder import TrialDecoder, build_decoder
+from anneal.models.layers import freeze_backbone
+from anneal.models.pretrained import State, load_weights, read_weights
 from anneal.runs.hardware import Settings, decide
 from anneal.runs.inputs import Loaded
 from anneal.runs.kernels import apply_kernels
@@ -46,6 +50,7 @@ class ExperimentSetup:
     settings: Settings
     normalise: Normalise
     parts: Parts = ALONE
+    weights: State | None = None  # pretrained, loaded into each network
 
     def learner(
         self, seed: int, *, indices: torch.Tensor | None = None, total_steps: int | None = None
@@ -64,7 +69,12 @@ class ExperimentSetup:
         seed_everything(seed)
         config, device = self.experiment, torch.device(self.settings.device)
         model = self.model()
-        optimizer = build_optimizer(config.optimizer, model, fused=device.type in ("cpu", "cuda"))
+        optimizer = build_optimizer(
+            config.optimizer,
+            model,
+            fused=device.type in ("cpu", "cuda"),
+            layer_decay=config.fine_tuning.layer_decay,
+        )
         accumulation = config.training.accumulation
         batches = TrainingBatches(
             self.data.train,
@@ -95,9 +105,12 @@ class ExperimentSetup:
 
     def model(self) -> nn.Module:
         """Build the network with this machine's device, memory format, kernels and compiler."""
-        model = build_network(
-            self.experiment, shape=self.data.image_shape, num_classes=self.data.num_classes
-        )
+        model = self.build()
+        fine_tuning = self.experiment.fine_tuning
+        if self.weights is not None:
+            load_weights(model, self.weights, where=str(fine_tuning.weights))
+        if fine_tuning.freeze:
+            freeze_backbone(model)
         if self.experiment.dataset.signal is not None and self.settings.channels_last:
             raise ValueError(
                 f"conf/hardware/{self.experiment.hardware.name}.yaml: memory_format must be "
@@ -113,6 +126,12 @@ class ExperimentSetup:
         if self.settings.compile:
             model.compile()
         return model
+
+    def build(self) -> nn.Module:
+        """Build the network with random weights, on the CPU."""
+        return build_network(
+            self.experiment, shape=self.data.image_shape, num_classes=self.data.num_classes
+        )
 
     def evaluate(
         self, model: nn.Module, split: Images, *, indices: torch.Tensor | None = None
@@ -194,8 +213,29 @@ def assemble_setup(
     lnsmith54/super-convergence, Results/clr3SS5kTr10kTab1, has one mean image for all its sets.
     """
     statistics = statistics_of(data.train, experiment.dataset)
-    data = data.first(experiment.dataset.first_images)
-    return ExperimentSetup(experiment, data.to(settings.device), settings, statistics, parts)
+    data = data.first(experiment.dataset.first_images).to(settings.device)
+    setup = ExperimentSetup(experiment, data, settings, statistics, parts)
+    if experiment.fine_tuning.weights is None:
+        return setup
+    return _with_weights(setup, experiment.fine_tuning.weights)
+
+
+def _with_weights(setup: ExperimentSetup, weights: str) -> ExperimentSetup:
+    """Return a setup whose networks start from pretrained weights, and say which they take.
+
+    Raises:
+        ValueError: they cannot be read, or are of another network.
+    """
+    config = setup.experiment.model
+    state = read_weights(
+        weights,
+        library=config.library,
+        architecture=config.architecture,
+        image_size=setup.data.image_shape[1],
+        arguments=config.arguments,
+    )
+    say(load_weights(setup.build(), state, where=weights))
+    return dataclasses.replace(setup, weights=state)
 
 
 def build_training(
@@ -247,7 +287,7 @@ def _check_batch_of_one(model: nn.Module, batches: TrainingBatches, last: int) -
     devices = [] if weight.device.type == "cpu" else [weight.device]
     with torch.random.fork_rng(devices, device_type=weight.device.type), torch.no_grad():
         try:
-            copy.deepcopy(model).train().forward(image)  # forward alone: never compiled
+            copy.deepcopy(model).forward(image)  # forward alone: never compiled
         except ValueError as error:
             size = batches.batch_size
             way_out = (
@@ -262,7 +302,7 @@ def _check_batch_of_one(model: nn.Module, batches: TrainingBatches, last: int) -
 
 
 def build_optimizer(
-    config: OptimizerConfig, model: nn.Module, *, fused: bool
+    config: OptimizerConfig, model: nn.Module, *, fused: bool, layer_decay: float = 1.0
 ) -> torch.optim.Optimizer:
     """Build the optimizer with a default rate of 1, so that a group's rate is its multiplier.
 
@@ -276,7 +316,7 @@ def build_optimizer(
     entry = OPTIMIZERS[config.name]
     if fused and entry.fused:
         arguments["fused"] = True
-    groups = parameter_groups(model, weight_decay=config.weight_decay)
+    groups = parameter_groups(model, weight_decay=config.weight_decay, layer_decay=layer_decay)
     try:
         return entry.constructor()(groups, lr=1.0, **arguments)
     except (TypeError, ValueError) as error:

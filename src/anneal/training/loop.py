@@ -174,7 +174,8 @@ class Training:
             between: called after each update with the updates made; False stops the run there
                 (a checkpoint may be taken inside it: everything is consistent).
         """
-        self.learner.model.train()
+        if not self.learner.model.training:  # modules frozen with .eval() stay frozen
+            self.learner.model.train()
         while self.update < self.total_steps:
             loss = self.learner.update(self.update)
             self.scheduled.step()
