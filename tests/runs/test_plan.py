@@ -542,6 +542,8 @@ CHANGES_NO_NUMBERS = {
     "hardware.memory_format": "channels_last",
     "hardware.compile": "on",
     "hardware.threads": 3,
+    "hardware.processes": 2,
+    "hardware.patience": "2 minutes",
     "tracking.name": "other",
     "tracking.mode": "online",
     "tracking.project": "other",
