@@ -26,7 +26,7 @@ from anneal.datasets import Paths
 from anneal.runs.directory import RunDirectory
 from anneal.runs.kernels import check_kernels
 from anneal.runs.plan import plan_run
-from anneal.runs.run import Run, train_run, usual_observers
+from anneal.runs.run import SeedRun, train_run, usual_observers
 from anneal.runs.setup import load_setup
 
 EVERY = 100  # updates between two lines of the history, as CLR's rows of 25,000 updates have them
@@ -81,7 +81,7 @@ def ours(network: str, gate: Gate, threads: int, *, kernels: str = "none") -> No
     plan = plan_run(experiment, opened.data.identity, bounds=None, where="conf/run.yaml")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["WANDB_DIR"] = folder
-        run = Run(
+        run = SeedRun(
             plan=plan,
             setup=setup,
             seed=0,

@@ -79,9 +79,9 @@ class GatedSetup(ExperimentSetup):
 
     gate: Callable[[], None]
 
-    def learner(self, seed: int, *, indices: torch.Tensor | None = None) -> Learner:
+    def learner(self, seed: int, **options: Any) -> Learner:
         """Build the learner, its batches behind the gate."""
-        learner = super().learner(seed, indices=indices)
+        learner = super().learner(seed, **options)
         batches = learner.batches
 
         def gated(index: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -37,7 +37,7 @@ def crop_and_mirror(padded: torch.Tensor) -> torch.Tensor:
     columns = left + torch.where(mirrored, SIZE - 1 - across, across)
     which = torch.arange(count, device=padded.device).view(-1, 1, 1)
     cut = padded.permute(0, 2, 3, 1)[which, (top + across)[:, :, None], columns[:, None, :]]
-    return cut.permute(0, 3, 1, 2)  # lies channels last
+    return cut.permute(0, 3, 1, 2)  # in channels-last order
 
 
 def train(

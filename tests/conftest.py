@@ -109,6 +109,7 @@ def _keep_to_itself(monkeypatch: pytest.MonkeyPatch, _settings_folder: Path) -> 
         "GIT_COMMITTER_NAME": "anneal",
         "GIT_COMMITTER_EMAIL": "anneal@example.org",
         "HF_HUB_OFFLINE": "1",
+        "XDG_CACHE_HOME": str(_settings_folder / "cache"),
         "MPLBACKEND": "Agg",
     }
     for name, value in settings.items():

@@ -20,7 +20,7 @@ def test_a_median_of_five_stands_beside_the_mean():
     assert (found.low, found.high, found.foretells_paper) == (None, None, None)
     assert found.words == "median of 3: 81.00 %"
     shown = verdicts_table([judged])
-    assert r"82.00 ± 6.57 \[75.43, 88.57\] %<br>median of 3: 81.00 %" in shown
+    assert r"82.00 ± 4.46 \[77.54, 86.46\] %<br>median of 3: 81.00 %" in shown
 
 
 def test_the_best_is_the_highest_accuracy_and_the_lowest_loss():
@@ -43,10 +43,12 @@ def test_a_single_run_is_held_against_where_one_more_of_ours_would_fall():
     assert (found.statistic, found.value) == ("single run", None)
     assert (found.low, found.high) == pytest.approx((77.032, 86.968), abs=1e-3)
     assert found.foretells_paper is True
-    assert found.words == "one more run would fall in [77.03, 86.97] %, the paper's 86.9 does"
+    assert found.words == (
+        "95 % prediction interval for one more run: [77.03, 86.97] %, contains the paper's 86.9"
+    )
     outside = beside(value_claim(value=87.0), runs([81.0, 82.0, 83.0]))
     assert outside.foretells_paper is False
-    assert outside.words.endswith("the paper's 87 does not")
+    assert outside.words.endswith("%, does not contain the paper's 87")
 
 
 def test_a_mean_of_five_is_held_against_the_mean_of_five_more_of_ours():
@@ -55,8 +57,8 @@ def test_a_mean_of_five_is_held_against_the_mean_of_five_more_of_ours():
     assert (found.statistic, found.value) == ("mean of 3", 82.0)
     assert (found.low, found.high) == pytest.approx((78.858, 85.142), abs=1e-3)
     assert found.words == (
-        "mean of 3: 82.00 %; the mean of 5 more runs would fall in [78.86, 85.14] %, the paper's "
-        "85.5 does not"
+        "mean of 3: 82.00 %; 95 % prediction interval for the mean of 5 more runs: "
+        "[78.86, 85.14] %, does not contain the paper's 85.5"
     )
 
 
@@ -80,7 +82,7 @@ def test_a_pair_of_single_runs_is_held_against_one_more_pair():
     found = beside(order_claim(), runs([82.0, 83.0, 84.0]), runs([81.0] * 3, name="b"))
     assert (found.low, found.high) == pytest.approx((-2.968, 6.968), abs=1e-3)
     assert found.words == (
-        "one more pair would fall in [-2.97, 6.97] points, the paper's 2 does"
+        "95 % prediction interval for one more pair: [-2.97, 6.97] points, contains the paper's 2"
     )  # 82 against 80
 
 
@@ -101,7 +103,7 @@ def test_at_a_smaller_budget_ours_is_shown_and_held_against_nothing():
     part = runs([81.0, 82.0, 83.0], budget_fraction=0.1)
     found = beside(value_claim(), part)
     assert (found.paper, found.foretells_paper) == (None, None)
-    assert found.words == "one more run would fall in [77.03, 86.97] %"
+    assert found.words == "95 % prediction interval for one more run: [77.03, 86.97] %"
     assert beside(value_claim(statistic="median of 5"), part).value == 82.0
 
 

@@ -221,7 +221,7 @@ def test_a_papers_own_statistic_is_one_of_a_few(statistic):
     assert parse_one("value", {"statistic": statistic}).statistic == statistic
 
 
-def test_an_order_may_print_no_number_and_compare_two_cells_of_one_experiment():
+def test_order_without_numbers_may_compare_cells_of_one_experiment():
     silent = parse_one("order", {}, without=["values"])
     assert silent.values is None
     assert silent.metrics == ("test_error_pct@ensemble_1x3",) * 2

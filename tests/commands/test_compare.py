@@ -236,7 +236,7 @@ def test_a_label_stands_for_the_configuration_it_was_last_run_with(tmp_path: Pat
     assert values == {0: 90.0, 1: 90.0}
 
 
-def test_what_no_job_left_a_line_of_goes_by_its_own_name_and_replaced_runs_do_not_count(
+def test_runs_without_job_have_own_name_and_replaced_ones_are_ignored(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "multirun"

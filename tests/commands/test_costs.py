@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from anneal.commands import costs
-from anneal.config.compose import compose_campaign
+from anneal.config.compose import compose_campaign, compose_run
 from anneal.datasets.registry import DATASETS
 from anneal.runs.costs import campaign_costs, flop_per_image
 
@@ -50,18 +50,16 @@ def test_batches_in_several_passes_count_every_image() -> None:
     assert (cost.updates, cost.images) == (250, 250 * 125)
 
 
-def test_dropped_blocks_cost_nothing_and_nothing_is_drawn_from_the_callers_stream() -> None:
+def test_dropped_blocks_cost_nothing_and_leave_callers_stream_alone() -> None:
     import torch
-
-    from anneal.config.compose import compose_run
 
     size = DATASETS["cifar10"].size
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    plain = compose_run(["experiment=clr/cifar10_resnet110_lr_0.1"]).model
+    plain = compose_run(["experiment=clr/cifar10_resnet110_lr_0.1"])
     train, test = flop_per_image(plain, size)
-    dropping = compose_run(["experiment=clr/cifar10_sd110_lr_0.1"]).model
+    dropping = compose_run(["experiment=clr/cifar10_sd110_lr_0.1"])
     less, same = flop_per_image(dropping, size)
     assert same == test
     assert 0.6 < less / train < 0.9  # three quarters of the blocks on average
@@ -97,3 +95,15 @@ def test_a_mistake_is_one_line(
     with pytest.raises(SystemExit):
         costs.main(arguments)
     assert said in capsys.readouterr().err
+
+
+def test_every_subject_is_a_run_and_a_crop_costs_less_than_its_trial() -> None:
+    config = compose_campaign("eeg_small")
+    by_name = {cost.name: cost for cost in campaign_costs(config)}
+    cost = by_name["sgdr/eegbci_sgdr_lr_0.05"]
+    assert (cost.runs, cost.updates, cost.images, cost.tested) == (9, 300, 4500, 15 * 15)
+    high_gamma = compose_run(["dataset=high_gamma", "model=eeg_deep4"])
+    train, test = flop_per_image(high_gamma, DATASETS["high_gamma"].size)
+    assert (
+        2.5 < train / (test / 2) < 3.1
+    )  # two crops of a trial in evaluation, one forward pass each

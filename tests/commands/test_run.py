@@ -209,7 +209,7 @@ def num_runs(stdout: str) -> int:
     return int(row[header.index(" n ") :].split()[0])
 
 
-def test_one_combination_out_of_memory_or_of_values_leaves_the_table_of_the_others(
+def test_failed_combination_leaves_table_of_the_others(
     tmp_path: Path,
 ) -> None:
     ended = multirun(tmp_path, "seed=0,1,3,${no_such_key}")
@@ -241,7 +241,7 @@ def test_jobs_in_other_processes_are_read_from_their_folders(tmp_path: Path) -> 
     ]
 
 
-def test_a_folder_that_is_asked_for_is_used_and_what_an_earlier_multirun_left_does_not_count(
+def test_given_sweep_folder_is_used_without_rows_of_earlier_multirun(
     tmp_path: Path,
 ) -> None:
     first = multirun(tmp_path, "seed=0,1,3", "hydra.sweep.dir=mine")

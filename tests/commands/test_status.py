@@ -11,7 +11,7 @@ from anneal.config.compose import PARAMS, compose_plain, load_campaign
 from anneal.config.schema import CampaignConfig
 from anneal.io.files import write_json, write_yaml
 from anneal.runs.campaign_runs import campaign_runs
-from anneal.runs.directory import ENVIRONMENT, PLAN, RESULT, TIMING, lock_of
+from anneal.runs.directory import ENVIRONMENT_FILE, PLAN, RESULT, TIMING, lock_of
 from anneal.runs.status import RunStatus, run_status, seconds_left
 
 STEPS = 250  # of digits/sgdr and digits/one_cycle at a hundredth of their budget
@@ -55,7 +55,7 @@ def make_run(
     path = Path("runs/quick") / experiment / f"seed-{seed}"
     path.mkdir(parents=True)
     write_yaml(path / PLAN, {"configuration_hash": "abc", "total_steps": total_steps})
-    write_json(path / ENVIRONMENT, [{"from_update": 0}, {"from_update": from_update}])
+    write_json(path / ENVIRONMENT_FILE, [{"from_update": 0}, {"from_update": from_update}])
     if updates:
         half = from_update + (updates - from_update) // 2
         lines = [{"update": half, "seconds": seconds / 2}, {"update": updates, "seconds": seconds}]

@@ -1,6 +1,7 @@
 """Hydra's complaints in one line, with the nearest right spelling."""
 
 import dataclasses
+import shlex
 import shutil
 from pathlib import Path
 
@@ -33,6 +34,22 @@ def complaint(*overrides: str) -> str:
     assert "\n" not in said
     assert "hydra.errors" not in said
     return said
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["/data/Füße", "/data/写真", "~/photos", "/photos(1)", "/a=b", "/[x]", "/{x}", "/a#b", "/a'b",
+     '/a"b', "C:\\photos(1)", "(\\", '(\\"b\\\\'],
+)  # fmt: skip
+def test_text_that_hydra_cannot_read_is_shown_quoted(folder: str) -> None:
+    said = complaint("dataset=imagefolder", f"dataset.folder={folder}")
+    assert said.startswith(f"Hydra cannot read dataset.folder={folder}; text is quoted twice")
+    (quoted,) = shlex.split(said.rpartition("and for Hydra: ")[2])
+    assert compose_run(["dataset=imagefolder", quoted]).dataset.folder == folder
+
+
+def test_an_override_without_a_value_is_named() -> None:
+    assert complaint("digits") == "Hydra cannot read digits: <key>=<value> is expected"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +126,7 @@ def test_a_value_of_an_option_is_refused_with_the_options_own_file() -> None:
 # --- campaigns and params.yaml --------------------------------------------------------------------
 
 
-def test_an_experiment_of_a_campaign_has_the_campaigns_hardware_tracking_and_budget() -> None:
+def test_experiment_has_hardware_tracking_and_budget_of_campaign() -> None:
     campaign = compose_campaign("quick")
     campaign = dataclasses.replace(
         campaign, budget_fraction=0.5, hardware=dataclasses.replace(campaign.hardware, threads=3)
@@ -121,7 +138,7 @@ def test_an_experiment_of_a_campaign_has_the_campaigns_hardware_tracking_and_bud
         compose_experiment("digits/sgd", campaign)
 
 
-def test_an_experiment_may_say_its_precision_and_nothing_else_of_the_hardware(
+def test_experiment_may_set_precision_but_no_other_hardware(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path
 ) -> None:
     shutil.copytree(repository / "conf", tmp_path / "conf")

@@ -84,6 +84,7 @@ OPTIONAL = {
     "hardware.processes": 1,
     "hardware.patience": "10 minutes",
 }
+OF_SOME = ("dataset.signal", "dataset.test_folder", "dataset.full_pixel")  # shown where they count
 
 
 def all_fields() -> list[str]:
@@ -97,7 +98,9 @@ def all_fields() -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", [path for path in all_fields() if path not in OPTIONAL])
+@pytest.mark.parametrize(
+    "path", [path for path in all_fields() if path not in (*OPTIONAL, *OF_SOME)]
+)
 def test_every_key_must_be_there(plain: dict[str, Any], path: str) -> None:
     *above, last = path.split(".")
     node = plain[above[0]] if above else plain
@@ -182,6 +185,7 @@ WRONG_VALUES = [
     ("budget_fraction", 0, "must be in (0, 1]"),
     ("budget_fraction", 1.01, "must be in (0, 1]"),
     ("budget_fraction", -0.5, "must be in (0, 1]"),
+    ("dataset.full_pixel", 0.0, "must be positive"),
     ("training.batch_size", 0, "must be positive"),
     ("training.accumulation", -1, "must be positive"),
     ("training.evaluations", 0, "must be positive"),

@@ -57,9 +57,7 @@ def test_without_a_cycle_that_ends_nothing_is_kept() -> None:
 
 
 @given(parts=st.integers(1, 40), total=st.integers(40, 5000))
-def test_a_run_in_equal_parts_has_one_snapshot_for_each_and_the_last_at_its_end(
-    parts: int, total: int
-) -> None:
+def test_equal_parts_of_run_have_one_snapshot_each_until_its_end(parts: int, total: int) -> None:
     """5 x 0.2 run is the run, though 0.2 * 5 updates rounded down one by one are not."""
     updates = kept(f"every {1 / parts:.17f} run", total)
     assert len(updates) == parts

@@ -8,7 +8,7 @@ import pytest
 
 from anneal.config.compose import _RowNode, compose_campaign, compose_experiment, compose_run
 from anneal.config.folders import own_folder_first
-from anneal.config.options import options, place_of
+from anneal.config.options import options, place_of_experiment
 from anneal.config.tables import Row, load_rows
 from anneal.runs.plan import check_plan
 
@@ -186,7 +186,7 @@ def test_wrong_value_names_the_row_of_its_table(conf: Path, old: str, new: str, 
 
     def compose_and_plan() -> None:
         experiment = compose_experiment("new/digits_high", compose_campaign("quick"))
-        check_plan(experiment, where=place_of(experiment.name))
+        check_plan(experiment, where=place_of_experiment(experiment.name))
 
     with pytest.raises(ValueError, match=r"table1.yaml: row digits_high: ") as refused:
         compose_and_plan()

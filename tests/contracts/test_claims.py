@@ -94,7 +94,7 @@ def what_to_edit(
     ]
 
 
-def test_every_claim_is_about_an_experiment_that_exists_or_is_planned_and_never_both() -> None:
+def test_every_claim_is_about_existing_or_planned_experiment() -> None:
     names = experiments_of(CLAIMS) + experiments_of(PLANNED)
     lines = what_to_edit(CLAIMS, PLANNED, [name for name in names if exists(name)])
     assert not lines, "\n" + "\n".join(lines)

@@ -4,7 +4,7 @@ import functools
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +89,26 @@ SOME_CAMPAIGNS = [
 
 def test_the_groups_are_the_folders_of_conf() -> None:
     folders = {path.name for path in CONF.iterdir() if path.is_dir()}
-    assert folders == {*GROUPS, "recipe", "table", "campaign"}
+    assert folders == {*GROUPS, "recipe", "table", "campaign", "hydra"}
     assert {path.name for path in CONF.glob("*.yaml")} == {"advise.yaml", "config.yaml", "run.yaml"}
     for group in GROUPS:
         assert options(group) == files_of(group) != []
+
+
+def test_launcher_of_slurm_keeps_jobs_that_are_preempted() -> None:
+    """With 60 minutes or fewer submitit takes a preemption for the end of the job's time."""
+    launcher = yaml.safe_load((CONF / "hydra/launcher/slurm.yaml").read_text())
+    assert launcher["timeout_min"] > 60
+    assert launcher["additional_parameters"] == {"requeue": True}
+
+
+def test_launcher_of_slurm_has_only_what_its_plugin_knows() -> None:
+    plugin = pytest.importorskip(
+        "hydra_plugins.hydra_submitit_launcher.config", reason="the extra cluster is not installed"
+    )
+    launcher = yaml.safe_load((CONF / "hydra/launcher/slurm.yaml").read_text())
+    known = {field.name for field in fields(plugin.SlurmQueueConf)}
+    assert launcher.keys() - {"defaults"} <= known
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)

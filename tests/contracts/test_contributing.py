@@ -71,7 +71,7 @@ def test_the_example_parses_composes_and_is_judged(copy: Path) -> None:
     evidence = {name: Evidence(experiment=name, budget_fraction=1.0, runs=runs)}
     assert judge(claim, evidence).verdict == "reproduced"
     other = dataclasses.replace(claim, value=claim.value + 2)
-    assert judge(other, evidence).verdict == "not reproduced"
+    assert judge(other, evidence).verdict in ("lower", "higher")
 
 
 def test_the_examples_deviation_stands_beside_the_others(copy: Path) -> None:

@@ -306,7 +306,30 @@ def one_cycle() -> Iterator[tuple[str, Row]]:
                          updates - 1: momenta[0]},
             )  # fmt: skip
             yield f"one_cycle/{prefix}_1cycle_{epochs}_epochs", made
+    yield from lenet()
     yield from cyclical_momentum()
+
+
+def lenet() -> Iterator[tuple[str, Row]]:
+    """Caffe's lenet_solver and lenet_multistep_solver; 60,000 images in batches of 512 are 118."""
+    decay = {(1.0, 5e-4), (2.0, 5e-4)}
+    shipped = Row(model="caffe_lenet", data="mnist caffe lenet", batch=512, epoch=118,
+                  updates=10_000, rates={}, rule="caffe_sgd 0.9", decay=decay)  # fmt: skip
+    rates = {0: 0.01, 1: 0.01 * 1.0001**-0.75, 5_000: 0.01 * 1.5**-0.75,
+             9_999: 0.01 * 1.9999**-0.75}  # fmt: skip
+    yield "one_cycle/mnist_lenet_inv_85_epochs", replace(shipped, rates=rates)
+    rates = drops(0.01, 0.9, 10_000, 5_000, 7_000, 8_000, 9_000, 9_500)
+    yield "one_cycle/mnist_lenet_step_85_epochs", replace(shipped, rates=rates)
+    cycle = replace(shipped, rule="caffe_nesterov 0.95")
+    for epochs, updates, half, low in (  # epochs * 60000 / 512; 5, 12, 23, 40 epochs up
+        (12, 1_406, 585, 0.01), (25, 2_929, 1_406, 0.01), (50, 5_859, 2_695, 0.01),
+        (85, 9_960, 4_687, 0.02),
+    ):  # fmt: skip
+        last = updates - 1
+        rates = {0: low, half: 10 * low, 2 * half: low, last: low / 100}
+        momenta = {0: 0.95, half: 0.8, 2 * half: 0.95, last: 0.95}
+        made = replace(cycle, updates=updates, rates=rates, momenta=momenta)
+        yield f"one_cycle/mnist_lenet_1cycle_{epochs}_epochs", made
 
 
 def cyclical_momentum() -> Iterator[tuple[str, Row]]:
@@ -387,6 +410,8 @@ SAMPLE = [
     "super_convergence/cifar10_resnet56_clr_20000_samples",
     "super_convergence/cifar10_resnet110_piecewise",
     "one_cycle/cifar10_densenet40_1cycle_75_epochs",
+    "one_cycle/mnist_lenet_inv_85_epochs",
+    "one_cycle/mnist_lenet_1cycle_12_epochs",
     "one_cycle/cifar10_resnet56_fixed_momentum_0.90_1.00",
     "baselines/cifar100_resnet110",
 ]
@@ -413,6 +438,7 @@ def data_of(experiment: ExperimentConfig) -> str:
                 dataset.order)  # fmt: skip
     words = {
         (255.0, "mean_image", "nothing", 0, "stored"): "caffe",
+        (255 / 256, "nothing", "nothing", 0, "stored"): "caffe lenet",
         (1.0, "channel_mean", "channel_std", 4, "shuffled"): "torch",
         (1.0, "mean_image", "overall_std", 4, "shuffled"): "torch",
         (1.0, "mean_image", "nothing", 4, "shuffled"): "pixel",
@@ -420,7 +446,7 @@ def data_of(experiment: ExperimentConfig) -> str:
     said = [dataset.source, words]
     if words == "caffe" and dataset.mirror:
         said.append("mirrored")
-    if words != "caffe":
+    if not words.startswith("caffe"):
         assert dataset.mirror != dataset.mirrored_copies
     if dataset.mirrored_copies:
         said.append("copies")
@@ -505,6 +531,7 @@ def test_the_papers_numbers_of_runs_are_the_campaigns() -> None:
         assert len(snapshots.seeds_of(name)) == expected, name
     assert len(compose_campaign("sgdr_table2").seeds) == 16
     assert len(compose_campaign("one_cycle").seeds) == 4
+    assert len(compose_campaign("one_cycle_mnist").seeds) == 4
     assert len(compose_campaign("clr_table4_cifar10").seeds) == 5
 
 

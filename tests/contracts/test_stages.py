@@ -149,7 +149,7 @@ def test_a_stage_depends_on_all_it_imports_and_on_no_other_code(stage: str) -> N
     assert len(ours) == len(set(ours))
 
 
-def test_files_of_the_package_that_are_no_modules_are_known_by_their_reader() -> None:
+def test_package_data_files_are_known_by_their_reader() -> None:
     data = {
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*")
@@ -160,7 +160,7 @@ def test_files_of_the_package_that_are_no_modules_are_known_by_their_reader() ->
         assert Path(name).name in file_of(module).read_text()
 
 
-def test_a_module_imported_inside_a_function_counts_and_one_for_type_checkers_does_not() -> None:
+def test_imports_in_functions_count_but_not_those_for_types() -> None:
     assert "anneal.datasets.image_data" in set(imports_of("anneal.datasets.digits"))
     assert "anneal.training.scheduled_lr" not in set(imports_of("anneal"))
     assert "anneal.datasets" in set(imports_of("anneal.runs.plan"))  # above anneal.datasets.sources
@@ -209,7 +209,7 @@ def test_dvc_looks_at_no_compiled_modules() -> None:
     assert "__pycache__" in (ROOT / ".dvcignore").read_text().split()
 
 
-def test_the_digest_covers_every_module_that_a_trainings_numbers_go_through() -> None:
+def test_digest_covers_every_module_that_changes_numbers() -> None:
     modules = all_imports_of(NUMBERS_COME_FROM, stop=set(RECORDED_ELSEWHERE))
     through = {
         module

@@ -64,12 +64,12 @@ def test_stored_order_goes_round_the_images_and_every_batch_is_full(configure):
     assert numbers_of(batches(23)[0]) == [0, 1, 2, 3, 4], "23 batches of 5 are 5 rounds of 23"
 
 
-def test_stored_order_begins_anew_with_each_epoch_where_partial_batches_are_dropped(configure):
+def test_stored_order_restarts_each_epoch_with_drop_last(configure):
     batches = make_batches(configure(order="stored", drop_last=True))
     assert [numbers_of(batches(index)[0])[0] for index in range(5)] == [0, 5, 10, 15, 0]
 
 
-def test_an_epoch_is_rounded_down_when_the_last_batch_is_dropped_and_up_otherwise(configure):
+def test_epoch_rounds_down_with_drop_last_and_up_without(configure):
     dropped = make_batches(configure(drop_last=True))
     kept = make_batches(configure(drop_last=False, order="shuffled"))
     assert (dropped.steps_per_epoch, kept.steps_per_epoch) == (4, 5)
@@ -178,7 +178,7 @@ def test_channels_last_changes_the_memory_and_not_the_numbers(configure):
     assert plain.is_contiguous()
 
 
-def test_a_batch_larger_than_the_images_is_refused_when_it_would_be_dropped(configure):
+def test_batch_larger_than_data_is_refused_with_drop_last(configure):
     with pytest.raises(ValueError, match="batch_size must be at most the 23 training images"):
         make_batches(configure(drop_last=True), batch_size=24)
     assert make_batches(configure(drop_last=False), batch_size=24).steps_per_epoch == 1
@@ -360,7 +360,7 @@ def test_a_split_that_is_decoded_gives_the_batches_of_one_in_memory(configure):
             assert torch.equal(expected, found)
 
 
-def test_what_goes_wrong_while_decoding_is_raised_where_the_batch_is_asked_for(configure):
+def test_decoding_error_is_raised_at_its_batch(configure):
     def decode(index):
         raise ValueError(f"image {index} cannot be read")
 
@@ -385,7 +385,7 @@ def test_a_gpu_sees_the_same_images_in_the_same_order_as_the_cpu(configure):
 # --- mirrored copies, the first images, one deviation for all channels ----------------------------
 
 
-def test_an_epoch_of_mirrored_copies_holds_each_image_and_its_mirror_image_once(configure):
+def test_epoch_of_mirrored_copies_has_each_image_and_mirror_once(configure):
     split = make_split()
     config = configure(order="shuffled", mirrored_copies=True)
     batches = make_batches(config, split)

@@ -202,6 +202,27 @@ def test_the_real_cifar10_is_what_torchvision_reads(configure, real):
 
 
 @pytest.mark.archives
+def test_the_real_cifar100_is_what_torchvision_reads(configure, real):
+    theirs = torchvision.datasets.CIFAR100(str(real.archives), train=False)
+    ours = load_dataset(configure(source="cifar100"), real)
+    assert list(ours.class_names) == theirs.classes
+    assert torch.equal(ours.test.images.permute(0, 2, 3, 1), torch.from_numpy(theirs.data))
+    assert ours.test.labels.tolist() == theirs.targets
+    assert ours.train.labels.bincount().tolist() == [500] * 100
+    assert ours.test.labels.bincount().tolist() == [100] * 100
+    assert ours.identity == identify(configure(source="cifar100"), real)
+
+
+@pytest.mark.archives
+def test_the_real_cifar100s_statistics_are_those_that_everybody_quotes(configure, real):
+    config = configure(source="cifar100", scale=1.0, subtract="channel_mean", divide="channel_std")
+    statistics = statistics_of(load_dataset(config, real).train, config)
+    mean, std = statistics.mean.flatten().tolist(), statistics.std.flatten().tolist()
+    assert mean == pytest.approx([0.5071, 0.4865, 0.4409], abs=5e-5)
+    assert std == pytest.approx([0.2673, 0.2564, 0.2762], abs=5e-5)
+
+
+@pytest.mark.archives
 def test_the_real_channel_statistics_are_those_that_everybody_quotes(configure, real):
     config = configure(source="cifar10", scale=1.0, subtract="channel_mean", divide="channel_std")
     statistics = statistics_of(load_dataset(config, real).train, config)

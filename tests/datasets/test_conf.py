@@ -12,7 +12,12 @@ OPTIONS = [
     "cifar10_caffe",
     "cifar10_pixel_mean",
     "digits",
+    "eegbci",
+    "high_gamma",
+    "high_gamma_4hz",
     "imagefolder",
+    "mnist",
+    "simulated_eeg",
     "torchvision",
 ]
 
@@ -37,6 +42,13 @@ def test_caffe_reads_raw_pixels_minus_the_mean_image_as_they_are_stored(reposito
     config = read(repository, "cifar10_caffe")
     assert (config.scale, config.subtract, config.divide) == (255.0, "mean_image", "nothing")
     assert (config.order, config.crop_padding, config.mirror) == ("stored", 0, False)
+
+
+def test_mnist_is_read_as_caffes_example_reads_it(repository):
+    config = read(repository, "mnist")
+    assert config.scale / 255 == 0.00390625  # scale of lenet_train_test.prototxt
+    assert (config.subtract, config.divide, config.mirror) == ("nothing", "nothing", False)
+    assert (config.order, config.crop_padding, config.drop_last) == ("stored", 0, False)
 
 
 def test_a_folder_of_images_must_be_named(repository, tmp_path):

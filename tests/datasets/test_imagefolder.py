@@ -101,9 +101,7 @@ def test_the_identity_survives_a_move_and_changes_with_one_pixel(
     assert identify(of_moved, NOWHERE) != before
 
 
-def test_beyond_the_memory_given_images_are_decoded_on_demand_with_identical_batches(
-    of_photos, configure
-):
+def test_images_above_memory_limit_are_decoded_into_identical_batches(of_photos, configure):
     changes = {
         "source": "imagefolder",
         "folder": of_photos.folder,
@@ -194,11 +192,97 @@ def test_an_unreadable_image_is_named(of_photos, photos, when):
     assert "\n" not in str(caught.value)
 
 
-def test_images_of_more_than_8_bits_are_refused_by_name(of_photos, photos):
+def test_images_of_more_than_8_bits_need_the_value_of_white(of_photos, photos):
     deep = np.full((10, 12), 40_000, dtype=np.uint16)
     Image.fromarray(deep).save(photos / "train" / "cat" / "0.png")
-    with pytest.raises(ValueError, match=r"cat/0.png .*8 bits a channel"):
+    with pytest.raises(ValueError, match=r"cat/0.png .*8 bits a channel.*dataset.full_pixel="):
         load_dataset(of_photos, NOWHERE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix", "full_pixel"),
+    [(np.uint16, "png", 4095.0), (np.int32, "tif", 4095.0), (np.float32, "tiff", 1.0)],
+)
+def test_deep_images_are_scaled_from_the_value_of_white(
+    configure, tmp_path, kind, suffix, full_pixel
+):
+    ramp = np.linspace(0, full_pixel, 30).reshape(5, 6).astype(kind)
+    for split in ("train", "val"):
+        for name in "ab":
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.fromarray(ramp).save(tmp_path / split / name / f"x.{suffix}")
+    config = configure(source="imagefolder", folder=str(tmp_path), full_pixel=full_pixel)
+    data = load_dataset(config, NOWHERE)
+    expected = np.rint(ramp.astype(np.float64) * 255 / full_pixel)
+    assert data.image_shape == (1, 5, 6)
+    assert data.train.images[0, 0].tolist() == expected.tolist()
+    assert expected.max() == 255
+    too_low = configure(source="imagefolder", folder=str(tmp_path), full_pixel=full_pixel / 2)
+    with pytest.raises(ValueError, match=r"x\.\w+ .*pixels must lie in 0 to dataset.full_pixel"):
+        load_dataset(too_low, NOWHERE)
+
+
+def test_pixels_that_are_no_numbers_are_refused(configure, tmp_path):
+    for name in "ab":
+        (tmp_path / "train" / name).mkdir(parents=True)
+        (tmp_path / "val" / name).mkdir(parents=True)
+        for split in ("train", "val"):
+            pixels = np.full((4, 4), np.nan, dtype=np.float32)
+            Image.fromarray(pixels).save(tmp_path / split / name / "x.tif")
+    config = configure(source="imagefolder", folder=str(tmp_path), full_pixel=1.0)
+    with pytest.raises(ValueError, match="pixels must lie in 0 to"):
+        load_dataset(config, NOWHERE)
+
+
+def upper_half_white(path, *, orientation, width=16):
+    pixels = np.zeros((16, width, 3), np.uint8)
+    pixels[:8] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, exif=exif)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize(
+    ("orientation", "bright"),  # where the first row of the file belongs when upright
+    [(1, np.s_[:6]), (3, np.s_[10:]), (6, np.s_[:, 10:]), (8, np.s_[:, :6])],
+)
+def test_images_are_turned_upright_as_exif_says(configure, tmp_path, suffix, orientation, bright):
+    for split in ("train", "val"):
+        for name in "ab":
+            upper_half_white(tmp_path / split / name / f"x.{suffix}", orientation=orientation)
+    config = configure(source="imagefolder", folder=str(tmp_path))
+    image = load_dataset(config, NOWHERE).train.images[0, 0].numpy()
+    assert image[bright].mean() > 240
+    assert image.mean() < 140
+
+
+def test_sizes_and_identity_are_those_of_upright_images(configure, tmp_path):
+    for split in ("train", "val"):
+        for name in "ab":
+            upper_half_white(tmp_path / split / name / "x.jpg", orientation=6, width=24)
+    config = configure(source="imagefolder", folder=str(tmp_path))
+    data = load_dataset(config, NOWHERE)
+    assert data.image_shape == (3, 24, 16)
+    assert data.train.images.shape == (2, 3, 24, 16)
+    assert data.identity["checksums"]["orientation"] == "exif:upright"
+
+
+def test_the_identity_of_images_that_are_upright_is_as_before(of_photos):
+    assert identify(of_photos, NOWHERE)["checksums"].keys() == {"content"}
+
+
+@pytest.mark.parametrize("statistics", ["nothing", "channel_mean"])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_truncated_image_is_met_before_training(configure, photos, split, statistics):
+    path = photos / split / "cat" / ("0.png" if split == "train" else "0.jpeg")
+    path.write_bytes(path.read_bytes()[:-100])
+    config = configure(
+        source="imagefolder", folder=str(photos), memory_gib=1e-9, subtract=statistics
+    )
+    with pytest.raises(ValueError, match=rf"{path.name} cannot be read as an image"):
+        statistics_of(load_dataset(config, NOWHERE).train, config)
 
 
 def test_images_of_different_sizes_need_an_image_size(of_photos, photos, draw_image, configure):
@@ -209,20 +293,14 @@ def test_images_of_different_sizes_need_an_image_size(of_photos, photos, draw_im
     assert load_dataset(config, NOWHERE).image_shape == (3, 6, 6)
 
 
-def test_a_set_without_val_needs_a_test_fraction_and_one_with_val_takes_none(
-    configure, one_set, photos
-):
+def test_only_folder_without_val_takes_test_fraction(configure, one_set, photos):
     with pytest.raises(ValueError, match=r"dataset.test_fraction must be given"):
         identify(configure(source="imagefolder", folder=str(one_set)), NOWHERE)
     with pytest.raises(ValueError, match=r"test_fraction must be null, .* val/ folder; got 0.5"):
         identify(configure(source="imagefolder", folder=str(photos), test_fraction=0.5), NOWHERE)
 
 
-def test_train_alone_and_val_beside_test_are_refused(of_photos, photos, draw_image):
-    draw_image(photos / "test" / "cat" / "0.png", seed=0)
-    with pytest.raises(ValueError, match="has val/ and test/"):
-        identify(of_photos, NOWHERE)
-    (photos / "test").rename(photos.parent / "test")
+def test_train_alone_is_refused(of_photos, photos):
     (photos / "val").rename(photos.parent / "val")
     with pytest.raises(ValueError, match="neither val/ nor test/"):
         identify(of_photos, NOWHERE)

@@ -16,7 +16,8 @@ from anneal.runs.plan import check_plan
 NOWHERE = Paths(Path("nowhere"))
 REFUSED = (
     r"^conf/dataset/digits\.yaml \(or an override\): dataset\.source must be one of digits, "
-    r"cifar10, cifar100, torchvision, imagefolder, got 'digit'; did you mean 'digits'\?$"
+    r"cifar10, cifar100, mnist, torchvision, imagefolder, eegbci, high_gamma, "
+    r"simulated_eeg, got 'digit'; did you mean 'digits'\?$"
 )
 
 
@@ -40,6 +41,8 @@ def test_the_published_sizes_are_those_of_the_images(configure):
     assert (size.shape, size.classes) == (data.image_shape, data.num_classes)
     size = DATASETS["cifar10"].size
     assert (size.train, size.test, size.shape) == (50_000, 10_000, CIFAR10.image_shape)
+    size = DATASETS["mnist"].size
+    assert (size.train, size.test, size.shape, size.classes) == (60_000, 10_000, (1, 28, 28), 10)
 
 
 def test_every_reader_identifies_and_loads():

@@ -82,7 +82,7 @@ def test_an_unknown_name_is_answered_with_the_near_ones(
     assert f"'{near}'" in line
 
 
-def test_an_unknown_option_in_a_multirun_stops_it_before_anything_is_trained(
+def test_unknown_option_stops_multirun_before_training(
     project: Path,
 ) -> None:
     line = complaint(project, "run", "-m", "scheduler=triangluar,constant", "seed=0,1")
@@ -102,7 +102,7 @@ def test_a_value_that_cannot_be_is_refused(project: Path, override: str, said: s
     assert complaint(project, "run", override) == said
 
 
-def test_each_wrong_run_of_a_multirun_has_its_line_and_the_last_one_counts_them(
+def test_multirun_prints_each_failed_run_and_their_number(
     project: Path,
 ) -> None:
     ended = run(project, "run", "-m", "seed=-1,abc", "scheduler=constant")

@@ -110,7 +110,7 @@ def test_a_healthy_tracker_is_silent_and_serves_the_next_run_too(
     assert len(set(pids)) == 1
 
 
-def test_what_a_tracker_prints_reaches_neither_the_terminal_nor_the_answers(
+def test_tracker_output_reaches_neither_terminal_nor_answers(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     noise = "print('noise', flush=True); print('noise', file=sys.stderr)"

@@ -98,7 +98,7 @@ def fail_midway(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "open", lambda self, mode: io.BufferedWriter(FullAfter(self, mode)))
 
 
-def test_a_disk_that_is_full_midway_is_named_though_torch_hides_it_and_closing_goes_well(
+def test_full_disk_is_named_even_if_torch_hides_the_error(
     old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch

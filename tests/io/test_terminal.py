@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from anneal.io.terminal import command, complain, describe, say
+from anneal.io.terminal import command, complain, describe_error, say
 
 
 @command("campaign", "experiment")
@@ -123,7 +123,7 @@ def test_control_c_is_one_line_and_the_code_that_shells_know(
 
 
 @pytest.mark.parametrize("written", ["say('x' * 10)", "sys.stdout.write('x' * 10)"])
-def test_a_reader_that_goes_away_ends_a_command_quietly_with_the_code_that_shells_know(
+def test_closed_pipe_ends_command_quietly_with_its_exit_code(
     written: str,
 ) -> None:
     """As ``| head -1`` does; what is still in the buffer then is not complained of at the end."""
@@ -157,7 +157,7 @@ def test_a_complaint_is_one_line_however_it_is_written(capsys: pytest.CaptureFix
 
 
 def test_an_error_of_a_file_names_the_file_and_any_other_its_words() -> None:
-    assert describe(FileNotFoundError(2, "No such file or directory", "a/b")) == (
+    assert describe_error(FileNotFoundError(2, "No such file or directory", "a/b")) == (
         "a/b: No such file or directory"
     )
-    assert describe(ValueError("x")) == "x"
+    assert describe_error(ValueError("x")) == "x"

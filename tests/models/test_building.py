@@ -102,7 +102,7 @@ def noisy_in_evaluation(**timm_arguments: Any) -> Noisy:
     return Noisy()
 
 
-def test_a_network_that_draws_numbers_when_tried_does_not_move_the_generator() -> None:
+def test_trying_a_random_network_does_not_advance_the_generator() -> None:
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)

@@ -97,7 +97,7 @@ def test_the_difference_between_commits_is_the_experiment_that_moved(
     assert len([line for line in words.splitlines() if experiment.split("/")[1] in line]) == 1
 
 
-def test_each_quantity_is_one_picture_with_a_line_for_each_experiment_and_commit(
+def test_quantity_is_one_plot_with_lines_by_experiment_and_commit(
     moved: tuple[Project, str],
 ) -> None:
     project, _ = moved

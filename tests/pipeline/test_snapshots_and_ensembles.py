@@ -21,7 +21,7 @@ def readme_commands(project):
     return [line.split("#")[0].split() for line in block.splitlines()]
 
 
-def test_the_commands_of_the_readme_keep_snapshots_and_measure_their_ensembles(project):
+def test_readme_commands_save_snapshots_and_evaluate_ensembles(project):
     run, measure = readme_commands(project)
     said = project.python("-m", *run, *SMALL)
     (folder,) = {path.parent.parent for path in project.root.glob("multirun/*/seed-*/result.json")}
@@ -38,7 +38,7 @@ def test_the_commands_of_the_readme_keep_snapshots_and_measure_their_ensembles(p
     assert (folder / "ensemble/ensemble.svg").read_text().startswith("<?xml")
 
 
-def test_a_campaign_takes_its_ensembles_into_results_and_an_added_seed_measures_its_own(project):
+def test_campaign_records_ensembles_and_added_seed_measures_its_own(project):
     experiment = project.root / "conf/experiment/smoke/plain.yaml"
     text = experiment.read_text()
     experiment.write_text(text.replace("log_lines: 20", "log_lines: 20\n  snapshots: last 2"))

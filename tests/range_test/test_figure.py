@@ -5,8 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from anneal.range_test import RULES, agreement, curve_from_columns
-from anneal.range_test.figure import draw_range_test
+from anneal.range_test import (
+    RULES,
+    RangeTestCurve,
+    RangeTestPoint,
+    agreement,
+    curve_from_columns,
+)
+from anneal.range_test.figure import draw_range_test, plot_range_test
 
 LRS = list(np.linspace(0.001, 0.021, 21))
 
@@ -55,3 +61,35 @@ def test_what_cannot_be_drawn_is_refused():
         drawn(curves, rule="smit")
     with pytest.raises(ValueError, match="one kind of sweep"):
         drawn(curves + sweeps([10, 10, 80, 82], "exponential"))
+
+
+def without_accuracy(shift=0.0):
+    """Return a curve of a task that has a loss alone, which explodes at the end."""
+    losses = np.interp(LRS, [0, 0.003, 0.008, 0.018, 0.021], [2.0, 2.0, 0.5, 0.6, 90.0]) + shift
+    points = [
+        RangeTestPoint(update=i, lr=lr, accuracy_pct=None, held_out_loss=loss, train_loss=loss)
+        for i, (lr, loss) in enumerate(zip(LRS, losses.tolist(), strict=True))
+    ]
+    return RangeTestCurve(points=tuple(points))
+
+
+@pytest.mark.parametrize("shift", [0.0, -3.0])
+def test_curve_without_accuracy_shows_the_held_out_loss(shift):
+    curve = without_accuracy(shift)
+    upper, lower, marks = plot_range_test(curve).axes
+    assert (upper.get_ylabel(), lower.get_ylabel()) == ("held-out loss", "training loss")
+    assert list(upper.lines[0].get_ydata()) == [point.held_out_loss for point in curve.points]
+    floor = min(0.0, 0.5 + shift)
+    assert upper.get_ylim() == pytest.approx((floor, floor + 1.5 * (2.0 + shift - floor)))
+    assert marks.get_yticklabels()[0].get_text() == "valley"
+
+
+def test_curve_with_accuracy_is_plotted_with_smiths_bounds():
+    upper, lower, marks = plot_range_test(sweeps([10, 10, 80, 82])).axes
+    assert (upper.get_ylabel(), lower.get_ylabel()) == (
+        "held-out accuracy, %",
+        "training loss, nats",
+    )
+    assert marks.get_yticklabels()[0].get_text() == "smith"
+    with pytest.raises(ValueError, match="rule must be one of"):
+        plot_range_test(without_accuracy(), rule="smit")

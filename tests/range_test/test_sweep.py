@@ -116,7 +116,7 @@ def test_everything_is_as_it_was(optimizer):
     assert_same(before, everything(learner))
 
 
-def test_a_training_that_goes_on_afterwards_is_the_one_without_a_range_test():
+def test_training_after_range_test_equals_training_without():
     plain = learner_in_the_middle_of_training()
     expected = [plain.update(update).item() for update in range(5, 12)]
     tested = learner_in_the_middle_of_training()
@@ -221,7 +221,7 @@ def test_a_point_after_an_update_at_rate_zero_is_left_out():
     assert curve.points[1].train_loss == 0.5  # of updates 0 and 1
 
 
-def test_a_measurement_that_leaves_eval_mode_behind_does_not_change_the_training():
+def test_evaluation_that_leaves_eval_mode_does_not_change_training():
     learner = Recorder()
 
     def careless():
@@ -316,7 +316,7 @@ def test_a_measurement_that_is_no_number_ends_it_too():
     assert curve.diverged_at == 8
 
 
-def test_a_model_that_cannot_be_measured_before_its_first_update_is_swept_without_that_point():
+def test_sweep_skips_first_point_of_model_that_needs_an_update():
     """Caffe's batch normalisation divides by no statistics until the first training batch."""
     losses = iter([float("inf"), *[1.0] * 5])
     curve = swept(

@@ -1,4 +1,4 @@
-"""A page with every verdict on it, made once."""
+"""A page with most verdicts on it, made once."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ from anneal.commands.stages import collect, report
 HOSTILE = (
     "</script><script>document.title='broken'</script><img src=x onerror=alert(1)> \"'&{{ 7*7 }}"
 )
-# Three runs of each row, so that the claims of CLR's Table 1 get every verdict there is
+# Three runs of each row, so that the claims of CLR's Table 1 get many a verdict
 FINALS = {
     "clr/cifar10_fixed": {0: 81.3, 1: 81.4, 2: 81.5},
     "clr/cifar10_triangular2": {0: 83.0, 1: 83.2, 2: 83.1},
@@ -58,7 +58,7 @@ def make_showcase(root: Path) -> World:
 
 
 def _table_1_claims():
-    """Return five values, four orders and one ratio: what is judged together stays as it is."""
+    """Return five values, four orders and one ratio: the first claims of Table 1."""
     claims = yaml.safe_load((PAPER / "claims/clr.yaml").read_text())
     table = [claim for claim in claims if claim["id"].startswith("clr/table1/cifar10/")]
     return table[:10]
@@ -82,7 +82,7 @@ def _sgdr_claims():
 
 @pytest.fixture(scope="session")
 def showcase(tmp_path_factory):
-    """Return a project folder whose page shows every verdict, and hostile text."""
+    """Return a project folder whose page shows most verdicts, and hostile text."""
     root = tmp_path_factory.mktemp("showcase")
     with contextlib.chdir(root):
         make_showcase(root)

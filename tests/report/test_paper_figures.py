@@ -42,7 +42,7 @@ def part_about(world, figure):
     return page.split(f"#### {figure}: ")[1].split("\n#")[0]
 
 
-def test_each_figure_of_the_paper_is_in_the_report_with_what_the_paper_says(filled):
+def test_report_has_each_figure_of_paper_with_its_caption(filled):
     page = (filled.root / "paper/report.md").read_text()
     for figure in [figure for figure in FIGURES if figure.id.startswith("clr/")]:
         place = figure.at.split(", ")[1]
@@ -66,7 +66,7 @@ def test_a_figure_of_which_nothing_was_run_has_no_picture(filled):
     assert not (filled.root / "paper/figures/clr-figure6.svg").exists()
 
 
-def test_the_range_test_is_drawn_beside_the_papers_points_and_says_where_they_are_from(filled):
+def test_range_test_figure_has_paper_points_with_their_source(filled):
     said = part_about(filled, "Figure 3")
     assert "read off the figure by eye" in said
     assert "to within 0.5 points" in said
@@ -155,7 +155,7 @@ ONE_OF = "figure clr/f: must have either curves, a range_test or ensembles"
         ([GOOD | {"curves": []}], "figure 1: curves must have at least one"),
         ([GOOD | TEST | {"curves": CURVES}], ONE_OF),
         ([GOOD | {"curves": CURVES, "ensembles": "clr/x"}], ONE_OF),
-        ([GOOD | TEST], "figure clr/f: range_test.digitised.data: no.csv is not there"),
+        ([GOOD | TEST], "figure clr/f: range_test.digitised.data: no.csv is missing"),
         ([GOOD | TEST | {"campaign": None}], "clr/f: campaign must say whose range_test it is"),
         ([GOOD | {"curves": CURVES, "at": "p"}], "at must be '<paper>, <figure>'"),
         ([GOOD | {"curves": CURVES}] * 2, "figure clr/f: id must be unique, it is here twice"),

@@ -118,7 +118,7 @@ def test_a_diverged_run_is_shown_with_its_seed_and_update(reported):
 
 def test_a_scaled_down_campaign_on_other_data_is_called_no_reproduction(reported):
     section = page(reported).split("## The quick campaign")[1]
-    assert "scaled-down: 1/100 of the paper's updates" in section
+    assert "shorter run: 1/100 of the paper's updates" in section
     assert "**No reproduction:**" in section
     full = page(reported).split("## The clr\\_cifar10 campaign")[1].split("\n## ")[0]
     assert "No reproduction" not in full
@@ -128,23 +128,30 @@ def test_verdicts_are_in_the_report_and_in_the_readme(reported):
     readme = (reported.root / "README.md").read_text()
     assert readme.startswith("# a\n\n")
     assert readme.endswith("\n\nend\n")
-    row = next(line for line in readme.splitlines() if "triangular2 reaches 81.4 %" in line)
-    assert "81.40 ± 0.25" in row
-    assert row.endswith("| 3 | reproduced |")
+    row = next(line for line in readme.splitlines() if "triangular2 cycles reaches 81.4 %" in line)
+    assert "81.40 ± 0.17" in row
+    assert row.endswith("| 3 | ✓ reproduced |")
     total = len(load_claims(reported.root / "paper/claims"))
-    words = f"{total} claims: {total - 2} not run, 1 reproduced, 1 inconclusive."
-    assert words in readme  # inconclusive: no run was evaluated after 17,000 updates
+    assert f"{total} claims: {total - 1} not run, 1 reproduced." in readme
+    assert "for 1 of these verdicts it is post hoc" in readme
     assert "no run yet of clr/cifar10\\_fixed" in page(reported)
 
 
-def test_the_report_judges_the_claims_of_a_table_together(reported):
-    assert "judged together the interval is" not in page(reported)  # one claim alone has three runs
+def test_verdict_does_not_change_when_another_row_is_run(reported):
+    def row():
+        return next(
+            line for line in page(reported).splitlines() if "triangular2 cycles reaches" in line
+        )
+
+    before = row()
     reported.evaluate("clr/cifar10_fixed", {0: 81.3, 1: 81.4, 2: 81.5})
     collect.main(["clr_cifar10"])
     report.main([])
-    row = next(line for line in page(reported).splitlines() if "triangular2 reaches 81.4" in line)
-    assert r"with 2 claims of Table 1 judged together the interval is \[81.04, 81.76\]" in row
-    assert r"81.40 ± 0.25 \[81.15, 81.65\] %<br>one more run would fall in \[80.90," in row
+    assert row() == before
+    interval = (
+        r"81.40 ± 0.17 \[81.23, 81.57\] %<br>95 % prediction interval for one more run: \[80.90,"
+    )
+    assert interval in row()
 
 
 def test_every_link_leads_somewhere(reported):
@@ -191,7 +198,7 @@ def test_a_new_measurement_changes_report_figure_and_readme(reported):
     after = reported.files("paper/figures") | {"README": page(reported).encode()}
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {"README", "paper/figures/clr_cifar10-digits-caffe_cifar-accuracy.svg"}
-    assert "not reproduced" in (reported.root / "README.md").read_text()
+    assert "| ✗ lower |" in (reported.root / "README.md").read_text()
 
 
 def test_an_abstaining_range_test_is_drawn_without_bounds(world):
@@ -252,7 +259,7 @@ def test_a_broken_file_is_one_clear_line_and_changes_nothing(
     assert page(reported) == "as it was"
 
 
-def test_rows_stand_together_by_what_was_trained_and_apart_by_optimizer_where_there_are_several():
+def test_rows_are_grouped_by_task_and_by_optimizer_if_several():
     def row(dataset, optimizer):
         about = {"dataset": dataset, "model": "net", "optimizer": optimizer}
         return SimpleNamespace(experiment=SimpleNamespace(about=about))

@@ -82,9 +82,9 @@ def figures(drawn):
 
 def test_a_figure_of_a_short_campaign_says_so_and_which_rows_are_missing(figures):
     figure = figures["sgdr/figure2_wrn16_1"]
-    assert figure.title.endswith("(scaled-down: 1.03 % of the paper's updates)")
+    assert figure.title.endswith("(shorter run: 1.03 % of the paper's updates)")
     assert figure.note == (
-        "Scaled-down: 1.03 % of the paper's updates, campaign sgdr_wrn16_1_short; no number of the "
+        "Shorter run: 1.03 % of the paper's updates, campaign sgdr_wrn16_1_short; no number of the "
         "paper is drawn. A band goes from the lowest to the highest seed."
     )
     assert figure.svg
@@ -92,7 +92,7 @@ def test_a_figure_of_a_short_campaign_says_so_and_which_rows_are_missing(figures
     assert figure.missing_where == f"in campaign {SHORT}"
 
 
-def test_without_a_campaign_a_figure_draws_full_length_alone_and_says_nothing_of_a_budget(figures):
+def test_figure_without_campaign_draws_full_length_only(figures):
     figure = figures["clr/full"]
     assert figure.title == "as drawn here"
     assert figure.note.startswith("Diamonds are the paper's numbers; ")
@@ -135,8 +135,8 @@ def test_a_row_that_was_not_run_again_at_the_campaigns_budget_is_left_out(drawn,
 
 def test_a_grid_is_drawn_from_the_ensembles_of_the_campaign(drawn, figures, tmp_path):
     full, short = figures["sgdr/figure3_cifar10"], figures["sgdr/figure3_wrn16_1"]
-    assert full.note.endswith("groups of N runs. Below ours stand the paper's numbers.")
-    assert short.title.endswith("(scaled-down: 1.03 % of the paper's updates)")
+    assert full.note.endswith("groups of N runs. The paper's numbers are below ours.")
+    assert short.title.endswith("(shorter run: 1.03 % of the paper's updates)")
     assert "paper's numbers" not in short.note
     assert figures["sgdr/figure3_cifar100"].missing == (
         "ensembles of sgdr/cifar100_wrn28_10_t0_10_x2",
@@ -174,7 +174,7 @@ def test_the_grid_of_the_paper_is_its_figure_3():
     assert (printed[1, 1], printed[4, 2], printed[16, 3]) == (19.57, 16.78, 16.21)
 
 
-def test_errors_are_marked_as_accuracies_and_the_recommended_one_at_the_last_restart():
+def test_errors_are_marked_as_accuracies_at_their_updates():
     name, epoch = "sgdr/cifar10_wrn28_10_t0_10_x2", 781
     ends = [10 * epoch, 30 * epoch, 70 * epoch, 150 * epoch]
     assert marks_of(name, SGDR, total_steps=200 * epoch, ends=ends) == (
@@ -200,12 +200,12 @@ def test_numbers_from_elsewhere_are_no_marks_of_the_papers_figure(drawn, tmp_pat
 def test_a_range_test_needs_no_curve_of_the_papers_and_says_its_own_length(figures):
     figure = figures["super_convergence/figure2b_short"]
     assert figure.svg
-    assert figure.title.endswith("the range test (scaled-down: 390 updates)")
+    assert figure.title.endswith("the range test (shorter run: 390 updates)")
     assert "The paper's points" not in figure.note
     assert figures["clr/figure3"].missing == ("range test cifar10_caffe",)
 
 
-def test_the_page_and_the_text_hold_every_figure_and_the_page_holds_its_pictures(drawn, figures):
+def test_page_and_text_have_every_figure(drawn, figures):
     page = (drawn.root / "paper/report.html").read_text()
     text = (drawn.root / "paper/report.md").read_text()
     images = re.findall(r'<img src="data:image/svg\+xml;base64,([^"]+)"', page)

@@ -15,7 +15,7 @@ def values(curve):
     return {point.update: point.test_accuracy_pct for point in curve}
 
 
-def test_before_the_first_end_the_newest_is_recommended_and_then_the_last_end() -> None:
+def test_newest_weights_are_recommended_before_first_cycle_end() -> None:
     found = recommended(CURVE, ends=(10, 30), snapshots={})
     assert values(found) == {5: 40, 10: 60, 15: 60, 20: 60, 25: 60, 30: 80, 35: 80, 40: 80}
 
@@ -31,12 +31,12 @@ def test_an_end_between_two_evaluations_is_known_from_its_snapshot() -> None:
     }  # fmt: skip
 
 
-def test_where_the_recommended_weights_were_never_measured_there_is_no_point() -> None:
+def test_unmeasured_recommended_weights_have_no_point() -> None:
     found = recommended(CURVE, ends=(12, 33), snapshots={33: 81.0})
     assert values(found) == {5: 40, 10: 60, 33: 81, 35: 81, 40: 81}
 
 
-def test_the_updates_to_a_target_are_those_of_the_solution_that_is_asked_about() -> None:
+def test_updates_to_target_are_of_the_given_solution() -> None:
     by_recommendation = recommended(CURVE, ends=(10, 30), snapshots={})
     column = "test_accuracy_pct"
     assert updates_to_target(CURVE, column, target=65.0) == 25

@@ -104,9 +104,7 @@ def test_equal_runs_are_the_same_and_take_no_part_in_the_correction() -> None:
     assert found.num_corrected == 1
 
 
-def test_differences_without_spread_are_judged_by_flipping_signs_and_not_by_a_t_of_infinity() -> (
-    None
-):
+def test_equal_differences_are_tested_by_sign_flips() -> None:
     """Accuracies are whole images: two seeds that moved by the same image prove little."""
     two = compared(a_cell("x", {0: 90.1, 1: 80.1}), a_cell("x", {0: 90.3, 1: 80.3}))
     assert (two.p_value, two.movement) == (0.5, "within noise")
@@ -190,14 +188,14 @@ def test_a_row_under_another_name_is_found_by_its_configuration() -> None:
     ]
 
 
-def test_a_diverged_run_is_in_no_mean_and_a_cell_of_such_runs_alone_has_no_difference() -> None:
+def test_diverged_runs_are_in_no_mean_and_no_difference() -> None:
     row = compared(a_cell("x", {0: 90.0, 1: 91.0}), a_cell("x", {0: None, 1: None}))
     assert (row.movement, row.means[1], row.difference) == ("diverged", None, None)
     assert row.after is not None
     assert row.after.evidence.num_diverged == 2
 
 
-def test_a_seed_that_diverges_on_one_side_alone_is_a_movement_whatever_the_others_did() -> None:
+def test_seed_diverged_on_one_side_is_a_movement() -> None:
     """The finished seeds agree to the last digit, or moved far beyond noise: neither hides it."""
     whole, broken = {0: 90.0, 1: 91.0, 2: 92.0}, {0: 90.0, 1: 91.0, 2: None}
     for sides in ((whole, broken), (broken, whole)):
@@ -211,7 +209,7 @@ def test_a_seed_that_diverges_on_one_side_alone_is_a_movement_whatever_the_other
     assert (row.movement, row.corrected < 0.05) == ("diverged", True)
 
 
-def test_a_seed_that_diverges_on_both_sides_or_was_run_on_one_alone_moved_nothing() -> None:
+def test_seed_diverged_on_both_sides_or_run_on_one_moves_nothing() -> None:
     before = a_cell("x", {0: 90.0, 1: 91.0, 2: None})
     assert compared(before, before).movement == "the same"
     assert compared(before, a_cell("x", {0: 90.0, 1: 91.0, 3: None})).movement == "the same"
@@ -247,7 +245,7 @@ def test_where_no_key_differs_the_plan_in_updates_says_what_does() -> None:
     )
 
 
-def test_with_one_configuration_commit_device_and_precision_are_what_changed() -> None:
+def test_changes_of_one_configuration_are_of_its_environment() -> None:
     row = compared(
         a_cell("x", {0: 1.0}, commit="aaa", device="cpu", precision="bf16", torch="2.11.0"),
         a_cell("x", {0: 2.0}, commit="bbb", device="H200", precision="bf16", threads="2"),

@@ -17,9 +17,17 @@ def test_a_band_is_mean_lowest_and_highest_where_all_measured():
     assert (found.mean, found.low, found.high) == ((2.0, 4.0), (1.0, 4.0), (3.0, 4.0))
 
 
-def test_the_first_evaluation_at_the_target_counts():
-    assert updates_to_target(rising(70.0, 81.4, 80.0), "test_accuracy_pct", target=81.4) == 20
-    assert updates_to_target(rising(70.0, 81.3), "test_accuracy_pct", target=81.4) is None
+def test_target_counts_at_cycle_end_or_if_next_evaluation_holds_it():
+    def reached(*values, ends=()):
+        return updates_to_target(rising(*values), "test_accuracy_pct", target=81.4, ends=ends)
+
+    assert reached(70.0, 81.4, 81.5) == 20
+    assert reached(70.0, 81.4, 80.0, 81.4, 81.4) == 40  # one lucky evaluation is passed over
+    assert reached(70.0, 81.4, 80.0, ends=[20]) == 20
+    assert reached(70.0, 81.4, 80.0) is None
+    assert reached(70.0, 80.0, 81.4) is None  # nothing after it
+    assert reached(70.0, 80.0, 81.4, ends=[30]) == 30
+    assert reached(70.0, 81.3, ends=[20]) is None
 
 
 def test_a_column_that_is_not_there_is_refused():
@@ -28,7 +36,7 @@ def test_a_column_that_is_not_there_is_refused():
 
 
 @given(st.integers(1, 600), st.integers(1, 50), st.integers(2, 200))
-def test_thinning_keeps_the_ends_and_every_evaluation_and_does_nothing_twice(length, every, limit):
+def test_thinning_keeps_ends_and_evaluations_and_is_idempotent(length, every, limit):
     curve = tuple(
         Point(update=u, lr=0.1, test_loss=1.0 if u % every == 0 else None)
         for u in range(1, length + 1)

@@ -173,7 +173,9 @@ def test_a_row_that_is_not_as_it_was_written_names_its_line(collected) -> None:
     file = collected.root / "results/quick/snapshots/digits__sgdr.csv"
     text = file.read_text()
     file.write_text(text.replace(",30,", ",,"))
-    with pytest.raises(ValueError, match=r"digits__sgdr\.csv, line 3: needs a value for each of 1"):
+    with pytest.raises(
+        ValueError, match=r"digits__sgdr\.csv, line 3: needs a value for each of the 1"
+    ):
         read_snapshots(file)
     file.write_text(text)
     table = collected.root / "results/quick/ensembles.csv"

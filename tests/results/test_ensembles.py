@@ -105,7 +105,7 @@ def test_the_mean_over_runs_is_a_full_matrix_and_unknown_where_a_run_is() -> Non
         mean_matrix([one, one[:2]], diagonal=1.0)
 
 
-def test_a_correlation_is_one_for_itself_minus_one_for_its_mirror_and_none_for_a_constant() -> None:
+def test_correlation_is_one_minus_one_or_none_for_simple_outputs() -> None:
     assert correlation(RUN[0], RUN[0]) == pytest.approx(1.0, rel=1e-14)
     assert correlation(RUN[0], RUN[0][:, ::-1]) == pytest.approx(-1.0, rel=1e-14)
     assert correlation(RUN[0], np.full((4, 2), 0.5)) is None

@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from anneal.results.statistics import (
-    joint_confidence,
-    joint_interval,
     mean_interval,
     paired_interval,
     prediction_interval,
@@ -206,37 +204,3 @@ def test_the_prediction_interval_holds_the_next_runs(n, num_ahead):
 
 def test_one_run_foretells_nothing():
     assert prediction_interval([81.4]) is None
-
-
-def test_alone_the_joint_interval_is_the_plain_one():
-    values = [81.0, 82.0, 83.0]
-    assert joint_interval(mean_interval, values, num_together=1) == mean_interval(values)
-    assert joint_interval(mean_interval, values[:1], num_together=5) == mean_interval(values[:1])
-    with pytest.raises(ValueError, match="num_together must be at least 1, got 0"):
-        joint_confidence(0)
-
-
-def test_five_claims_together_have_the_textbooks_99_percent_interval():
-    found = joint_interval(mean_interval, [81.0, 82.0, 83.0], num_together=5)
-    half = 0.99 * math.sqrt(2 / (4 * 0.995 * 0.005)) / math.sqrt(3)  # 9.925 / sqrt(3)
-    assert (found.low, found.high) == pytest.approx((82 - half, 82 + half), rel=1e-9)
-
-
-def test_where_students_t_takes_over_from_sign_flips_no_end_moves_inwards():
-    differences = [0.0, 0.0, 0.0, 0.0, 0.0, 1.0]  # 1 of 64 patterns on a side: not at 99 %
-    plain, strict = paired_interval(differences), paired_interval(differences, confidence=0.99)
-    assert (plain.high, strict.method) == (1.0, "Student's t")
-    assert strict.high < 0.85  # the bare Bonferroni interval is narrower here than the plain one
-    joint = joint_interval(paired_interval, differences, num_together=5)
-    assert (joint.low, joint.high) == (strict.low, 1.0)
-
-
-@given(
-    st.sampled_from([mean_interval, paired_interval]),
-    st.lists(finite, min_size=2, max_size=9),
-    st.integers(1, 40),
-)
-def test_the_joint_interval_holds_the_plain_one(find, values, num_together):
-    plain, joint = find(values), joint_interval(find, values, num_together=num_together)
-    assert joint.low <= plain.low <= plain.high <= joint.high
-    assert joint.mean == plain.mean

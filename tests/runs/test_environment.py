@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from anneal.config.folders import DISTRIBUTION
 from anneal.runs import environment
 
 
@@ -26,4 +27,4 @@ def test_wheel_has_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_version_is_that_of_the_distribution() -> None:
-    assert environment.version(environment.DISTRIBUTION) == "0.1.0"
+    assert environment.version(DISTRIBUTION) == "0.1.0"

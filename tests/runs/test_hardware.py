@@ -194,7 +194,7 @@ def test_threads_are_set_and_without_a_number_one_for_each_core() -> None:
 def test_the_choice_is_plain_data_for_the_record() -> None:
     described = decided(compile="off").describe()
     assert json.loads(json.dumps(described)) == described
-    keys = {"device", "precision", "memory_format", "compile", "threads", "kernels"}
+    keys = {"device", "precision", "memory_format", "compile", "threads", "kernels", "timed"}
     assert described.keys() == keys
     assert described["kernels"] == "none"
 

@@ -19,7 +19,7 @@ from anneal.runs.observers import (
     Tracking,
     observed,
 )
-from anneal.runs.run import Interrupted, Run, train_run, usual_observers
+from anneal.runs.run import Interrupted, SeedRun, train_run, usual_observers
 from anneal.training.loop import Outcome, Record, Status
 from anneal.training.parts import ALONE
 
@@ -82,7 +82,7 @@ class Interrupting(Observer):
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SeedRun:
     """Return a run of the loop above."""
     monkeypatch.setattr("anneal.runs.run.describe_environment", dict)
     plan: Any = SimpleNamespace(
@@ -94,7 +94,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         parts=ALONE,
     )
     build: Any = lambda *_, seed: Loop()  # noqa: ARG005, E731
-    return Run(
+    return SeedRun(
         plan=plan, setup=setup, seed=0, build=build, replaced=tmp_path / "replaced",
         directory=RunDirectory(tmp_path / "run", configuration_hash="h", code="c"),
     )  # fmt: skip
@@ -103,7 +103,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 # --- when they are called -------------------------------------------------------------------------
 
 
-def test_observers_are_called_in_the_order_of_the_list(run: Run) -> None:
+def test_observers_are_called_in_the_order_of_the_list(run: SeedRun) -> None:
     calls: list[str] = []
     result = train_run(run, [Listener("one", calls), Listener("two", calls)])
     assert result == {"status": "finished", "updates": TOTAL}
@@ -116,7 +116,7 @@ def test_observers_are_called_in_the_order_of_the_list(run: Run) -> None:
     ]  # fmt: skip
 
 
-def test_interrupted_run_saves_a_checkpoint_and_resumes_from_it(run: Run) -> None:
+def test_interrupted_run_saves_a_checkpoint_and_resumes_from_it(run: SeedRun) -> None:
     calls: list[str] = []
     with pytest.raises(Interrupted):
         train_run(run, [Interrupting(2), Checkpoints(run.directory), Listener("it", calls)])
@@ -129,7 +129,7 @@ def test_interrupted_run_saves_a_checkpoint_and_resumes_from_it(run: Run) -> Non
     assert [e["to_update"] for e in run.directory.environment()] == [2, 3]
 
 
-def test_run_interrupted_on_its_last_update_ends_before_the_interrupt(run: Run) -> None:
+def test_run_interrupted_on_its_last_update_ends_before_the_interrupt(run: SeedRun) -> None:
     calls: list[str] = []
     with pytest.raises(Interrupted):
         train_run(run, [Interrupting(TOTAL), Listener("it", calls)])
@@ -137,7 +137,7 @@ def test_run_interrupted_on_its_last_update_ends_before_the_interrupt(run: Run) 
     assert run.directory.result() is not None
 
 
-def test_ended_run_calls_no_observer(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ended_run_calls_no_observer(run: SeedRun, capsys: pytest.CaptureFixture[str]) -> None:
     first, calls = train_run(run, []), []
     again = train_run(run, [Listener("it", calls)])
     assert {"status", "updates"} <= again.keys()
@@ -161,7 +161,7 @@ def test_only_started_observers_are_closed_after_an_error() -> None:
 # --- what each does -------------------------------------------------------------------------------
 
 
-def test_history_takes_each_record_and_its_time(run: Run) -> None:
+def test_history_takes_each_record_and_its_time(run: SeedRun) -> None:
     result = train_run(run, [History(run.directory)])
     lines = read_lines(run.directory.path / HISTORY)
     assert [line["test_accuracy_pct"] for line in lines] == [10.0, 20.0, 30.0]
@@ -169,7 +169,9 @@ def test_history_takes_each_record_and_its_time(run: Run) -> None:
     assert result["test_accuracy_pct@final"] == 30.0
 
 
-def test_no_checkpoint_is_ahead_of_its_snapshots(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_checkpoint_is_ahead_of_its_snapshots(
+    run: SeedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
     saved: list[str] = []
     directory = run.directory
@@ -185,7 +187,7 @@ def test_no_checkpoint_is_ahead_of_its_snapshots(run: Run, monkeypatch: pytest.M
     assert saved == ["c1", "s2", "c2", "c3", "c3"]  # the last is that of the end
 
 
-def test_checkpoints_are_a_minute_apart(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_are_a_minute_apart(run: SeedRun, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 59.0, 61.0, 61.0, 61.0, 100.0])
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     directory: Any = run.directory

@@ -1,9 +1,15 @@
 """The set-up of an experiment: what its network, and nothing else, decides of a learner."""
 
 import dataclasses
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+from anneal.config.compose import compose_run
+from anneal.config.paths import Paths
 from anneal.config.schema import ExperimentConfig
 from anneal.runs.setup import load_setup
 
@@ -18,3 +24,62 @@ def test_closed_blocks_coast_where_the_network_says_so(
     hardware = dataclasses.replace(experiment.hardware, compile="off")
     chosen = dataclasses.replace(experiment, model=model, hardware=hardware)
     assert load_setup(chosen).learner(0).closed_blocks_coast is coast
+
+
+@pytest.fixture
+def ten_images(tmp_path: Path) -> Path:
+    """Ten images to train on and four to test with, in two classes."""
+    pixels = np.random.default_rng(0)
+    for split, count in (("train", 5), ("val", 2)):
+        for name in "ab":
+            folder = tmp_path / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                image = pixels.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(image).save(folder / f"{number}.png")
+    return tmp_path
+
+
+def of_folder(folder: Path, *overrides: str) -> ExperimentConfig:
+    """Compose a network whose last batch normalisation sees one pixel of a 32 px image."""
+    return compose_run(
+        [
+            "dataset=imagefolder", f"dataset.folder={folder}", "dataset.test_fraction=null",
+            "dataset.image_size=32", "model=timm", "model.architecture=resnet10t",
+            "model.small_images=false", "hardware=cpu", "hardware.threads=1", *overrides,
+        ]
+    )  # fmt: skip
+
+
+def test_a_last_batch_of_one_is_refused_with_the_option_to_set(
+    ten_images: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository)
+    nine = load_setup(of_folder(ten_images, "training.batch_size=9"), Paths(ten_images))
+    with pytest.raises(ValueError, match=r"epoch of 10 images has one.*dataset.drop_last=true"):
+        nine.learner(0)
+    nine.learner(0, total_steps=1)  # a run that ends before it
+    one = load_setup(of_folder(ten_images, "training.batch_size=1"), Paths(ten_images))
+    with pytest.raises(ValueError, match=r"training.batch_size must be at least 2, got 1"):
+        one.learner(0)
+    for allowed in (
+        ("training.batch_size=8",),
+        ("training.batch_size=9", "dataset.drop_last=true"),
+        ("training.batch_size=9", "dataset.order=stored"),
+        ("training.batch_size=9", "dataset.image_size=64"),
+    ):
+        load_setup(of_folder(ten_images, *allowed), Paths(ten_images)).learner(0)
+
+
+def test_the_look_at_a_batch_of_one_changes_no_weight_and_no_stream(
+    ten_images: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository)
+    drops = "+model.arguments.drop_rate=0.5"
+    chosen = of_folder(ten_images, "training.batch_size=9", "dataset.image_size=64", drops)
+    setup = load_setup(chosen, Paths(ten_images))
+    looked, drawn = setup.learner(0), torch.rand(3)
+    unlooked = setup.learner(0, total_steps=1)
+    assert torch.equal(drawn, torch.rand(3))
+    states = looked.model.state_dict(), unlooked.model.state_dict()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])

@@ -20,7 +20,7 @@ from anneal.results.snapshot_evaluation import evaluate_snapshots
 from anneal.runs import run as runs
 from anneal.runs.directory import CHECKPOINT, HISTORY, PLAN, RESULT, SNAPSHOTS, RunDirectory
 from anneal.runs.plan import plan_run
-from anneal.runs.run import Interrupted, Run, train_run, usual_observers
+from anneal.runs.run import Interrupted, SeedRun, train_run, usual_observers
 from anneal.runs.setup import ExperimentSetup, build_training, load_setup
 
 SMALL = Path(__file__).parents[1] / "golden" / "small_run.yaml"
@@ -68,7 +68,9 @@ def train(plan, setup, folder, *, seed=0):
     directory = RunDirectory(
         folder / f"seed-{seed}", configuration_hash=plan.configuration_hash, code="c"
     )
-    run = Run(plan=plan, setup=setup, seed=seed, directory=directory, replaced=folder / "replaced")
+    run = SeedRun(
+        plan=plan, setup=setup, seed=seed, directory=directory, replaced=folder / "replaced"
+    )
     with directory.held():
         train_run(run, usual_observers(run, job_type="train"))
     return directory
@@ -156,9 +158,7 @@ def test_keeping_snapshots_changes_no_byte_of_the_record(trained, setup, tmp_pat
         assert (without.path / name).read_bytes() == (folder / "seed-0" / name).read_bytes()
 
 
-def test_what_is_kept_does_not_depend_on_the_schedule_where_distances_are_asked_for(
-    setup, tmp_path
-) -> None:
+def test_snapshots_at_distances_do_not_depend_on_schedule(setup, tmp_path) -> None:
     directory = train(planned(setup, snapshots="every 0.5 run"), setup, tmp_path)
     assert list(directory.snapshots()) == [15, 30]
     final = torch.load(directory.path / CHECKPOINT, weights_only=True)["state"]["model"]
@@ -208,14 +208,14 @@ def test_a_run_that_ended_without_them_says_how_to_get_them(setup, tmp_path, cap
     assert directory.snapshots() == {}
 
 
-def test_a_run_that_went_on_with_the_key_switched_on_midway_names_those_it_passed(
+def test_resumed_run_reports_snapshots_it_passed_without_saving(
     setup, tmp_path, monkeypatch, capsys
 ) -> None:
     with stopped_after(13, monkeypatch), pytest.raises(Interrupted):
         train(planned(setup, snapshots="none"), setup, tmp_path)
     capsys.readouterr()
     directory = train(planned(setup), setup, tmp_path)
-    (said,) = [line for line in capsys.readouterr().out.splitlines() if "not there" in line]
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "missing" in line]
     assert "2 of 3 snapshots are missing (training.snapshots: cycle_ends)" in said
     assert list(directory.snapshots()) == [28]
 
@@ -226,7 +226,7 @@ def test_a_run_that_went_on_and_lacks_none_says_nothing(
     with stopped_after(13, monkeypatch), pytest.raises(Interrupted):
         train(planned(setup), setup, tmp_path)
     train(planned(setup), setup, tmp_path)
-    assert "not there" not in capsys.readouterr().out
+    assert "missing" not in capsys.readouterr().out
 
 
 def test_a_snapshot_of_another_configuration_or_cut_short_is_refused(trained, tmp_path) -> None:
@@ -301,9 +301,7 @@ def test_the_recommended_weights_are_those_of_the_last_cycle_that_ended(
         assert run.metrics["test_accuracy_pct@recommended"] == run.snapshots.accuracy_pct[-1]
 
 
-def test_without_snapshots_there_is_no_ensemble_and_the_evaluations_say_what_they_can(
-    setup, tmp_path
-) -> None:
+def test_run_without_snapshots_has_no_ensemble(setup, tmp_path) -> None:
     """The last cycle ends after 28 updates, where nothing was evaluated; with 12, something was."""
     plan = planned(setup, snapshots="none")
     train(plan, setup, tmp_path)

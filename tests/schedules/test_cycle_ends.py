@@ -73,7 +73,7 @@ def test_a_schedule_of_one_cycle_ends_at_its_own_end() -> None:
     assert (cycle_ends(up_and_down, 9), cycle_ends(up_and_down, 10)) == ((), (10,))
 
 
-def test_the_weights_of_the_last_rate_of_a_cosine_are_those_after_its_last_index() -> None:
+def test_cosine_cycle_ends_after_its_last_index() -> None:
     rate = cosines(4)
     (first, *_) = cycle_ends(rate, 8)
     rates = [rate(update) for update in range(8)]
@@ -111,7 +111,7 @@ def test_each_stage_has_its_own_cycles_and_the_next_one_cuts_them() -> None:
     assert cycle_ends(rate, 15) == (6, 12)
 
 
-def test_a_schedule_that_is_read_or_lowered_ends_its_cycles_as_it_would_alone() -> None:
+def test_held_or_lowered_schedule_has_cycle_ends_of_its_own() -> None:
     """CLR, Table 4: ten cycles, read once an epoch, lowered as the original recipe's rate."""
     epoch = 352
     cycles = triangles(25 * epoch)

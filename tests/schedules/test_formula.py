@@ -98,7 +98,7 @@ def test_cosine_without_restart_is_the_first_cycle_of_equation_5() -> None:
     assert [once(update) for update in range(781)] == [again(update) for update in range(781)]
 
 
-def test_the_code_of_sgdr_differs_by_its_quarter_update_and_its_late_restart() -> None:
+def test_sgdr_code_differs_by_quarter_update_and_late_restart() -> None:
     """SGDR_WRNs.py, scenario T_0 = 10, T_mult = 2: the loop, with only what touches the rate."""
     lr, te, mult, batchsize, num_examples, t0 = 0.05, 10.0, 2, 128, 100_000, math.pi / 2
     tt, te_next, new_lr = 0.0, te, lr

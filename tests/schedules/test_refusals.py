@@ -68,7 +68,7 @@ REFUSED = [
 ]
 
 
-def test_the_good_arguments_are_good_and_cover_every_argument_of_every_schedule() -> None:
+def test_good_arguments_cover_every_argument_of_every_schedule() -> None:
     assert GOOD.keys() == SCHEDULES.keys()
     for name, good in GOOD.items():
         assert SCHEDULES[name].build(**good).arguments.keys() == good.keys()

@@ -188,7 +188,7 @@ def test_rate_lowered_by_hand_before_is_not_taken_for_a_ratio() -> None:
     assert optimizer.param_groups[0]["lr"] == 0.5
 
 
-def test_different_rates_without_the_default_are_refused_and_ratios_settle_it() -> None:
+def test_rates_without_default_are_refused_unless_ratios_are_given() -> None:
     optimizer = SGD([{"params": [parameter()], "lr": lr} for lr in (0.01, 0.1)])  # default: 0.001
     with pytest.raises(ValueError, match=r"0\.01 \(group 0\), 0\.1 \(group 1\).*ratios=\[1\.0"):
         ScheduledLR(optimizer, TRIANGLES[0])

@@ -163,7 +163,7 @@ def test_at_a_constant_rate_the_rule_is_torchs(name: str) -> None:
 
 
 @solvers
-def test_under_a_changing_rate_only_the_solvers_with_a_velocity_leave_torch(name: str) -> None:
+def test_only_caffe_solvers_with_velocity_differ_under_changing_rate(name: str) -> None:
     difference = distance_from_torch(name, RATES)
     assert (difference > 1e-2) if name in ("SGD", "Nesterov") else (difference < FLOAT64_RTOL)
 

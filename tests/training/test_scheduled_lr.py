@@ -99,7 +99,7 @@ def test_a_group_added_later_joins_with_its_own_ratio() -> None:
     assert rates(optimizer) == pytest.approx([TRIANGLE(2), 2 * TRIANGLE(2)], rel=1e-15)
 
 
-def test_a_second_scheduled_lr_starts_from_the_ratios_and_not_from_the_current_rates() -> None:
+def test_second_scheduled_lr_starts_from_ratios_not_current_rates() -> None:
     one, ten = parameters(2)
     optimizer = SGD([{"params": [one]}, {"params": [ten], "lr": 0.1}], lr=0.01)
     ScheduledLR(optimizer, constant(lr=1e-6))
@@ -189,7 +189,7 @@ def test_an_optimizer_without_momentum_or_betas_is_refused() -> None:
     assert rates(optimizer) == [0.1]
 
 
-def test_the_rate_and_momentum_of_one_cycle_are_torch_s_linear_three_phase_ones() -> None:
+def test_one_cycle_equals_torchs_linear_three_phase_schedule() -> None:
     shape = {"half_cycle_steps": 29, "total_steps": 100}
     ours, torchs = (SGD(parameters(), lr=0.1, momentum=0.9) for _ in range(2))
     scheduled = ScheduledLR(

@@ -183,7 +183,7 @@ def test_shared_rate_tensor_becomes_one_for_each_group() -> None:
 
 
 @pytest.mark.parametrize("lr", [torch.tensor(0.1), 0.1], ids=["tensor", "float"])
-def test_compiled_with_its_optimizer_it_makes_no_more_graphs_than_lambda_lr(lr: Any) -> None:
+def test_compiled_optimizer_makes_no_more_graphs_than_lambda_lr(lr: Any) -> None:
     graphs = {}
     for kind in (ScheduledLR, LambdaLR):
         torch._dynamo.reset()

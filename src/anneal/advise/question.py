@@ -18,8 +18,9 @@ from anneal.runs.plan import range_test_hash
 from anneal.runs.processes import refuse_several
 from anneal.runs.range_test import Sweep, lay_out
 from anneal.runs.setup import ExperimentSetup, load_setup
+from anneal.runs.timed_settings import time_setup
 
-WHERE = "conf/advise.yaml"
+ADVISE_FILE = "conf/advise.yaml"
 ANSWER = "advice.json"
 DECIDED_HERE = {
     "scheduler": "the schedule is recommended; advise.candidates lists those that are tried",
@@ -74,11 +75,11 @@ def ask(arguments: Sequence[str]) -> Question:
         if key in DECIDED_HERE:
             raise ValueError(f"{argument} is not an option of anneal advise: {DECIDED_HERE[key]}")
     plain = compose_plain("advise", arguments)
-    advice = parse(AdviceConfig, plain.pop("advise"), where=WHERE, key="advise")
+    advice = parse(AdviceConfig, plain.pop("advise"), where=ADVISE_FILE, key="advise")
     plain.pop("seed")
     places = plain.pop("paths")
     experiment = dataclasses.replace(
-        check_experiment(plain, where=WHERE), name=f"advise/{advice.name}", bounds="given"
+        check_experiment(plain, where=ADVISE_FILE), name=f"advise/{advice.name}", bounds="given"
     )
     _check_names(advice.candidates)
     names = [name for name in CANDIDATES if name in advice.candidates]
@@ -86,13 +87,32 @@ def ask(arguments: Sequence[str]) -> Question:
         name: compose_run([f"scheduler={CANDIDATES[name].scheduler}"]).scheduler for name in names
     }
     refuse_several(experiment.hardware, for_what="anneal advise")
-    setup = load_setup(experiment, Paths.from_section(places))
-    if setup.data.num_classes < 2:
-        where = experiment.dataset.folder or experiment.dataset.name
-        raise ValueError(
-            f"{where} has one class, {setup.data.class_names[0]}: two or more are needed"
-        )
-    question = Question(
+    setup = time_setup(load_setup(experiment, Paths.from_section(places)))
+    question = _question(advice, experiment, shapes, setup)
+    question.plans(1.0, 2.0)  # refuse a run too short for a schedule before anything is trained
+    return question
+
+
+def ask_again(question: Question, advice: AdviceConfig, experiment: ExperimentConfig) -> Question:
+    """Return a question with other settings, on the same images, network and candidates.
+
+    Raises:
+        ValueError: a trial is too short for a schedule, or the sweep for its points.
+    """
+    shapes = {name: question.shapes[name] for name in advice.candidates}
+    setup = dataclasses.replace(question.setup, experiment=experiment)
+    changed = _question(advice, experiment, shapes, setup)
+    changed.plans(1.0, 2.0)
+    return changed
+
+
+def _question(
+    advice: AdviceConfig,
+    experiment: ExperimentConfig,
+    shapes: Mapping[str, SchedulerConfig],
+    setup: ExperimentSetup,
+) -> Question:
+    return Question(
         advice=advice,
         experiment=experiment,
         shapes=shapes,
@@ -100,15 +120,14 @@ def ask(arguments: Sequence[str]) -> Question:
         sweep=lay_out(experiment, setup),
         digest=_digest(experiment, setup, shapes),
     )
-    question.plans(1.0, 2.0)  # refuse a run too short for a schedule before anything is trained
-    return question
 
 
 def _check_names(names: Sequence[str]) -> None:
     for name in names:
         if name not in CANDIDATES:
             raise ValueError(
-                f"{WHERE}: advise.candidates: there is no '{name}'{did_you_mean(name, CANDIDATES)}"
+                f"{ADVISE_FILE}: advise.candidates: there is no '{name}'"
+                f"{did_you_mean(name, CANDIDATES)}"
             )
 
 
@@ -125,7 +144,7 @@ def _digest(
     )
 
 
-def refuse_another(folder: Path, digest: str) -> None:
+def refuse_other_question(folder: Path, digest: str) -> None:
     """Refuse to overwrite the answer to another question.
 
     Raises:

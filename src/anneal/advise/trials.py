@@ -20,7 +20,7 @@ from anneal.runs.layout import MULTIRUN, REPLACED, seed_folder
 from anneal.runs.optimizers import check_optimizer
 from anneal.runs.plan import Plan, plan_run
 from anneal.runs.range_test import SPLIT_SEED, Sweep
-from anneal.runs.run import Run, train_run, usual_observers
+from anneal.runs.run import SeedRun, train_run, usual_observers
 from anneal.runs.setup import ExperimentSetup, build_training
 
 OWN_CODE = "advise/trials.py"  # part of a trial's code digest, besides the code of training
@@ -129,7 +129,7 @@ def run_trial(
     Returns:
         accuracy on the held-out images after the last update, 0..100; None where it diverged.
     """
-    run = Run(
+    run = SeedRun(
         plan=trial,
         setup=setup,
         seed=seed,
@@ -144,7 +144,7 @@ def run_trial(
     return None if found is None else float(found)
 
 
-def read_curve(trial: Trial, setup: ExperimentSetup, *, seed: int) -> Points:
+def read_trial_curve(trial: Trial, setup: ExperimentSetup, *, seed: int) -> Points:
     """Return the held-out accuracies of a finished trial."""
     lines = read_lines(run_directory(trial, setup, seed=seed).path / HISTORY)
     column = f"{MEASURED_ON}_accuracy_pct"
@@ -172,7 +172,6 @@ def measure_pace(setup: ExperimentSetup, sweep: Sweep) -> Pace:
     for group in learner.optimizer.param_groups:
         group["lr"] = 0.0
     evaluate = setup.evaluate(learner.model, setup.data.train, indices=sweep.held_out)
-    learner.model.train()
     for update in range(2):  # compilation, caches
         learner.update(update).item()
     began, made = time.monotonic(), 0

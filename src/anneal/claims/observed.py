@@ -3,9 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scipy import special
+
 from anneal.claims.schema import Claim, OrderClaim, SpeedClaim, ValueClaim
 from anneal.results.curves import updates_to_target
 from anneal.results.metrics import Evidence, find_metric, restate
+from anneal.results.statistics import FEWEST_RUNS
+
+ONE_SIDE = 0.05
 
 
 def compared_values(claim: Claim, parts: Sequence[Evidence]) -> dict[int, float]:
@@ -58,6 +63,7 @@ def _updates_to_target(claim: SpeedClaim, part: Evidence) -> dict[int, int | Non
             column,
             target=target,
             higher_is_better=find_metric(column).higher_is_better,
+            ends=part.setting.ends() if part.setting else (run.updates,),
         )
         for run in part.runs
         if run.finished and run.curve
@@ -66,33 +72,52 @@ def _updates_to_target(claim: SpeedClaim, part: Evidence) -> dict[int, int | Non
 
 @dataclass(frozen=True)
 class Failure:
-    """How many of the runs that a claim rests on failed in one way.
+    """Runs that a claim rests on and that failed in one way.
 
     Args:
-        count: the runs that did.
-        total: the runs that could have.
-        words: both in a sentence.
+        condemns: whether there are so many that the claim is not reproduced.
+        words: how many did, in a sentence.
     """
 
-    count: int
-    total: int
+    condemns: bool
     words: str
 
 
 def find_failures(claim: Claim, parts: Sequence[Evidence]) -> list[Failure]:
-    """Return how runs of the experiment that a claim praises failed; empty when none did."""
+    """Return how runs of the experiment that a claim praises failed; empty when none did.
+
+    Half of three or more that diverged condemn. Runs that never reached a target do where the exact
+    binomial test against one half is significant at 5 %: five of five, seven of eight. Where no run
+    of the other row reached it either, they condemn nothing.
+    """
+    found: list[Failure] = []
     praised = parts[0]
-    total, diverged = len(praised.runs), praised.num_diverged
-    words = f"{diverged} of {total} runs of {praised.experiment} diverged"
-    found = [Failure(diverged, total, words)]
     if isinstance(claim, SpeedClaim):
         faster, slower = (list(_updates_to_target(claim, part).values()) for part in parts)
-        never = faster.count(None)
-        words = f"{never} of {len(faster)} runs of {praised.experiment} never reached the target"
-        if slower and slower.count(None) == len(slower):
+        never, total = faster.count(None), len(faster)
+        words = f"{never} of {total} runs of {praised.experiment} never reached the target"
+        none_did = bool(slower) and slower.count(None) == len(slower)
+        if none_did:
             words += f", and none of {parts[1].experiment} did"
-        found.insert(0, Failure(never, len(faster), words))
-    return [failure for failure in found if failure.count]
+        if never:
+            out_of_reach = none_did and never == total
+            found.append(Failure(_mostly_fails(never, total) and not out_of_reach, words))
+    total, diverged = len(praised.runs), praised.num_diverged
+    if diverged:
+        condemns = total >= FEWEST_RUNS and 2 * diverged >= total
+        found.append(
+            Failure(condemns, f"{diverged} of {total} runs of {praised.experiment} diverged")
+        )
+    return found
+
+
+def _mostly_fails(count: int, total: int) -> bool:
+    """Return whether runs fail more often than not, at 5 % on one side.
+
+    >>> _mostly_fails(4, 4), _mostly_fails(5, 5), _mostly_fails(6, 8), _mostly_fails(7, 8)
+    (False, True, False, True)
+    """
+    return bool(special.bdtrc(count - 1, total, 0.5) <= ONE_SIDE)
 
 
 def cut_short_words(claim: Claim, parts: Sequence[Evidence]) -> str:
@@ -103,7 +128,7 @@ def cut_short_words(claim: Claim, parts: Sequence[Evidence]) -> str:
     pairs = compared_values(claim, parts)
     count = sum(slower[seed] is None for seed in pairs)
     words = (
-        f"; {count} of {len(pairs)} runs of {parts[1].experiment} never reached the target and "
+        f"{count} of {len(pairs)} runs of {parts[1].experiment} never reached the target and "
         "count with their full length"
     )
     return words if count else ""

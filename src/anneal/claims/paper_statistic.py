@@ -143,14 +143,15 @@ def _foretelling_words(
 ) -> str:
     metric = find_metric(claim.metric)
     runs = "run" if isinstance(claim, ValueClaim) else "pair"
-    whose = f"one more {runs}" if ahead == 1 else f"the mean of {ahead} more {runs}s"
+    of = f"one more {runs}" if ahead == 1 else f"the mean of {ahead} more {runs}s"
     decimals, unit = metric.decimals, metric.unit
     if isinstance(claim, SpeedClaim):
         decimals, unit = 2, "of the updates"
     elif isinstance(claim, OrderClaim) and unit == "%":
         unit = "points"
-    words = f"{whose} would fall in [{ends[0]:.{decimals}f}, {ends[1]:.{decimals}f}] {unit}".strip()
+    interval = f"[{ends[0]:.{decimals}f}, {ends[1]:.{decimals}f}] {unit}".strip()
+    words = f"95 % prediction interval for {of}: {interval}"
     if paper is None:
         return words
-    does = "does" if ends[0] <= paper <= ends[1] else "does not"
-    return f"{words}, the paper's {paper:.5g} {does}"
+    contains = "contains" if ends[0] <= paper <= ends[1] else "does not contain"
+    return f"{words}, {contains} the paper's {paper:.5g}"

@@ -25,8 +25,7 @@ def _describe_judgement(found: Judgement) -> dict[str, Any]:
         "paper": paper_words(found.claim),
         "ours": ours_words(found),
         "numbers": _describe_interval(found.ours),
-        "judged_by": _describe_interval(found.joint),
-        "num_together": found.num_together,
+        "confidence": _rounded(found.confidence),
         "like_paper": None
         if like is None
         else {"statistic": like.statistic, "value": _rounded(like.value), "words": like.words}
@@ -35,8 +34,17 @@ def _describe_judgement(found: Judgement) -> dict[str, Any]:
         "diverged": found.num_diverged,
         "budget_fraction": found.budget_fraction,
         "verdict": found.verdict,
-        "label": found.label,
+        "depends_on_reading": found.depends_on_reading,
+        "readings": [
+            {"experiment": reading.experiment, "verdict": reading.verdict}
+            | {"numbers": _describe_interval(reading.ours)}
+            for reading in found.readings
+        ],
         "num_more": found.num_more,
+        "borrows": found.borrows,
+        "noisy": found.is_noisy,
+        "post_hoc": found.is_post_hoc,
+        "missing": list(found.missing),
         "reason": found.reason,
     }
 

@@ -3,10 +3,26 @@
 from collections.abc import Sequence
 
 from anneal.claims.schema import Claim, OrderClaim, SpeedClaim, ValueClaim
-from anneal.claims.verdict import Judgement
-from anneal.io.text import NOTHING, escape_markdown, markdown_table
+from anneal.claims.verdict import RULE_SINCE, Judgement, Verdict
+from anneal.io.text import escape_markdown, markdown_table
 from anneal.results.metrics import find_metric
 from anneal.results.words import fraction_words, interval_words
+
+SIGNS: dict[Verdict, str] = {  # in the order in which a reader meets them
+    "reproduced": "✓",
+    "lower": "✗",
+    "higher": "✗",
+    "not the paper's order": "✗",
+    "not reproduced": "✗",
+    "agrees so far": "(✓)",
+    "differs so far": "(✗)",
+    "too close to call": "≈",
+    "one run": "",
+    "shorter run": "",
+    "not run": "",
+}
+SETTLED = ("reproduced", "lower", "higher", "not the paper's order", "not reproduced")
+ON_READING = "⑂ depends on the reading"
 
 
 def paper_words(claim: Claim) -> str:
@@ -35,6 +51,8 @@ def paper_words(claim: Claim) -> str:
 def ours_words(judgement: Judgement) -> str:
     """Return our number of a claim, in the same terms as the paper's."""
     claim, ours = judgement.claim, judgement.ours
+    if judgement.failure:
+        return judgement.failure
     metric = find_metric(claim.metric)
     if isinstance(claim, SpeedClaim):
         return interval_words(ours, decimals=2, unit="of the updates")
@@ -45,9 +63,34 @@ def ours_words(judgement: Judgement) -> str:
     return interval_words(ours, decimals=metric.decimals, unit=metric.unit)
 
 
-def verdict_words(judgement: Judgement) -> str:
-    """Return the verdict, or the label where there can be none."""
-    return judgement.verdict or judgement.label or NOTHING
+def marked_verdict(judgement: Judgement) -> str:
+    """Return the verdict with its sign, and whether another reading of the paper agrees."""
+    words = f"{SIGNS[judgement.verdict]} {judgement.verdict}".strip()
+    return words + f", {ON_READING}" * judgement.depends_on_reading
+
+
+def readings_words(judgement: Judgement) -> str:
+    """Return what the claim's other readings give, in a sentence; empty where it has none."""
+    metric = find_metric(judgement.claim.metric)
+    return "; ".join(
+        f"read as {reading.experiment}: "
+        f"{interval_words(reading.ours, decimals=metric.decimals, unit=metric.unit)}, "
+        f"{reading.verdict}"
+        for reading in judgement.readings
+    )
+
+
+def total_words(judgements: Sequence[Judgement]) -> str:
+    """Return how many verdicts there are, and for how many the rule came after the runs."""
+    settled = [found for found in judgements if found.verdict in SETTLED]
+    words = f"{len(settled)} verdict{'s' * (len(settled) != 1)} at 5 % a side"
+    older = sum(found.is_post_hoc for found in settled)
+    if not older:
+        return f"{words}."
+    return (
+        f"{words}. The rule is of {RULE_SINCE:%Y-%m-%d} and was chosen with earlier runs in view: "
+        f"for {older} of these verdicts it is post hoc."
+    )
 
 
 def verdicts_table(judgements: Sequence[Judgement]) -> str:
@@ -57,17 +100,15 @@ def verdicts_table(judgements: Sequence[Judgement]) -> str:
     for found in judgements:
         source = found.claim.source
         where = f"{source.paper}, {source.at} ({source.confidence})"
-        budget = found.budget_fraction if found.label else None
-        to_budget = "" if budget is None else f" to {fraction_words(budget)}"
-        beside = found.like_paper.words if found.like_paper else ""
+        beside = [found.like_paper.words if found.like_paper else "", readings_words(found)]
         rows.append(
             [
                 f"{escape_markdown(found.claim.text)}<br>{escape_markdown(where)}",
                 escape_markdown(f"{paper_words(found.claim)} ({found.claim.statistic})"),
                 escape_markdown(ours_words(found))
-                + f"<br>{escape_markdown(beside)}" * bool(beside),
+                + "".join(f"<br>{escape_markdown(words)}" for words in beside if words),
                 _count_words(found.n, found.num_diverged),
-                f"**{verdict_words(found)}**{to_budget}: {escape_markdown(found.reason)}",
+                f"**{_verdict_with_budget(found)}**: {escape_markdown(found.reason)}",
             ]
         )
     return markdown_table(header, rows, sides=["left", "left", "left", "right", "left"])
@@ -90,9 +131,9 @@ def verdicts_overview(judgements: Sequence[Judgement]) -> str:
 
 
 def _verdict_with_budget(judgement: Judgement) -> str:
-    if judgement.label and judgement.budget_fraction:
-        return f"{judgement.label}, {fraction_words(judgement.budget_fraction)}: no verdict"
-    return verdict_words(judgement)
+    if judgement.verdict == "shorter run" and judgement.budget_fraction:
+        return f"shorter run ({fraction_words(judgement.budget_fraction)})"
+    return marked_verdict(judgement)
 
 
 def _count_words(n: int, num_diverged: int) -> str:

@@ -18,7 +18,7 @@ from anneal.results.compare_sources import read_side
 from anneal.results.compare_words import comparison_lines, describe_comparison
 from anneal.results.metrics import find_metric
 
-OPTIONS = ("--metric", "--json", "--help", "--traceback")
+_OPTIONS = ("--metric", "--json", "--help", "--traceback")
 METRIC = "test_accuracy_pct@final"
 WIDE = 200  # columns, if the output is not a terminal
 
@@ -26,7 +26,7 @@ WIDE = 200  # columns, if the output is not a terminal
 @command(free=True)
 def main(arguments: list[str]) -> None:
     """Compare two sides: anneal compare quick@HEAD~1 quick."""
-    asked, metric, as_json = read_arguments(arguments)
+    asked, metric, as_json = parse_arguments(arguments)
     find_metric(metric)  # before anything is read
     before, after = map(read_side, asked)
     found = compare(before.cells, after.cells, metric=metric)
@@ -38,10 +38,10 @@ def main(arguments: list[str]) -> None:
             say(line)
 
 
-def read_arguments(arguments: Sequence[str]) -> tuple[list[str], str, bool]:
+def parse_arguments(arguments: Sequence[str]) -> tuple[list[str], str, bool]:
     """Return the two sides, the metric and whether to print JSON.
 
-    >>> read_arguments(["quick@HEAD~1", "quick", "--metric=test_loss@final", "--json"])
+    >>> parse_arguments(["quick@HEAD~1", "quick", "--metric=test_loss@final", "--json"])
     (['quick@HEAD~1', 'quick'], 'test_loss@final', True)
 
     Raises:
@@ -58,7 +58,7 @@ def read_arguments(arguments: Sequence[str]) -> tuple[list[str], str, bool]:
                 raise ValueError("--metric needs the name of a metric")
             metric = value or left.pop(0)
         elif option.startswith("-"):
-            raise ValueError(f"unknown option {word!r}{did_you_mean(option, OPTIONS)}")
+            raise ValueError(f"unknown option {word!r}{did_you_mean(option, _OPTIONS)}")
         else:
             sides.append(word)
     if len(sides) != 2:

@@ -18,14 +18,14 @@ from anneal.runs.layout import RUNS
 from anneal.schedules import cycle_ends, from_description
 
 FOLDER = "ensemble"
-OPTIONS = ("to", "folder")
+_OPTIONS = ("to", "folder")
 
 
 @command(free=True)
 def main(arguments: list[str]) -> None:
     """Evaluate the snapshots of runs and their ensembles."""
-    options = dict(a.split("=", 1) for a in arguments if a.split("=", 1)[0] in OPTIONS)
-    places = [Path(a) for a in arguments if a.split("=", 1)[0] not in OPTIONS]
+    options = dict(a.split("=", 1) for a in arguments if a.split("=", 1)[0] in _OPTIONS)
+    places = [Path(a) for a in arguments if a.split("=", 1)[0] not in _OPTIONS]
     if not places:
         raise ValueError("needs one or more run directories, or a folder of them, got nothing")
     runs = find_runs(places)

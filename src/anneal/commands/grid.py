@@ -3,7 +3,8 @@
   anneal grid                                # every GPU here, or every core
   anneal grid --devices 0-3 --abreast 2      # two runs at a time on each of four GPUs
   anneal grid --workers 4                    # four runs at a time, a quarter of the cores each
-  anneal grid --dry-run                      # the order, the costs and the workers; runs nothing
+  anneal grid --slurm partition=gpu,gpus_per_node=1,timeout_min=240 --parallel 16
+  anneal grid --dry-run                      # order, costs, workers or sbatch script; runs nothing
 
 Takes the campaign of params.yaml. First ``dvc repro`` makes what its runs share (images, range
 tests), then each experiment x seed is a process of its own, the costliest first, and at the end
@@ -11,17 +12,18 @@ tests), then each experiment x seed is a process of its own, the costliest first
 unless it is given) and leaves the others going. Ctrl-C has every run write a checkpoint and stop.
 The same command goes on: what is finished is skipped, what failed is tried again, what another
 process trains is left to it. ``anneal status`` shows the same from another shell.
+
+``--slurm`` submits the runs as one array through submitit (extra ``cluster``; parameters are
+submitit's) and waits for them; Ctrl-C ends the waiting and leaves the jobs.
 """
 
+import functools
 import math
 import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -32,13 +34,26 @@ from anneal.io.terminal import command, say
 from anneal.io.text import Alignment, did_you_mean, duration_words, shorten, text_table
 from anneal.runs.board import open_board
 from anneal.runs.campaign_runs import CampaignRun, campaign_runs
-from anneal.runs.pool import POLL_SECONDS, Pool, accuracy_words, collected_signals
-from anneal.runs.queue import cost_left, costliest_first, ended_here, program_of
+from anneal.runs.pool import Pool, accuracy_words
+from anneal.runs.queue import (
+    STAGE,
+    arguments_of,
+    cost_left,
+    costliest_first,
+    ended_here,
+    ended_somewhere,
+    program_of,
+)
+from anneal.runs.reproduce import reproduce
+from anneal.runs.slurm import Farm, Task, open_executor, read_parameters, run_job, script_of
 from anneal.runs.status import ENDED, LINE, RunStatus, run_status
 from anneal.runs.workers import Worker, core_workers, device_workers, parse_devices
 
+if TYPE_CHECKING:
+    from submitit import SlurmExecutor
+
 FLAGS = ("--dry-run",)
-VALUES = ("--devices", "--workers", "--abreast", "--retries")
+VALUES = ("--devices", "--workers", "--abreast", "--slurm", "--parallel", "--retries")
 TERA = 1e12
 
 
@@ -49,6 +64,8 @@ class Options:
     devices: str | None = None
     workers: int | None = None
     abreast: int | None = None
+    slurm: str | None = None
+    parallel: int = 32
     retries: int = 1
     dry_run: bool = False
 
@@ -64,25 +81,40 @@ def main(arguments: list[str]) -> None:
         _print_plan(config, options)
         return
     say(f"campaign {config.campaign.name}: {config.campaign.title}")
-    reproduce(shared_stages(config))
+    executor = None if options.slurm is None else _executor(config, options)
+    made = reproduce if executor is None else functools.partial(_reproduce_in_a_job, executor)
+    made(shared_stages(config))
     runs = campaign_runs(config)
-    is_ended = ended_here(runs)
-    workers = lay_out_workers(config, options, num_runs=len(runs))
+    is_ended = ended_here(runs) if executor is None else ended_somewhere
     todo = costliest_first([run for run in runs if not is_ended(run)])
-    say(f"{len(runs) - len(todo)} of {len(runs)} runs ended before; {workers_words(workers)}")
+    say(f"{len(runs) - len(todo)} of {len(runs)} runs ended before")
     with open_board() as board:
-        pool = Pool(
-            runs,
-            todo,
-            workers,
-            retries=options.retries,
-            program=program_of,
-            is_ended=is_ended,
-            board=board,
-        )
-        found = pool.train()
+        trainer: Pool | Farm
+        if executor is None:
+            workers = lay_out_workers(config, options, num_runs=len(runs))
+            say(workers_words(workers))
+            trainer = Pool(
+                runs,
+                todo,
+                workers,
+                retries=options.retries,
+                program=program_of,
+                is_ended=is_ended,
+                board=board,
+            )
+        else:
+            trainer = Farm(
+                runs,
+                todo,
+                executor,
+                retries=options.retries,
+                task=lambda run: Task(STAGE, tuple(arguments_of(run))),
+                is_ended=is_ended,
+                board=board,
+            )
+        found = trainer.train()
     failed = [status for status in found if status.state not in ENDED]
-    _record(config, found)
+    _record(config, found, made)
     for line in result_table(runs, found):
         say(line)
     say(f"{len(found) - len(failed)} of {len(found)} runs ended; "
@@ -98,8 +130,9 @@ def main(arguments: list[str]) -> None:
 def read_options(arguments: Sequence[str]) -> Options:
     """Return what the command line says.
 
-    >>> read_options(["--devices", "0-3", "--abreast=2"])
-    Options(devices='0-3', workers=None, abreast=2, retries=1, dry_run=False)
+    >>> options = read_options(["--devices", "0-3", "--abreast=2"])
+    >>> options.devices, options.abreast, options.retries
+    ('0-3', 2, 1)
 
     Raises:
         ValueError: an option is unknown, lacks its value, or does not go with another.
@@ -120,10 +153,18 @@ def read_options(arguments: Sequence[str]) -> Options:
         raise ValueError("--devices and --workers exclude each other")
     if {"--workers", "--abreast"} <= given.keys():
         raise ValueError("--abreast is of --devices: with --workers, ask for more workers")
+    if "--slurm" in given and not given.keys().isdisjoint({"--devices", "--workers", "--abreast"}):
+        raise ValueError(
+            "--slurm takes no --devices, --workers or --abreast: SLURM places the jobs"
+        )
+    if "--parallel" in given and "--slurm" not in given:
+        raise ValueError("--parallel is of --slurm: how many jobs of the array run at a time")
     return Options(
         devices=given.get("--devices"),
         workers=_count(given, "--workers", at_least=1),
         abreast=_count(given, "--abreast", at_least=1),
+        slurm=given.get("--slurm"),
+        parallel=_count(given, "--parallel", at_least=1) or Options.parallel,
         retries=1 if (retries := _count(given, "--retries", at_least=0)) is None else retries,
         dry_run="--dry-run" in given,
     )
@@ -138,7 +179,7 @@ def _count(given: dict[str, str], option: str, *, at_least: int) -> int | None:
 
 
 def lay_out_workers(config: CampaignConfig, options: Options, *, num_runs: int) -> list[Worker]:
-    """Return the workers that are asked for; without a word, every GPU here or every core.
+    """Return the workers that are asked for; by default, every GPU or every core.
 
     Raises:
         ValueError: they are not here, or the campaign's hardware says something else.
@@ -185,7 +226,30 @@ def shared_stages(config: CampaignConfig) -> list[str]:
     return ["compose", "download", *(["range_test"] if config.campaign.range_tests else [])]
 
 
-def _record(config: CampaignConfig, found: Sequence[RunStatus]) -> None:
+def _executor(config: CampaignConfig, options: Options) -> "SlurmExecutor":
+    assert options.slurm is not None
+    try:
+        parameters = read_parameters(options.slurm)
+    except ModuleNotFoundError:
+        raise ValueError("--slurm needs submitit: pip install 'anneal-lr[cluster]'") from None
+    return open_executor(
+        config.campaign.name,
+        parameters,
+        parallel=options.parallel,
+        submits=not options.dry_run,
+    )
+
+
+def _reproduce_in_a_job(executor: "SlurmExecutor", arguments: Sequence[str]) -> None:
+    """Run ``dvc repro`` where the runs compute: another machine may round otherwise."""
+    run_job(executor, Task("anneal.runs.reproduce", tuple(arguments)))
+
+
+def _record(
+    config: CampaignConfig,
+    found: Sequence[RunStatus],
+    reproduce: Callable[[Sequence[str]], None],
+) -> None:
     """Have DVC measure and collect what ended; all of the campaign where nothing failed."""
     unended = {status.experiment for status in found if status.state not in ENDED}
     if not unended:
@@ -195,36 +259,6 @@ def _record(config: CampaignConfig, found: Sequence[RunStatus]) -> None:
     if whole:  # the stages of the others would train them
         reproduce([f"evaluate@{name}" for name in whole])
         reproduce(["--single-item", "collect", "report"])
-
-
-def reproduce(arguments: Sequence[str]) -> None:
-    """Run ``dvc repro``; a signal reaches its stage, which writes a checkpoint.
-
-    Raises:
-        ValueError: it failed; its own words are above.
-        KeyboardInterrupt: a signal stopped it.
-    """
-    words = ["dvc", "repro", *arguments]
-    say(f"$ {' '.join(words)}")
-    programs = Path(sys.executable).parent  # the stages say `python`
-    path = f"{programs}{os.pathsep}{os.environ.get('PATH', '')}"
-    with collected_signals() as signals:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *words],
-            env=os.environ | {"PATH": path},
-            start_new_session=True,
-        )
-        stopped = False
-        while process.poll() is None:
-            if signals:
-                signals.clear()
-                stopped = True
-                os.killpg(process.pid, signal.SIGINT)
-            time.sleep(POLL_SECONDS)
-    if stopped:
-        raise KeyboardInterrupt
-    if process.returncode:
-        raise ValueError(f"`{' '.join(words)}` failed with status {process.returncode}")
 
 
 def result_table(runs: Sequence[CampaignRun], found: Sequence[RunStatus]) -> list[str]:
@@ -247,11 +281,17 @@ def result_table(runs: Sequence[CampaignRun], found: Sequence[RunStatus]) -> lis
 def _print_plan(config: CampaignConfig, options: Options) -> None:
     """Print what would be run: the stages, the runs in their order, the workers."""
     runs = campaign_runs(config)
-    workers = lay_out_workers(config, options, num_runs=len(runs))
     todo = [run for run in runs if run_status(run).state not in ENDED]
+    if options.slurm is not None:
+        script = script_of(_executor(config, options), num_runs=max(1, len(todo)))
+        who = ["sbatch gets for these runs:", *(f"  {line}" for line in script.splitlines())]
+    else:
+        who = [workers_words(lay_out_workers(config, options, num_runs=len(runs)))]
     say(f"campaign {config.campaign.name}: {config.campaign.title}")
     say(f"$ dvc repro {' '.join(shared_stages(config))}")
-    say(f"{len(runs) - len(todo)} of {len(runs)} runs ended before; {workers_words(workers)}")
+    say(f"{len(runs) - len(todo)} of {len(runs)} runs ended before")
+    for line in who:
+        say(line)
     rows = []
     for place, run in enumerate(costliest_first(todo), start=1):
         cost = cost_left(run)

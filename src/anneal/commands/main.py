@@ -20,7 +20,7 @@ VERBS = {  # verb -> (its module, one line of help)
     "advise": ("anneal.commands.advise", "recommend bounds and a schedule for your data"),
     "compare": ("anneal.commands.compare", "compare two campaigns, commits or result folders"),
     "ensemble": ("anneal.commands.ensemble", "evaluate snapshots of runs, alone and as ensembles"),
-    "status": ("anneal.commands.status", "show what of a campaign is done, running and left"),
+    "status": ("anneal.commands.status", "show finished, running and remaining runs of a campaign"),
     "costs": ("anneal.commands.costs", "show what the rows of a campaign cost"),
     "plot": ("anneal.commands.plot", "draw a schedule before anything is trained"),
     "rows": ("anneal.commands.rows", "show the rows of a paper's table: changes, budget, cost"),

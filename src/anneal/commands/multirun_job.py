@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from anneal.config.compose import check_experiment
+from anneal.config.options import options
 from anneal.config.paths import Paths
 from anneal.config.schema import ExperimentConfig, check_seed
 from anneal.io.files import read_json, write_json
@@ -22,11 +23,12 @@ from anneal.runs.layout import MULTIRUN, REPLACED, seed_folder
 from anneal.runs.plan import Bounds, plan_run
 from anneal.runs.processes import on_processes, refuse_several
 from anneal.runs.range_test import find_bounds
-from anneal.runs.run import Run, train_run, usual_observers
+from anneal.runs.run import SeedRun, train_run, usual_observers
 from anneal.runs.setup import ExperimentSetup, load_setup
-from anneal.training.parts import Parts
+from anneal.runs.timed_settings import time_setup
+from anneal.training.parts import ALONE, Parts
 
-WHERE = "conf/run.yaml"
+RUN_FILE = "conf/run.yaml"
 
 
 @command("job", "cell")
@@ -72,14 +74,16 @@ def _run_job(
         take: takes the row where it was trained here.
     """
     config = dict(content["config"])
-    seed = check_seed(config.pop("seed"), where=WHERE)
+    seed = check_seed(config.pop("seed"), where=RUN_FILE)
     paths = Paths.from_section(config.pop("paths"))
-    experiment = check_experiment(config, where=WHERE)
+    experiment = check_experiment(config, where=RUN_FILE)
     if experiment.bounds == "range_test":
         refuse_several(experiment.hardware, for_what="bounds: range_test")
 
     def work(parts: Parts) -> None:
         setup = load_setup(experiment, paths, parts=parts)
+        if parts is ALONE and experiment.name not in options("experiment"):
+            setup = time_setup(setup)  # rows keep the settings of the table
         take(_train(experiment, setup, seed=seed, combination=content["combination"]), parts)
 
     on_processes(
@@ -95,13 +99,15 @@ def _train(
     experiment: ExperimentConfig, setup: ExperimentSetup, *, seed: int, combination: str
 ) -> Cell:
     bounds = _bounds(experiment, setup)
-    plan = plan_run(experiment, setup.data.identity, bounds=bounds, where=WHERE)
+    plan = plan_run(experiment, setup.data.identity, bounds=bounds, where=RUN_FILE)
     directory = RunDirectory(
         seed_folder(MULTIRUN / plan.configuration_hash, seed),
         configuration_hash=plan.configuration_hash,
         code=code_of_run(setup.settings.numerics),
     )
-    run = Run(plan=plan, setup=setup, seed=seed, directory=directory, replaced=MULTIRUN / REPLACED)
+    run = SeedRun(
+        plan=plan, setup=setup, seed=seed, directory=directory, replaced=MULTIRUN / REPLACED
+    )
     with run.held():
         result = train_run(run, usual_observers(run, job_type="multirun"))
     return Cell(

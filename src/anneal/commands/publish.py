@@ -14,7 +14,7 @@ from anneal.io.terminal import command, say
 from anneal.io.text import did_you_mean
 from anneal.report.wandb import draft_report, publish, summary
 
-OPTIONS = ("--dry-run", "--json", "--help", "--traceback")
+_OPTIONS = ("--dry-run", "--json", "--help", "--traceback")
 
 
 @command(free=True)
@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> None:
     options = {a for a in arguments if a.startswith("-")}
     names = [a for a in arguments if not a.startswith("-")]
     for option in options - {"--dry-run", "--json"}:
-        raise ValueError(f"unknown option {option!r}{did_you_mean(option, OPTIONS)}")
+        raise ValueError(f"unknown option {option!r}{did_you_mean(option, _OPTIONS)}")
     if len(names) != 1:
         raise ValueError(f"needs the name of one campaign, got {' '.join(names) or 'nothing'}")
     require_repository("anneal publish")

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from anneal.config.compose import explain, register_rows, search_own_folder_first
 from anneal.config.folders import conf_folder, own_folder_first
 from anneal.io.files import read_json, write_json
-from anneal.io.terminal import command, complain, describe, say
+from anneal.io.terminal import command, complain, describe_error, say
 from anneal.results.multirun import JOB, combination_of, multirun_table, read_cells, write_cell
 from anneal.runs.layout import MULTIRUN
 
@@ -92,7 +92,7 @@ def _run_several(arguments: list[str], config_path: str) -> None:
             train_job(composed)
         except Exception as error:
             omegaconf = isinstance(error, OmegaConfBaseException)
-            said = explain(error) if omegaconf else describe(error)
+            said = explain(error) if omegaconf else describe_error(error)
             write_json(place, {"overrides": words, "error": said})
             if not isinstance(error, OF_ONE_JOB):
                 raise

@@ -5,6 +5,7 @@ Only this file and ``commands/run.py`` import Hydra.
 
 import dataclasses
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,15 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from anneal.config.folders import CONF, conf_folder, own_folder
-from anneal.config.options import all_rows, is_group, options, place_of
+from anneal.config.options import all_rows, is_group, options, place_of_experiment
 from anneal.config.schema import CampaignConfig, ExperimentConfig
 from anneal.config.strict import parse
 from anneal.config.tables import Row
@@ -111,6 +113,8 @@ def explain(error: Exception, overrides: Sequence[str] = (), config_name: str = 
         config_name: the root of ``conf/`` to compose.
     """
     text = str(error)
+    if isinstance(error, OverrideParseException):
+        return _how_to_quote(error.override)
     if match := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+(?:/[^']+)?)'", text):
         group, option = match[1], match[2]
         group, option = (group, option) if is_group(group) else _split_option(match)
@@ -120,6 +124,22 @@ def explain(error: Exception, overrides: Sequence[str] = (), config_name: str = 
     if match := re.search(r"Could not override '([^']+)'", text):
         return _unknown_key(match[1], overrides, config_name)
     return " ".join(text.split())
+
+
+def _how_to_quote(override: str) -> str:
+    """Say how a value with letters that Hydra does not know, or has a use for, is written."""
+    key, equals, value = override.partition("=")
+    # Hydra unescapes a quotation mark, and backslashes that stand before one or at the end.
+    escaped = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value)
+    quoted = f'{key}="{escaped}"'
+    said = f"Hydra cannot read {override}"
+    try:
+        readable = equals and OverridesParser.create().parse_override(quoted).value() == value
+    except OverrideParseException:
+        readable = False
+    if not readable:
+        return f"{said}: <key>=<value> is expected"
+    return f"{said}; text is quoted twice, for the shell and for Hydra: {shlex.quote(quoted)}"
 
 
 def _split_option(match: re.Match[str]) -> tuple[str, str]:
@@ -169,7 +189,7 @@ def compose_run(overrides: Sequence[str]) -> ExperimentConfig:
     except ValueError as error:
         if overrides != [f"experiment={plain.get('name')}"]:
             raise
-        raise ValueError(f"{place_of(str(plain['name']))}: {error}") from error
+        raise ValueError(f"{place_of_experiment(str(plain['name']))}: {error}") from error
 
 
 def compose_experiment(name: str, campaign: CampaignConfig) -> ExperimentConfig:
@@ -208,7 +228,9 @@ def _on_hardware_of(
         )
     for key in ("hardware", "tracking", "budget_fraction"):
         if getattr(experiment, key) != getattr(default, key):
-            raise ValueError(f"{place_of(experiment.name)}: {key} must be set by the campaign")
+            raise ValueError(
+                f"{place_of_experiment(experiment.name)}: {key} must be set by the campaign"
+            )
     return dataclasses.replace(
         experiment,
         hardware=hardware,

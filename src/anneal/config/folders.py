@@ -13,6 +13,7 @@ from pathlib import Path
 
 CONF = Path("conf")
 ROOT = "config.yaml"
+HYDRA = "hydra"  # its launchers
 EXPERIMENT = "experiment"  # the group of files and of the rows of tables
 DISTRIBUTION = "anneal-lr"
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -99,10 +100,9 @@ def own_folder_first(arguments: Sequence[str]) -> Iterator[list[str]]:
 
 
 def groups() -> list[str]:
-    """Return the names of all configuration groups."""
-    return sorted(
-        {path.name for folder in conf_folders() for path in folder.iterdir() if path.is_dir()}
-    )
+    """Return the names of all configuration groups; Hydra's own are none of a run's."""
+    folders = [path for folder in conf_folders() for path in folder.iterdir() if path.is_dir()]
+    return sorted({path.name for path in folders} - {HYDRA})
 
 
 def options_of_files(group: str) -> list[str]:

@@ -32,7 +32,7 @@ def is_group(name: str) -> bool:
     return f"{name}/".startswith(f"{EXPERIMENT}/") and bool(options(name))
 
 
-def place_of(experiment: str) -> str:
+def place_of_experiment(experiment: str) -> str:
     """Return the place of an experiment for messages: a row of a table, or a file."""
     row = all_rows().get(experiment)
     return row.place if row else f"{CONF}/{EXPERIMENT}/{experiment}.yaml"

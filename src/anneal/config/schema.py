@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from anneal.config.durations import Duration
-from anneal.config.snapshots import WORDS, is_snapshot_rule
+from anneal.config.signals import SignalConfig
+from anneal.config.snapshots import SNAPSHOT_WORDS, is_snapshot_rule
 from anneal.config.strict import (
     FRACTION,
     NOT_NEGATIVE,
@@ -39,6 +40,7 @@ __all__ = [
     "CampaignRangeTest",
     "DatasetConfig",
     "ExperimentConfig",
+    "FineTuningConfig",
     "HardwareConfig",
     "ModelConfig",
     "OptimizerConfig",
@@ -46,6 +48,7 @@ __all__ = [
     "Rest",
     "Rule",
     "SchedulerConfig",
+    "SignalConfig",
     "TrackingConfig",
     "TrainingConfig",
     "configuration_hash",
@@ -60,7 +63,7 @@ SEEDS = Rule(
     lambda v: 0 < len(v) == len(set(v)) and all(0 <= s < 2**32 for s in v),
 )
 
-KEPT = Rule(WORDS, is_snapshot_rule)
+KEPT = Rule(SNAPSHOT_WORDS, is_snapshot_rule)
 SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0}
 WALL_TIME = Rule(
     "must be a time such as 90 seconds or 10 minutes",
@@ -101,6 +104,9 @@ class DatasetConfig:
     drop_last: bool  # drop the last, partial batch of an epoch
     first_images: Annotated[int | None, POSITIVE] = None  # number to train on; None: all
     mirrored_copies: bool = False  # an epoch has each image and its mirror image
+    test_folder: str | None = None  # imagefolder with val/ and test/: the one measured on
+    full_pixel: Annotated[float | None, POSITIVE] = None  # imagefolder of 16 bits: value of white
+    signal: SignalConfig | None = None  # EEG: recordings in place of images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +118,15 @@ class ModelConfig:
     architecture: str
     arguments: Mapping[str, Any]  # of the constructor
     small_images: bool  # 3x3 stride-1 stem and no max pooling instead of the 224 px stem
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuningConfig:
+    """Where the weights start, and which of them are trained at which rate."""
+
+    weights: str | None = None  # a file; or "library": downloaded by timm or torchvision
+    freeze: bool = False  # train the head alone; batch normalisation keeps its statistics
+    layer_decay: Annotated[float, SHARE] = 1.0  # factor of the rate from a layer to the one before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +227,7 @@ class ExperimentConfig:
     hardware: HardwareConfig
     tracking: TrackingConfig
     budget_fraction: Annotated[float, SHARE]
+    fine_tuning: FineTuningConfig = FineTuningConfig()
 
 
 @dataclass(frozen=True, kw_only=True)

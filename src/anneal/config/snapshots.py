@@ -13,7 +13,7 @@ from typing import Literal
 from anneal.config.durations import Duration, parse_duration
 
 KEY = "training.snapshots"
-WORDS = (
+SNAPSHOT_WORDS = (
     "must be none, cycle_ends, last <number of cycles> or every <duration> "
     "('last 3', 'every 0.2 run')"
 )
@@ -59,7 +59,7 @@ def parse_snapshot_rule(written: str) -> SnapshotRule:
             distance = None
         if distance is not None and distance.value > 0:
             return SnapshotRule(kind="every", distance=distance)
-    raise ValueError(f"{WORDS}, got {written!r}")
+    raise ValueError(f"{SNAPSHOT_WORDS}, got {written!r}")
 
 
 def is_snapshot_rule(written: str) -> bool:

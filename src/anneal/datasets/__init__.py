@@ -54,24 +54,24 @@ def __getattr__(name: str) -> Any:
 
 
 def identify(config: DatasetConfig, paths: Paths) -> dict[str, Any]:
-    """Return what identifies a set as plain data for JSON; it is downloaded when it is not here.
+    """Return what identifies a set as plain data for JSON; download the set if needed.
 
     Keys: ``name``, ``source``, ``num_classes``, ``class_names``, ``image_shape`` (C, H, W),
     ``splits`` (``train`` and ``test``: ``num_images``, ``images_per_class``), ``checksums``. It
-    names no place on this machine and changes when the images, the labels or the split change.
+    has no path of this machine and changes when the images, the labels or the split change.
 
     Raises:
-        ValueError: the data or the configuration is not what it should be.
-        OSError: the data cannot be had, or the disk refused.
+        ValueError: the data or the configuration is invalid.
+        OSError: the data cannot be downloaded, or the disk cannot be written.
     """
     return find_dataset(config).reader().identify(config, paths)
 
 
 def load_dataset(config: DatasetConfig, paths: Paths) -> "ImageData":
-    """Return a set ready for ``batches``; ``.identity`` equals what :func:`identify` gives.
+    """Return a set ready for ``batches``; ``.identity`` equals :func:`identify`.
 
     Raises:
-        ValueError: the data or the configuration is not what it should be.
-        OSError: the data cannot be had, or the disk refused.
+        ValueError: the data or the configuration is invalid.
+        OSError: the data cannot be downloaded, or the disk cannot be written.
     """
     return find_dataset(config).reader().load(config, paths)

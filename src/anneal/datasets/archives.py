@@ -1,8 +1,8 @@
-"""Download, check and unpack archives; a file under its final name is a checked one.
+"""Download, check and unpacking of archives; a file under its final name is checked.
 
-Places are looked at in this order: the archives folder (unpacked, then as the original archive),
-the data folder (the same), the network. Nothing outside the data folder is ever written. What is
-wrong is one line: which file, what was expected, what was found, what to do.
+The search order is: the archives folder (unpacked, then the original archive), the data folder (the
+same), the network. Nothing outside the data folder is ever written. An error is one line: file,
+expected, found, what to do.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """How long a download may take to answer, and how often it is tried."""
+    """Time limit and number of attempts of a download."""
 
     timeout_seconds: float = 30.0  # without a single byte
     attempts: int = 3  # for each url
@@ -40,14 +40,14 @@ class RetryPolicy:
 def obtain(
     source: PublishedArchive, paths: Paths, *, retry_policy: RetryPolicy | None = None
 ) -> Path:
-    """Return the folder that holds the unpacked members of ``source``, getting it when needed.
+    """Return the folder of the unpacked members of ``source``; download or unpack it if needed.
 
-    A folder found unpacked is used where it is; its members are checked when they are read
-    (:func:`read_member`). What is unpacked here is checked before it gets its name.
+    An unpacked folder is used in place; its members are checked on reading (:func:`read_member`).
+    A folder unpacked here is checked before it gets its name.
 
     Raises:
-        ValueError: a file that is there is not the published one.
-        OSError: nothing was found and nothing could be downloaded, or the disk refused.
+        ValueError: an existing file is not the published one.
+        OSError: no file was found or downloaded, or the disk cannot be written.
     """
     found = _find_unpacked(source, paths)
     if found is not None:
@@ -68,7 +68,7 @@ def obtain(
 
 
 def read_member(folder: Path, member: Member) -> bytes:
-    """Return the content of one member, whose checksum has been compared.
+    """Return the content of one member after comparing its checksum.
 
     Raises:
         ValueError: it is missing or is not the published file.
@@ -78,14 +78,23 @@ def read_member(folder: Path, member: Member) -> bytes:
         content = path.read_bytes()
     except FileNotFoundError:
         raise ValueError(f"{folder} is incomplete: {member.name} is missing{_ADVICE}") from None
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if found != member.md5:
-        raise ValueError(f"{path} is not the published file: {_differs(member.md5, found)}")
+    check_member(content, member, path)
     return content
 
 
+def check_member(content: bytes, member: Member, path: Path) -> None:
+    """Compare the checksum of what a file holds.
+
+    Raises:
+        ValueError: it is not the published file's; names ``path``.
+    """
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != member.md5:
+        raise ValueError(f"{path} is not the published file: {_differs(member.md5, found)}")
+
+
 def places(source: PublishedArchive, paths: Paths) -> list[str]:
-    """Return every path that is looked at, in order."""
+    """Return every searched path, in order."""
     return [
         f"{root / name}{'' if root.is_dir() else ' (no such folder)'}"
         for root in paths.roots
@@ -95,7 +104,7 @@ def places(source: PublishedArchive, paths: Paths) -> list[str]:
 
 @contextlib.contextmanager
 def lock(data: Path, name: str) -> Iterator[None]:
-    """Hold the data folder's lock for one set, so that two processes do not get it at once.
+    """Lock one set in the data folder, so that only one process downloads it.
 
     Raises:
         OSError: the data folder cannot be written.
@@ -127,7 +136,7 @@ def temporary_folder(data: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what the operating system says about a failed write into one line with the path.
+    """Turn a failed write into an error of one line with the path.
 
     Raises:
         OSError: naming ``path`` and the reason.
@@ -207,11 +216,11 @@ def _download(
 
 
 class _DownloadError(Exception):
-    """What a server sent, or did not send: another attempt may do better."""
+    """A failed download, which another attempt may mend."""
 
 
 def _fetch(source: PublishedArchive, url: str, target: Path, *, timeout_seconds: float) -> None:
-    """Stream one url to ``target``; size and checksums are compared on the way."""
+    """Stream one url to ``target``; compare size and checksums."""
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     received = shown_tenths = 0
     with writing(target), target.open("wb") as file:
@@ -239,7 +248,7 @@ def _fetch(source: PublishedArchive, url: str, target: Path, *, timeout_seconds:
 
 
 def _chunks(url: str, timeout_seconds: float) -> Iterator[bytes]:
-    """Yield what a url gives; whatever goes wrong in the network is :class:`_DownloadError`."""
+    """Yield the content of a url; any network error is a :class:`_DownloadError`."""
     request = urllib.request.Request(url, headers={"User-Agent": "anneal"})
     try:
         with urllib.request.urlopen(request, timeout=timeout_seconds) as response:
@@ -256,7 +265,7 @@ def _chunks(url: str, timeout_seconds: float) -> Iterator[bytes]:
 
 
 def _unpack(source: PublishedArchive, archive: Path, data: Path) -> Path:
-    """Unpack the members that are known, check each, and only then give the folder its name."""
+    """Unpack the known members, check each, then give the folder its name."""
     final = data / source.folder
     with temporary_folder(data) as temporary, writing(final):
         folder = temporary / source.folder
@@ -276,7 +285,7 @@ def _unpack(source: PublishedArchive, archive: Path, data: Path) -> Path:
 
 
 def _sync(path: Path) -> None:
-    """Wait until the disk has what was written to a file or a folder."""
+    """Flush a file or a folder to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

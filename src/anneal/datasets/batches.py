@@ -15,7 +15,7 @@ from anneal.datasets.augment import augment, mirror_some
 from anneal.datasets.image_data import Images
 from anneal.datasets.splitting import stratified_split
 
-_FULL = 255  # a full pixel as a byte
+_FULL = 255  # a white pixel
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Normalise:
     """Bytes to float32: ``(pixel * scale / 255 - mean) / std``.
 
     Args:
-        scale: what a full pixel becomes; 255 keeps the raw values, as Caffe does.
+        scale: value of a white pixel; 255 keeps the raw values, as Caffe does.
         mean: (C, H, W) or (C, 1, 1), after scaling; None subtracts nothing.
         std: (C, 1, 1) or (1, 1, 1), after scaling; None divides by nothing.
     """
@@ -53,7 +53,7 @@ class Normalise:
 
 
 def statistics_of(split: Images, config: DatasetConfig) -> Normalise:
-    """Compute what ``config`` subtracts and divides by, over all images of a training split.
+    """Compute the mean and standard deviation of ``config`` over all images of a training split.
 
     Pixels are summed as integers, so the result does not depend on device, threads or chunks.
     ``mean_image`` is a mean of each pixel (Caffe's ``compute_image_mean``, He et al.); the standard
@@ -61,7 +61,7 @@ def statistics_of(split: Images, config: DatasetConfig) -> Normalise:
     their own mean and divided by their number (not one less).
 
     Raises:
-        ValueError: a channel is constant and is to be divided by its standard deviation.
+        ValueError: the standard deviation of a constant channel would be a divisor.
     """
     if config.subtract == "nothing" and config.divide == "nothing":
         return Normalise(config.scale)
@@ -95,13 +95,13 @@ def statistics_of(split: Images, config: DatasetConfig) -> Normalise:
 class TrainingBatches:
     """Training batch number ``index`` since the start of a run, as a function of it alone.
 
-    Batch 0 is the first of epoch 0. "stored" goes round and round, as Caffe reads its LMDB: every
-    batch is full, and one may hold the last images and the first. "shuffled" draws a permutation
-    for each epoch from a stream keyed by (seed, epoch); augmentation draws from one keyed by (seed,
-    index). Nothing is carried from call to call, so a run resumes from the number. Both streams are
-    drawn on the CPU: the same images in the same order on every device. With ``mirrored_copies`` an
-    epoch goes over the images and their mirror images, as SGDR's does (loshchil/SGDR,
-    SGDR_WRNs.py): 2N in one order.
+    Batch 0 is the first of epoch 0. "stored" repeats the stored order, as Caffe reads its LMDB:
+    every batch is full, and one may have the last images and the first. "shuffled" draws a
+    permutation for each epoch from a stream keyed by (seed, epoch); augmentation draws from one
+    keyed by (seed, index). There is no state between calls, so a run resumes from the number.
+    Both streams are drawn on the CPU: the same images in the same order on every device. With
+    ``mirrored_copies`` an epoch goes over the images and their mirror images, as SGDR's does
+    (loshchil/SGDR, SGDR_WRNs.py): 2N in one order.
 
     Args:
         split: training images.
@@ -136,14 +136,15 @@ class TrainingBatches:
         self._split = split.to(device)
         self._following = following or (lambda number: number + 1)
         self._config = config
-        self._batch_size = batch_size
+        self.batch_size = batch_size
+        self.image_shape = split.image_shape
         self._seed = seed
         self._device = device
         self._normalise = normalise.to(device)
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         stored = torch.arange(len(split)) if indices is None else indices.to("cpu", torch.int64)
         self._stored = stored
-        self._generator = torch.Generator()  # seeded anew before every use
+        self._generator = torch.Generator()  # seeded before every use
         self._ordered: tuple[int, Tensor, Tensor] | None = None  # the epoch last asked for
         if not len(stored):
             raise ValueError("there are no training images")
@@ -164,13 +165,17 @@ class TrainingBatches:
     @property
     def steps_per_epoch(self) -> int:
         """Batches in one pass over the images."""
-        full, partial = divmod(self.num_images, self._batch_size)
+        full, partial = divmod(self.num_images, self.batch_size)
         return full if self._config.drop_last else full + (partial > 0)
 
     @property
     def num_images(self) -> int:
         """Images that an epoch draws from, copies and what ``drop_last`` leaves out among them."""
         return len(self._stored) * (2 if self._config.mirrored_copies else 1)
+
+    def num_images_of(self, index: int) -> int:
+        """Return how many images batch ``index`` has."""
+        return len(self.indices_of(index))
 
     def indices_of(self, index: int) -> Tensor:
         """Return which images of the split batch ``index`` is made of, ``(B,)``.
@@ -185,13 +190,13 @@ class TrainingBatches:
         if index < 0:
             raise ValueError(f"the number of a batch must not be negative, got {index}")
         if self._config.order == "stored" and not self._config.drop_last:
-            place = index * self._batch_size + torch.arange(self._batch_size)
+            place = index * self.batch_size + torch.arange(self.batch_size)
             return self._images(place % self.num_images)
         epoch, step = divmod(index, self.steps_per_epoch)
         if self._ordered is None or self._ordered[0] != epoch:
             self._ordered = epoch, *self._images(self._order(epoch))
-        first = step * self._batch_size
-        here = slice(first, first + self._batch_size)
+        first = step * self.batch_size
+        here = slice(first, first + self.batch_size)
         return self._ordered[1][here], self._ordered[2][here]
 
     def _images(self, order: Tensor) -> tuple[Tensor, Tensor]:
@@ -205,7 +210,7 @@ class TrainingBatches:
         images, labels = self._split.take(chosen)
         self._split.prefetch(self.indices_of(self._following(index)))
         config = self._config
-        generator = self._generator.manual_seed(_stream_seed(self._seed, "augment", index))
+        generator = self._generator.manual_seed(stream_seed(self._seed, "augment", index))
         normal = self._normalise(images)
         if config.mirrored_copies:
             mirror_some(normal, copies)
@@ -222,7 +227,7 @@ class TrainingBatches:
         """Return the order of an epoch's images, 0..``num_images`` - 1; copies come after all."""
         if self._config.order == "stored":
             return torch.arange(self.num_images)
-        generator = self._generator.manual_seed(_stream_seed(self._seed, "order", epoch))
+        generator = self._generator.manual_seed(stream_seed(self._seed, "order", epoch))
         return torch.randperm(self.num_images, generator=generator)
 
 
@@ -281,7 +286,7 @@ def hold_out(split: Images, *, fraction: float, seed: int) -> tuple[Tensor, Tens
     return torch.from_numpy(kept), torch.from_numpy(aside)
 
 
-def _stream_seed(seed: int, purpose: str, number: int) -> int:
+def stream_seed(seed: int, purpose: str, number: int) -> int:
     """Return 63 bits that differ for every run, purpose and number."""
     digest = hashlib.blake2b(f"{seed} {purpose} {number}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1

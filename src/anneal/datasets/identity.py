@@ -15,12 +15,12 @@ def describe_images(
     images_per_class: Mapping[SplitName, Sequence[int]],
     checksums: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return the identity as JSON holds it.
+    """Return the identity as plain data for JSON.
 
     Args:
-        config: which set; its name, source and image size are part of the identity.
+        config: of the set; its name, source and image size are part of the identity.
         class_names: in the order of the labels.
-        image_shape: channels, height and width as a network sees them.
+        image_shape: channels, height and width at the input of a network.
         images_per_class: of each split, in the order of ``class_names``.
         checksums: ``<algorithm>:<digits>`` of each file, or of the whole content.
     """
@@ -36,3 +36,11 @@ def describe_images(
         },
         "checksums": dict(checksums),
     }
+
+
+def identity_of(config: DatasetConfig, stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return, of what ``datasets.identify`` said of all subjects, the part of a configuration."""
+    if "subjects" not in stored or config.signal is None or len(config.signal.subjects) != 1:
+        return stored
+    found: Mapping[str, Any] = stored["subjects"].get(str(config.signal.subjects[0]), stored)
+    return found

@@ -27,8 +27,8 @@ class Images(Protocol):
         """Class of each image, int64 ``(N,)``."""
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width."""
+    def image_shape(self) -> tuple[int, ...]:
+        """Channels, height and width; of signals channels and samples."""
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -51,7 +51,7 @@ class Split:
     """A split in memory.
 
     Args:
-        images: uint8 ``(N, C, H, W)``.
+        images: uint8 ``(N, C, H, W)``; signals are float32 ``(N, channels, samples)``.
         labels: int64 ``(N,)``, on the same device.
     """
 
@@ -59,10 +59,9 @@ class Split:
     labels: Tensor
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width."""
-        channels, height, width = self.images.shape[1:]
-        return channels, height, width
+    def image_shape(self) -> tuple[int, ...]:
+        """Channels, height and width; of signals channels and samples."""
+        return tuple(self.images.shape[1:])
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -162,8 +161,8 @@ class ImageData:
         return len(self.class_names)
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width."""
+    def image_shape(self) -> tuple[int, ...]:
+        """Channels, height and width; of signals channels and samples."""
         return self.train.image_shape
 
     def first(self, count: int | None) -> "ImageData":
@@ -211,6 +210,12 @@ def make_split(
     for chunk in torch.split(torch.arange(len(labels)), 1024):
         images[chunk[0] : chunk[-1] + 1] = lazy.take(chunk)[0]
     return Split(images, labels_n)
+
+
+def check_images(split: Images) -> None:
+    """Decode every image once, so that one that cannot be decoded is met before a training."""
+    for chunk in torch.split(torch.arange(len(split)), 256):
+        split.take(chunk)
 
 
 def from_arrays(images: Bytes, labels: Sequence[int], config: DatasetConfig) -> Split:

@@ -1,7 +1,7 @@
 """Image folders: one folder for each class.
 
 Either ``<folder>/train/<class>/...`` beside ``val/`` or ``test/``, or ``<folder>/<class>/...`` with
-a seeded split. Images may lie deeper inside a class; hidden files and other kinds are passed over.
+a seeded split. Images may lie deeper inside a class. They are turned upright as EXIF says.
 """
 
 import hashlib
@@ -12,47 +12,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from PIL import Image
 
 from anneal.config.schema import DatasetConfig
 from anneal.datasets.archives import Paths
+from anneal.datasets.folder_layout import LabelledFile, Listing, list_images
 from anneal.datasets.identity import describe_images
-from anneal.datasets.resizing import Bytes, fit
+from anneal.datasets.resizing import GREY_MODES, Bytes, fit, orientation_of, upright
 from anneal.datasets.sources import SplitName
-from anneal.datasets.splitting import stratified_split
 
 if TYPE_CHECKING:
     from anneal.datasets.image_data import ImageData
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
-
-
-@dataclass(frozen=True)
-class LabelledFile:
-    """One image on disk."""
-
-    path: Path
-    label: int
-
-
-@dataclass(frozen=True)
-class Listing:
-    """Which file belongs to which split and class, in a fixed order."""
-
-    folder: Path
-    class_names: tuple[str, ...]
-    splits: dict[SplitName, list[LabelledFile]]
+SIDEWAYS = 5  # from here on an orientation of EXIF exchanges width and height
 
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What a look at a file tells without decoding its pixels."""
+    """What a look at a file tells without decoding its pixels; its size is that when upright."""
 
     sha256: str
     width: int
     height: int
     mode: str
+    turned: bool  # by EXIF
 
 
 def identify(config: DatasetConfig, _paths: Paths) -> dict[str, Any]:
@@ -66,7 +49,7 @@ def load(config: DatasetConfig, _paths: Paths) -> "ImageData":
     Raises:
         ValueError: the folder, its layout or an image cannot be used.
     """
-    from anneal.datasets.image_data import ImageData, make_split, size_gib
+    from anneal.datasets.image_data import ImageData, check_images, make_split, size_gib
 
     listing, identity = _look(config)
     num_channels, height, width = identity["image_shape"]
@@ -75,7 +58,8 @@ def load(config: DatasetConfig, _paths: Paths) -> "ImageData":
     in_memory = size_gib(num_images, shape) <= config.memory_gib
 
     def decoder(files: Sequence[LabelledFile]) -> "_Decoder":
-        return _Decoder([file.path for file in files], config.image_size, num_channels)
+        paths = [file.path for file in files]
+        return _Decoder(paths, config.image_size, num_channels, config.full_pixel)
 
     train, test = (
         make_split(
@@ -83,101 +67,18 @@ def load(config: DatasetConfig, _paths: Paths) -> "ImageData":
         )
         for files in (listing.splits["train"], listing.splits["test"])
     )
+    if not in_memory:  # an image that cannot be decoded is met now, not in the middle of a run
+        check_images(test)
+        if config.subtract == config.divide == "nothing":  # else the statistics decode them
+            check_images(train)
     return ImageData(config.name, train, test, listing.class_names, identity)
-
-
-def list_images(config: DatasetConfig) -> Listing:
-    """Find the classes and the images of each split.
-
-    Raises:
-        ValueError: names the folder or the key that is wrong.
-    """
-    if config.folder is None:
-        raise ValueError("dataset.folder is not set; give dataset.folder=<the folder of images>")
-    folder = Path(config.folder)
-    if not folder.is_dir():
-        raise ValueError(f"dataset.folder: there is no folder {folder}")
-    train = folder / "train"
-    if train.is_dir() and not any(_is_image(path) for path in train.iterdir()):
-        return _list_given_splits(config, folder)
-    return _list_one_set(config, folder)
-
-
-def _list_given_splits(config: DatasetConfig, folder: Path) -> Listing:
-    given = [name for name in ("val", "test") if (folder / name).is_dir()]
-    if not given:
-        raise ValueError(f"{folder} has a train/ folder but neither val/ nor test/")
-    if len(given) == 2:
-        raise ValueError(f"{folder} has val/ and test/: move away the one not to be measured on")
-    if config.test_fraction is not None:
-        raise ValueError(
-            f"dataset.test_fraction must be null, {folder} has a {given[0]}/ folder; "
-            f"got {config.test_fraction:g}"
-        )
-    train = _list_classes(folder / "train")
-    test = _list_classes(folder / given[0])
-    unknown = sorted(set(test) - set(train))
-    if unknown:
-        raise ValueError(f"{folder / given[0] / unknown[0]}: {folder / 'train'} has no such class")
-    class_names = tuple(train)
-    return Listing(
-        folder,
-        class_names,
-        {"train": _labelled(train, class_names), "test": _labelled(test, class_names)},
-    )
-
-
-def _list_one_set(config: DatasetConfig, folder: Path) -> Listing:
-    classes = _list_classes(folder)
-    if config.test_fraction is None:
-        raise ValueError(
-            f"dataset.test_fraction must be given, {folder} has no train/ and val/ folders"
-        )
-    class_names = tuple(classes)
-    files = _labelled(classes, class_names)
-    try:
-        kept, aside = stratified_split(
-            np.array([file.label for file in files]),
-            fraction=config.test_fraction,
-            seed=config.split_seed,
-        )
-    except ValueError as error:
-        raise ValueError(f"dataset.test_fraction: {folder}: {error}") from None
-    return Listing(
-        folder,
-        class_names,
-        {"train": [files[i] for i in kept], "test": [files[i] for i in aside]},
-    )
-
-
-def _list_classes(folder: Path) -> dict[str, list[Path]]:
-    """Return the images of each class, both sorted by name."""
-    folders = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not folders:
-        raise ValueError(f"{folder} holds no classes: one folder for each is expected")
-    classes = {}
-    for class_folder in folders:
-        files = sorted(path for path in class_folder.rglob("*") if _is_image(path))
-        if not files:
-            raise ValueError(f"{class_folder} holds no image ({', '.join(SUFFIXES)})")
-        classes[class_folder.name] = files
-    return classes
-
-
-def _labelled(classes: dict[str, list[Path]], class_names: tuple[str, ...]) -> list[LabelledFile]:
-    labels = {name: label for label, name in enumerate(class_names)}
-    return [LabelledFile(path, labels[name]) for name, files in classes.items() for path in files]
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def _look(config: DatasetConfig) -> tuple[Listing, dict[str, Any]]:
     """List the images and read each file once, for the identity and the shape."""
     listing = list_images(config)
     content = hashlib.sha256()
-    sizes, modes = set(), set()
+    sizes, modes, turned = set(), set(), False
     counts: dict[SplitName, list[int]] = {}
     for split, files in listing.splits.items():
         counts[split] = [0] * len(listing.class_names)
@@ -185,8 +86,10 @@ def _look(config: DatasetConfig) -> tuple[Listing, dict[str, Any]]:
             counts[split][file.label] += 1
             sizes.add((facts.height, facts.width))
             modes.add(facts.mode)
+            turned = turned or facts.turned
             name = file.path.relative_to(listing.folder).as_posix()
-            content.update(f"{split}\0{name}\0{facts.sha256}\n".encode())
+            line = f"{split}\0{name}\0{facts.sha256}\n"
+            content.update(line.encode(errors="surrogateescape"))  # the bytes of any file name
     if config.image_size is None and len(sizes) > 1:
         raise ValueError(
             f"dataset.image_size must be given: the images of {listing.folder} have "
@@ -195,12 +98,15 @@ def _look(config: DatasetConfig) -> tuple[Listing, dict[str, Any]]:
     height, width = next(iter(sizes))
     if config.image_size is not None:
         height = width = config.image_size
+    checksums = {"content": f"sha256:{content.hexdigest()}"}
+    if turned:  # other pixels than those of the same files read without their EXIF
+        checksums["orientation"] = "exif:upright"
     identity = describe_images(
         config,
         class_names=listing.class_names,
-        image_shape=(1 if modes <= {"1", "L"} else 3, height, width),
+        image_shape=(1 if modes <= GREY_MODES else 3, height, width),
         images_per_class=counts,
-        checksums={"content": f"sha256:{content.hexdigest()}"},
+        checksums=checksums,
     )
     return listing, identity
 
@@ -218,9 +124,12 @@ def _read_facts(path: Path) -> FileFacts:
         content = path.read_bytes()
         with Image.open(io.BytesIO(content)) as image:
             width, height, mode = image.width, image.height, image.mode
+            orientation = orientation_of(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from None
-    return FileFacts(hashlib.sha256(content).hexdigest(), width, height, mode)
+    if orientation >= SIDEWAYS:
+        width, height = height, width
+    return FileFacts(hashlib.sha256(content).hexdigest(), width, height, mode, orientation > 1)
 
 
 @dataclass(frozen=True)
@@ -230,12 +139,18 @@ class _Decoder:
     files: list[Path]
     image_size: int | None
     num_channels: int
+    full_pixel: float | None
 
     def __call__(self, index: int) -> Bytes:
         path = self.files[index]
         try:
             with Image.open(path) as image:
-                return fit(image, size=self.image_size, num_channels=self.num_channels)
+                return fit(
+                    upright(image),
+                    size=self.image_size,
+                    num_channels=self.num_channels,
+                    full_pixel=self.full_pixel,
+                )
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise _unreadable(path, error) from None
 

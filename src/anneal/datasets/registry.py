@@ -1,15 +1,16 @@
 """Registry of data sources: reader, own keys and published size of each.
 
-``dataset.source`` names one. Readers are imported when they are used; the sizes are there without
-them, so that a row is planned and its cost counted before there is any data.
+``dataset.source`` is a key. Readers are imported on use. The sizes need no reader, so a row is
+planned and its cost counted before there is any data.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from anneal.config.schema import DatasetConfig
-from anneal.datasets.sources import CIFAR10, CIFAR100, DIGITS, PublishedArchive
+from anneal.datasets.sources import CIFAR10, CIFAR100, DIGITS, MNIST, PublishedArchive
 from anneal.io.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -18,39 +19,46 @@ if TYPE_CHECKING:
 
 
 class Reader(Protocol):
-    """What a module that reads a source has."""
+    """Interface of a module that reads a source."""
 
     def identify(self, config: DatasetConfig, paths: "Paths", /) -> dict[str, Any]:
-        """Return the identity of the set, obtained when it is not here."""
+        """Return the identity of the set; download it if needed."""
 
     def load(self, config: DatasetConfig, paths: "Paths", /) -> "ImageData":
-        """Return the set, its identity among the rest."""
+        """Return the set with its identity."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedSize:
-    """Of a published set: images to train on and to test with, their shape (C, H, W), classes."""
+    """Size of a published set: training and test images, their shape, classes.
+
+    The shape is (C, H, W), for signals (channels, samples).
+    """
 
     train: int
     test: int
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     classes: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetEntry:
-    """What is known of one source.
+    """Registry entry of one source.
 
     Args:
-        reader: returns the module that reads it; a function, so that it is imported when it is
-            used.
-        size: that of the published set; None where it is known when the images are.
+        reader: returns its module; a function, so that the module is imported on use.
+        size: of the published set; None if it depends on the images.
         own_keys: keys of ``DatasetConfig`` that it reads and others do not.
     """
 
     reader: Callable[[], Reader]
     size: PublishedSize | None = None
     own_keys: tuple[str, ...] = ()
+
+    @property
+    def has_signals(self) -> bool:
+        """Whether it has recordings in place of images."""
+        return "signal" in self.own_keys
 
 
 def _digits() -> Reader:
@@ -65,6 +73,12 @@ def _cifar() -> Reader:
     return cifar
 
 
+def _mnist() -> Reader:
+    from anneal.datasets import mnist
+
+    return mnist
+
+
 def _torchvision() -> Reader:
     from anneal.datasets import torchvision_sets
 
@@ -75,6 +89,24 @@ def _imagefolder() -> Reader:
     from anneal.datasets import imagefolder
 
     return imagefolder
+
+
+def _eegbci() -> Reader:
+    from anneal.datasets.eeg import eegbci
+
+    return eegbci
+
+
+def _high_gamma() -> Reader:
+    from anneal.datasets.eeg import high_gamma
+
+    return high_gamma
+
+
+def _simulated_eeg() -> Reader:
+    from anneal.datasets.eeg import simulated_eeg
+
+    return simulated_eeg
 
 
 def _size_of(source: PublishedArchive) -> PublishedSize:
@@ -99,8 +131,50 @@ DATASETS: dict[str, DatasetEntry] = {
     ),
     "cifar10": DatasetEntry(reader=_cifar, size=_size_of(CIFAR10)),
     "cifar100": DatasetEntry(reader=_cifar, size=_size_of(CIFAR100)),
+    "mnist": DatasetEntry(
+        reader=_mnist,
+        size=PublishedSize(
+            train=sum(MNIST.images_per_class["train"]),
+            test=sum(MNIST.images_per_class["test"]),
+            shape=MNIST.image_shape,
+            classes=len(MNIST.class_names),
+        ),
+    ),
     "torchvision": DatasetEntry(reader=_torchvision, own_keys=("dataset_class", "test_fraction")),
-    "imagefolder": DatasetEntry(reader=_imagefolder, own_keys=("folder", "test_fraction")),
+    "imagefolder": DatasetEntry(
+        reader=_imagefolder, own_keys=("folder", "test_fraction", "test_folder", "full_pixel")
+    ),
+    # Of one subject, fists executed, the last of three runs tested on.
+    "eegbci": DatasetEntry(
+        reader=_eegbci,
+        size=PublishedSize(train=30, test=15, shape=(64, 640), classes=2),
+        own_keys=("signal",),
+    ),
+    # Of one subject, as the paper rounds it; -0.5 to 4 s at 250 Hz, sensors over motor cortex.
+    "high_gamma": DatasetEntry(
+        reader=_high_gamma,
+        size=PublishedSize(train=880, test=160, shape=(44, 1125), classes=4),
+        own_keys=("signal",),
+    ),
+    # Of one subject, as conf/dataset/simulated_eeg.yaml has it.
+    "simulated_eeg": DatasetEntry(
+        reader=_simulated_eeg,
+        size=PublishedSize(train=120, test=80, shape=(8, 512), classes=2),
+        own_keys=("signal",),
+    ),
+}
+
+# What these keys say when nothing is done to an image; signals have no other.
+_NO_IMAGES: dict[str, Any] = {
+    "image_size": None,
+    "split_seed": 0,
+    "scale": 255.0,
+    "subtract": "nothing",
+    "divide": "nothing",
+    "crop_padding": 0,
+    "crop_fill": "zero",
+    "mirror": False,
+    "mirrored_copies": False,
 }
 
 
@@ -108,7 +182,7 @@ def find_dataset(config: DatasetConfig) -> DatasetEntry:
     """Return the entry of the configured source.
 
     Raises:
-        ValueError: there is no such source, or a key is given that it does not read.
+        ValueError: the source does not exist, or does not read a given key.
     """
     entry = DATASETS.get(config.source)
     if entry is None:
@@ -123,6 +197,13 @@ def find_dataset(config: DatasetConfig) -> DatasetEntry:
             raise ValueError(
                 f"dataset.{key} must be null for source {config.source}, got {value!r}"
             )
+    if entry.has_signals:
+        for key, nothing in _NO_IMAGES.items():
+            if getattr(config, key) != nothing:
+                raise ValueError(
+                    f"dataset.{key} is of images and must be {json.dumps(nothing)} for source "
+                    f"{config.source}, got {getattr(config, key)!r}"
+                )
     return entry
 
 

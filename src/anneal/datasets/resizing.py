@@ -1,28 +1,56 @@
-"""Resize images to one size: shorter side, then centre crop (Pillow, no torch)."""
+"""Resizing of images: shorter side, then centre crop (Pillow, no torch)."""
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 Bytes = npt.NDArray[np.uint8]
 
 
-def fit(image: Image.Image, *, size: int | None, num_channels: int) -> Bytes:
+GREY_MODES = {"1", "L", "I", "F", "I;16", "I;16L", "I;16B"}  # Pillow's, of one channel
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Return the EXIF orientation of an image, 1 to 8; 1 if Pillow applies it itself (TIFF)."""
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return 1  # a PNG may have it after the pixels, where Pillow does not read it
+    found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return found if found in range(1, 9) else 1
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Return the image turned upright as EXIF says; the same one where it is."""
+    return ImageOps.exif_transpose(image) if orientation_of(image) > 1 else image
+
+
+def fit(
+    image: Image.Image, *, size: int | None, num_channels: int, full_pixel: float | None = None
+) -> Bytes:
     """Return an image as ``(num_channels, height, width)`` bytes.
 
     The shorter side is resized to ``size`` px (Pillow's bilinear filter, which is antialiased and
     computes in integers, so it gives the same bytes on every machine), then the centre is cut out.
 
     Args:
-        image: in any mode of 8 bits a channel.
+        image: in any mode of 8 bits a channel; in grey of 16 or 32 bits with ``full_pixel``.
         size: side of the square in px; None keeps the image as it is.
         num_channels: 1 (grey) or 3 (red, green, blue).
+        full_pixel: the value of white where a pixel has more than 8 bits; it becomes 255.
 
     Raises:
-        ValueError: more than 8 bits a channel, which would be clipped.
+        ValueError: more than 8 bits a channel without ``full_pixel``, or a value beyond it.
     """
+    if image.mode in _DEEP_MODES and full_pixel is not None:
+        image = _to_bytes(image, full_pixel)
     if image.mode not in _MODES:
-        raise ValueError(f"images must have 8 bits a channel, got Pillow's mode {image.mode!r}")
+        hint = (
+            "; give dataset.full_pixel=<the value of white, as 65535 or 1.0>"
+            if image.mode in _DEEP_MODES
+            else ""
+        )
+        raise ValueError(
+            f"images must have 8 bits a channel, got Pillow's mode {image.mode!r}{hint}"
+        )
     converted = image.convert("L" if num_channels == 1 else "RGB")
     if size is not None:
         converted = _cut_square(converted, size)
@@ -43,6 +71,18 @@ def fit_all(images: Bytes, *, size: int | None) -> Bytes:
 
 
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+_DEEP_MODES = GREY_MODES - set(_MODES)
+
+
+def _to_bytes(image: Image.Image, full_pixel: float) -> Image.Image:
+    """Scale 0 to ``full_pixel`` to 0 to 255, rounded."""
+    pixels = np.asarray(image).astype(np.float64)
+    if not (pixels.min() >= 0 and pixels.max() <= full_pixel):  # NaN too
+        raise ValueError(
+            f"pixels must lie in 0 to dataset.full_pixel = {full_pixel:g}, "
+            f"got {pixels.min():g} to {pixels.max():g}"
+        )
+    return Image.fromarray(np.rint(pixels * (255 / full_pixel)).astype(np.uint8))
 
 
 def _cut_square(image: Image.Image, size: int) -> Image.Image:

@@ -13,7 +13,7 @@ SplitName = Literal["train", "test"]
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """One file of an unpacked archive; ``split`` is None for what holds no images."""
+    """One unpacked file of a set; ``split`` is None for what holds no images."""
 
     name: str
     md5: str
@@ -106,6 +106,46 @@ CIFAR100 = PublishedArchive(
     image_shape=(3, 32, 32),
     images_per_class={"train": 500, "test": 100},
     class_names=_CIFAR100_CLASSES,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedFiles:
+    """A set that is published as files of one array each, two for each split."""
+
+    name: str
+    images: Mapping[SplitName, Member]
+    labels: Mapping[SplitName, Member]
+    image_shape: tuple[int, int, int]  # channels, height, width
+    images_per_class: Mapping[SplitName, tuple[int, ...]]
+    class_names: tuple[str, ...]
+
+
+# The md5 sums are of the files unpacked; torchvision has those of the .gz files.
+MNIST = PublishedFiles(
+    name="mnist",
+    images={
+        "train": Member(
+            name="train-images-idx3-ubyte", md5="6bbc9ace898e44ae57da46a324031adb", split="train"
+        ),
+        "test": Member(
+            name="t10k-images-idx3-ubyte", md5="2646ac647ad5339dbf082846283269ea", split="test"
+        ),
+    },
+    labels={
+        "train": Member(
+            name="train-labels-idx1-ubyte", md5="a25bea736e30d166cdddb491f175f624", split="train"
+        ),
+        "test": Member(
+            name="t10k-labels-idx1-ubyte", md5="27ae3e4e09519cfbb04c329615203637", split="test"
+        ),
+    },
+    image_shape=(1, 28, 28),
+    images_per_class={
+        "train": (5_923, 6_742, 5_958, 6_131, 5_842, 5_421, 5_918, 6_265, 5_851, 5_949),
+        "test": (980, 1_135, 1_032, 1_010, 982, 892, 958, 1_028, 974, 1_009),
+    },
+    class_names=tuple("0123456789"),
 )
 
 

@@ -106,7 +106,7 @@ def load(config: DatasetConfig, paths: Paths) -> "ImageData":
     from anneal.datasets.image_data import ImageData, make_split, size_gib
 
     name, constructor = _constructor(config)
-    sets = _obtain(name, constructor, paths)
+    sets = obtain_set(name, paths)
     parts = _split(config, constructor, sets)
     num_channels = 1 if constructor.grey else 3
     survey = _Survey()
@@ -192,9 +192,13 @@ def _split(
     return {"train": _Part(sets[0], kept.tolist()), "test": _Part(sets[0], aside.tolist())}
 
 
-def _obtain(name: str, constructor: Constructor, paths: Paths) -> list[Any]:
-    """Return torchvision's set for each split, downloaded when it is in no folder."""
-    home = paths.data / "torchvision" / name
+def obtain_set(name: str, paths: Paths) -> list[Any]:
+    """Return torchvision's set for each split, downloaded when it is in no folder.
+
+    Raises:
+        OSError: it is not here and cannot be downloaded; names every place.
+    """
+    constructor, home = CONSTRUCTORS[name], paths.data / "torchvision" / name
     roots = [home] if paths.archives is None else [paths.archives, home]
     reasons = []
     for root in roots:

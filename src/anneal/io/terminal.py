@@ -68,7 +68,7 @@ def command(*names: str, free: bool = False) -> Callable[[Main], Callable[..., N
             except (ValueError, OSError) as error:
                 if show:
                     raise
-                complain(describe(error))
+                complain(describe_error(error))
                 sys.exit(USER_ERROR)
 
         return run
@@ -76,7 +76,7 @@ def command(*names: str, free: bool = False) -> Callable[[Main], Callable[..., N
     return decorate
 
 
-def describe(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Return an error as one line; an ``OSError`` names its file."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"

@@ -12,7 +12,7 @@ those of ``src/caffe/layers``. Both are registered with timm by ``anneal.models.
 
 What Caffe does and torch's defaults do not:
 
-- Pooling rounds the output size up and divides an average by the part of the window that lies in
+- Pooling rounds the output size up and divides an average by the part of the window inside
   the image. That is torch's ``ceil_mode=True`` without padding, for every size (tests/models hold
   both against Caffe's loops).
 - The bias of most layers learns at twice the rate, and ``ip1`` decays 250 times as fast as the
@@ -30,6 +30,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from anneal.models.caffe_layers import CaffeBatchNorm, pooled_size
+from anneal.models.entrypoints import Multipliers
 
 __all__ = [
     "CaffeBatchNorm",
@@ -44,8 +45,6 @@ __all__ = [
 
 SMALLEST_IMAGE: Final = 8  # px; three poolings leave nothing of fewer
 BETA: Final = 0.75  # the exponent of both LRN layers; the code below is written for it
-
-Multipliers = dict[str, tuple[float, float]]
 
 
 def _sum_3x3(values: Tensor) -> Tensor:
@@ -250,7 +249,7 @@ class CaffeCIFARSigmoidBN(CaffeNet):
 def _size_arguments(
     name: str, pretrained: bool, num_classes: int, in_chans: int, img_size: int, unused: Any
 ) -> dict[str, int]:
-    """Refuse what ``timm.create_model`` may pass beside the sizes: it would be ignored."""
+    """Refuse what ``timm.create_model`` may pass besides the sizes: it would be ignored."""
     if pretrained:
         raise ValueError(f"{name} has no pretrained weights")
     given = sorted(key for key, value in unused.items() if value is not None)

@@ -17,9 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anneal.models.caffe_layers import CaffeBatchNorm
-from anneal.models.entrypoints import blocks_of_depth
-
-Multipliers = dict[str, tuple[float, float]]
+from anneal.models.entrypoints import Multipliers, blocks_of_depth
 
 
 class ConvBN(nn.Module):
@@ -64,7 +62,7 @@ class ZeroFilledBlock(nn.Module):
 
 
 class ProjectionBlock(nn.Module):
-    """1cycle's block: no ReLU after the sum; one of stride 2 has a 2x2 convolution and BN beside.
+    """1cycle's block: no ReLU after the sum; at stride 2 its shortcut has a 2x2 convolution and BN.
 
     Args:
         in_channels: Of the input.

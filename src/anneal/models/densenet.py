@@ -2,7 +2,7 @@
 
 Sources: ``liuzhuang13/DenseNet`` (densenet.lua) and ``liuzhuang13/DenseNetCaffe``
 (make_densenet.py). torchvision's ``DenseNet`` is the same thing with bottlenecks, apart from the
-stem, the initial values and where dropout stands (the authors have it after each convolution).
+stem, the initial values and the place of dropout (the authors have it after each convolution).
 """
 
 from collections.abc import Callable
@@ -12,15 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anneal.models.caffe_layers import CaffeBatchNorm
-from anneal.models.entrypoints import blocks_of_depth, check_share
+from anneal.models.entrypoints import Multipliers, blocks_of_depth, check_share
 
 BOTTLENECK = 4  # a bottleneck's channels, in growth rates
 
-Multipliers = dict[str, tuple[float, float]]
 Norm = Callable[[int], nn.Module]
 
 
-class Unit(nn.Module):
+class DenseUnit(nn.Module):
     """BN - ReLU - convolution without bias - dropout."""
 
     def __init__(
@@ -82,14 +81,14 @@ class DenseNetCIFAR(nn.Module):
                 inner = BOTTLENECK * growth_rate if bottleneck else channels
                 layer = nn.Sequential()
                 if bottleneck:
-                    layer.append(Unit(norm, channels, inner, kernel=1, dropout=dropout))
-                layer.append(Unit(norm, inner, growth_rate, kernel=3, dropout=dropout))
+                    layer.append(DenseUnit(norm, channels, inner, kernel=1, dropout=dropout))
+                layer.append(DenseUnit(norm, inner, growth_rate, kernel=3, dropout=dropout))
                 block.append(layer)
                 channels += growth_rate
             self.blocks.append(block)
             if stage < 2:
                 kept = int(channels * compression)
-                self.transitions.append(Unit(norm, channels, kept, kernel=1, dropout=dropout))
+                self.transitions.append(DenseUnit(norm, channels, kept, kernel=1, dropout=dropout))
                 channels = kept
         self.norm = norm(channels)
         self.fc = nn.Linear(channels, num_classes)

@@ -8,6 +8,7 @@ from torch import nn
 
 from anneal.io.text import did_you_mean
 
+Multipliers = dict[str, tuple[float, float]]  # parameter -> factors of rate and weight decay
 SIZES = ("num_classes", "in_chans")  # given by the data set
 
 
@@ -16,14 +17,17 @@ def entrypoint(
 ) -> Callable[..., nn.Module]:
     """Return the function that ``timm.create_model(name, ...)`` calls.
 
-    For networks that end in a mean over the image: ``img_size`` is taken and not needed.
+    A network that ends in a mean over the image does not need ``img_size``; one that has that
+    keyword gets it.
 
     Args:
         name: Under which timm will know it.
-        network: Constructor with the keywords ``num_classes``, ``in_chans`` and its own.
+        network: Constructor with the keywords ``num_classes``, ``in_chans``, perhaps ``img_size``,
+            and its own.
         fixed: Keywords that make it this architecture, such as the depth; they cannot be given.
     """
-    own = [k for k in inspect.signature(network).parameters if k not in (*SIZES, *fixed)]
+    keywords = inspect.signature(network).parameters
+    own = [k for k in keywords if k not in (*SIZES, "img_size", *fixed)]
 
     def create(
         pretrained: bool = False,
@@ -44,7 +48,10 @@ def entrypoint(
         for key in given:
             if key not in own:
                 raise ValueError(f"{name} has no argument '{key}'{did_you_mean(key, own)}")
-        return network(num_classes=num_classes, in_chans=in_chans, **fixed, **given)
+        sizes = {"num_classes": num_classes, "in_chans": in_chans}
+        if "img_size" in keywords:
+            sizes["img_size"] = img_size
+        return network(**sizes, **fixed, **given)
 
     create.__name__ = create.__qualname__ = name
     create.__doc__ = f"Build {name}; its own arguments: {', '.join(own) or 'none'}."

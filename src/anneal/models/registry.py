@@ -5,8 +5,11 @@ from collections.abc import Callable
 from torch import nn
 
 from anneal.models.caffe_cifar import caffe_cifar, caffe_cifar_sigmoid_bn
+from anneal.models.caffe_lenet import CaffeLeNet
 from anneal.models.caffe_resnet import CaffeProjectionResNet, CaffeResNet
 from anneal.models.densenet import CaffeDenseNet, DenseNetCIFAR
+from anneal.models.eeg.convnets import Deep4, Shallow
+from anneal.models.eeg.resnet import EEGResNet
 from anneal.models.entrypoints import entrypoint
 from anneal.models.resnet import ResNetCIFAR, StochasticDepthResNet
 from anneal.models.wide_resnet import SGDRWideResNet, WideResNet
@@ -14,6 +17,7 @@ from anneal.models.wide_resnet import SGDRWideResNet, WideResNet
 _ENTRYPOINTS: list[Callable[..., nn.Module]] = [
     caffe_cifar,
     caffe_cifar_sigmoid_bn,
+    entrypoint("caffe_lenet", CaffeLeNet),
     *(entrypoint(f"cifar_resnet{d}", ResNetCIFAR, depth=d) for d in (20, 32, 44, 56, 110)),
     entrypoint("cifar_sd_resnet110", StochasticDepthResNet, depth=110),
     *(
@@ -56,3 +60,8 @@ _ENTRYPOINTS: list[Callable[..., nn.Module]] = [
     ),
 ]  # fmt: skip
 OURS: dict[str, Callable[..., nn.Module]] = {build.__name__: build for build in _ENTRYPOINTS}
+SIGNAL_NETWORKS: dict[str, Callable[..., nn.Module]] = {  # of signals, the others of images
+    "eeg_resnet": entrypoint("eeg_resnet", EEGResNet),
+    "eeg_deep4": entrypoint("eeg_deep4", Deep4),
+    "eeg_shallow": entrypoint("eeg_shallow", Shallow),
+}

@@ -2,7 +2,7 @@
 
 from timm.models import register_model
 
-from anneal.models.registry import OURS
+from anneal.models.registry import OURS, SIGNAL_NETWORKS
 
-for _entrypoint in OURS.values():
+for _entrypoint in (*OURS.values(), *SIGNAL_NETWORKS.values()):
     register_model(_entrypoint)

@@ -6,9 +6,8 @@ BN and ReLU come before each convolution, and everything is ``width`` times as w
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anneal.models.entrypoints import check_share
+from anneal.models.entrypoints import Multipliers, check_share
 
-Multipliers = dict[str, tuple[float, float]]
 SGDR_EPS = 1e-4  # Lasagne's
 
 

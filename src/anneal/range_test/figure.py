@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from anneal.io.svg import FAINT, STYLE, svg_text
-from anneal.range_test import Agreement, RangeTestCurve, RangeTestPoint
+from anneal.range_test import RULES, Agreement, RangeTestCurve, RangeTestPoint, agreement
 
 INK, PALE = "#222222", "#e3e3e3"
 ACCURACY, LOSS, BOUNDS = "#0b6e99", "#b3541e", "#2a7f4f"
@@ -43,8 +43,9 @@ def draw_range_test(
 ) -> str:
     """Return the picture of one range test over its seeds, as SVG.
 
-    Above, the accuracy on held-out training images against the rate, a thin line for each seed and
-    a bold one for their mean; below, the training loss. The chosen rule's bounds are drawn in and
+    Above, the accuracy on held-out training images against the rate (of a task without an accuracy
+    the held-out loss), a thin line for each seed and a bold one for their mean; below, the training
+    loss. The chosen rule's bounds are drawn in and
     labelled; of the other rules there is a mark each, under the curves. A rule that abstains says
     so in words.
 
@@ -58,13 +59,48 @@ def draw_range_test(
         ValueError: there is no curve, the curves are of different sweeps, or the rule is not among
             the readings.
     """
+    _check(curves, readings, rule)
+    with mpl.rc_context(SWEEP_STYLE):
+        return svg_text(_compose(curves, readings, rule, title))
+
+
+def plot_range_test(
+    curves: RangeTestCurve | Sequence[RangeTestCurve],
+    *,
+    rule: str | None = None,
+    title: str = "Range test",
+) -> Figure:
+    """Return the picture of a range test as a figure of matplotlib.
+
+    ``plot_range_test(curve).savefig("range_test.png")`` writes it; a notebook shows it.
+
+    Args:
+        curves: one, or one for each seed.
+        rule: whose bounds are drawn in, a key of ``RULES``; None: Smith's, which needs an accuracy,
+            or ``valley`` where there is none.
+        title: over the picture.
+
+    Raises:
+        ValueError: as ``draw_range_test``.
+    """
+    several = [curves] if isinstance(curves, RangeTestCurve) else list(curves)
+    readings = {name: agreement([read(curve) for curve in several]) for name, read in RULES.items()}
+    chosen = rule or ("smith" if _has_accuracy(several) else "valley")
+    _check(several, readings, chosen)
+    with mpl.rc_context(SWEEP_STYLE):
+        return _compose(several, readings, chosen, title)
+
+
+def _check(curves: Sequence[RangeTestCurve], readings: Mapping[str, Agreement], rule: str) -> None:
     kinds = {curve.sweep for curve in curves}
     if len(kinds) != 1:
         raise ValueError(f"curves must be of one kind of sweep, got {sorted(kinds) or 'none'}")
     if rule not in readings:
         raise ValueError(f"rule must be one of {', '.join(sorted(readings))}, got {rule!r}")
-    with mpl.rc_context(SWEEP_STYLE):
-        return svg_text(_compose(curves, readings, rule, title))
+
+
+def _has_accuracy(curves: Sequence[RangeTestCurve]) -> bool:
+    return any(p.accuracy_pct is not None for curve in curves for p in curve.points)
 
 
 def _compose(
@@ -89,11 +125,16 @@ def _compose(
         marks.set_xscale("log")
     if rates and min(rates) < max(rates):
         marks.set_xlim(min(rates), max(rates))
-    draw_column(upper, curves, "accuracy_pct", ACCURACY)
+    classified = _has_accuracy(curves)
+    draw_column(upper, curves, "accuracy_pct" if classified else "held_out_loss", ACCURACY)
     draw_column(lower, curves, "train_loss", LOSS)
-    upper.set_ylabel("held-out accuracy, %")
-    upper.set_ylim(bottom=0)
-    lower.set_ylabel("training loss, nats")
+    if classified:
+        upper.set_ylabel("held-out accuracy, %")
+        upper.set_ylim(bottom=0)
+    else:
+        upper.set_ylabel("held-out loss")
+        _limit_loss(upper, curves, "held_out_loss")
+    lower.set_ylabel("training loss, nats" if classified else "training loss")
     for axes in (upper, lower):
         axes.grid(axis="y", color=PALE, linewidth=0.8)
         axes.set_axisbelow(True)
@@ -104,7 +145,7 @@ def _compose(
         axes.yaxis.set_label_coords(-0.07, 0.5)
         draw_bounds(axes, readings[rule], labelled=axes is upper)
         _draw_divergence(axes, curves, labelled=axes is lower)
-    _limit_loss(lower, curves)
+    _limit_loss(lower, curves, "train_loss")
     _draw_marks(marks, readings, rule)
     if len(curves) > 1:
         _draw_key(figure, len(curves))
@@ -160,20 +201,22 @@ def _columns(pairs: Sequence[tuple[float, float]]) -> tuple[list[float], list[fl
     return [x for x, _ in pairs], [y for _, y in pairs]
 
 
-def _limit_loss(axes: Axes, curves: Sequence[RangeTestCurve]) -> None:
+def _limit_loss(axes: Axes, curves: Sequence[RangeTestCurve], column: str) -> None:
     """Keep a loss that explodes at the end from flattening the part that is read."""
-    columns = [[p.train_loss for p in c.points if p.train_loss is not None] for c in curves]
+    measured = [[getattr(point, column) for point in curve.points] for curve in curves]
+    columns = [[loss for loss in losses if loss is not None] for losses in measured]
     halves = [v for losses in columns for v in losses[: max(1, len(losses) // 2)]]
     everything = [v for losses in columns for v in losses]
     if not everything:
         axes.set_yticks([])
         axes.text(0.5, 0.5, "not measured", color=FAINT, ha="center", transform=axes.transAxes)
         return
-    low, limit = min(everything), MOST_LOSS * max(halves)
-    if min(everything) >= 0:
+    floor = min(0.0, *everything)
+    limit = floor + MOST_LOSS * (max(halves) - floor)
+    if floor == 0:
         axes.set_ylim(bottom=0)
     if max(everything) > limit:
-        axes.set_ylim(min(0.0, low), limit)
+        axes.set_ylim(floor, limit)
 
 
 def draw_bounds(axes: Axes, reading: Agreement, *, labelled: bool) -> None:

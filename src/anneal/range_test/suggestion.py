@@ -51,6 +51,6 @@ def abstain_too_short(rule: str, curve: RangeTestCurve, count: int) -> Suggestio
     """Return the abstention of a rule that can read only ``count`` points."""
     reason = f"{count} points are too few, a reading needs {FEWEST_POINTS}"
     if curve.diverged_at is None:
-        return abstain(rule, reason)
+        return abstain(rule, reason, Remedy.MORE_POINTS)
     early = f"the loss is no finite number from {curve.diverged_lr:.3g} on"
     return abstain(rule, f"{reason}: {early}", Remedy.LOWER_RATES)

@@ -7,9 +7,10 @@ rate grow while the net trains, watch the accuracy, and read the bounds off the 
 In your own project, :func:`sweep_rates` takes what a training script has anyway.
 """
 
+import copy
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -17,15 +18,32 @@ from torch import nn
 from torch.nn import functional
 
 from anneal.range_test import RangeTestCurve, RangeTestPoint, SweepKind
+from anneal.range_test.own_step import (
+    Batch,
+    LossFunction,
+    OwnStepLearner,
+    generators_of,
+    plain_step,
+    to_device_of,
+)
+from anneal.range_test.processes import Measured, mean_loss, mean_measurement
 from anneal.range_test.restore import remember, training_modes
 from anneal.schedules import exponential_ramp, linear_ramp
 from anneal.training.evaluation import Measurement, measure
 from anneal.training.loop import evenly_spread
 from anneal.training.scheduled_lr import ScheduledLR
 
-Batch = tuple[torch.Tensor, torch.Tensor]
-Evaluate = Callable[[], Measurement | float]  # a plain number is a held-out loss, without accuracy
-LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Evaluate = Callable[[], Measured]  # a plain number is a held-out loss, without accuracy
+
+
+class Stateful(Protocol):
+    """What else a step changes: a gradient scaler, a scheduler, an average of weights."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
+        """Go back to a state."""
 
 
 class Updates(Protocol):
@@ -63,6 +81,10 @@ def run_range_test(
     it (loss finders stop at four times the best loss), because CLR reads the fall of the accuracy
     after the top, up to the end of the sweep (section 3.3 and figure 3).
 
+    Where ``torch.distributed`` is initialised, all processes must run the test together: losses and
+    measurements are means over them, so that all get one curve and end at one update. Each may
+    measure its own part of the held-out data.
+
     Afterwards all is as it was given, bit for bit, also after an exception or Ctrl-C: parameters,
     their gradients, buffers, the optimizer's state, rates and other options, the training mode of
     each module, and the global random streams of Python, NumPy and torch.
@@ -97,8 +119,12 @@ def run_range_test(
         raise ValueError(f"schedule must rise over the {total_steps} updates, got {ends}")
     generators = getattr(learner, "generators", ())
     put_back = remember(learner.model, learner.optimizer, generators)
+
+    def evaluate_all() -> Measured:
+        return mean_measurement(evaluate(), model=learner.model)
+
     try:
-        measured, num_images, diverged_at = _sweep(learner, schedule, at, evaluate, on_point)
+        measured, num_images, diverged_at = _sweep(learner, schedule, at, evaluate_all, on_point)
     finally:
         put_back()
     return RangeTestCurve(
@@ -132,26 +158,24 @@ def _sweep(
             losses.append(learner.update(update))
             scheduled.step()
             update += 1
-        numbers = torch.stack(losses).double().tolist() if losses else []
+        numbers = mean_loss(torch.stack(losses)).tolist() if losses else []
         wrong = [i for i, number in enumerate(numbers) if not math.isfinite(number)]
         if wrong:
             return measured, num_images, update - len(numbers) + wrong[0]
         measurement = evaluate()
         if not math.isfinite(_loss_of(measurement)):  # the last update broke the weights
             return measured, num_images, update
-        mean_loss = math.fsum(numbers) / len(numbers)
-        measured.append(_point(update, schedule(update - 1), measurement, mean_loss))
+        train_loss = math.fsum(numbers) / len(numbers)
+        measured.append(_point(update, schedule(update - 1), measurement, train_loss))
         on_point(measured[-1])
     return measured, num_images, None
 
 
-def _loss_of(measured: Measurement | float) -> float:
+def _loss_of(measured: Measured) -> float:
     return measured.loss if isinstance(measured, Measurement) else float(measured)
 
 
-def _point(
-    update: int, lr: float, measured: Measurement | float, train_loss: float | None
-) -> RangeTestPoint:
+def _point(update: int, lr: float, measured: Measured, train_loss: float | None) -> RangeTestPoint:
     return RangeTestPoint(
         update=update,
         lr=lr,
@@ -182,6 +206,7 @@ def sweep_rates(
     loss_function: LossFunction = functional.cross_entropy,
     step: Callable[[Any], torch.Tensor] | None = None,
     evaluate: Evaluate | None = None,
+    stateful: Sequence[Stateful] = (),
 ) -> RangeTestCurve:
     """Run a range test with what a training script has: a model, an optimizer and two loaders.
 
@@ -237,16 +262,20 @@ def sweep_rates(
         points: measurements, evenly spread over the updates.
         sweep: "linear" as CLR (Smith's rule reads it best), or "exponential".
         loss_function: of logits and labels, to train with; the held-out loss is cross entropy.
-        step: batch -> loss, a scalar; makes one whole update: forward and backward pass and
-            ``optimizer.step()``, once. None: a plain step with ``loss_function``.
+        step: batch -> loss, a scalar: forward and backward pass and ``optimizer.step()``. A call
+            may leave that out, to accumulate gradients or because a gradient scaler skips the
+            update: the rate then stays for the next batch. None: a plain step with
+            ``loss_function``.
         evaluate: () -> held-out loss as a float, or a ``Measurement`` with an accuracy. None:
             accuracy and cross entropy on ``held_out``. Without an accuracy Smith's rule abstains,
             and the rules of the loss read the curve.
+        stateful: what else ``step`` changes, such as a ``GradScaler``: put back too.
 
     Raises:
         ValueError: an argument is out of range, the task has no accuracy and there is no
-            ``evaluate``, or ``batches`` gives none when it is started again (an iterator that is
-            used up, where a list or a loader is needed).
+            ``evaluate``, ``batches`` gives none when it is started again (an iterator that is
+            used up, where a list or a loader is needed), or ``step`` makes two updates, never makes
+            one or changes a rate.
     """
     if sweep not in ("linear", "exponential"):
         raise ValueError(f"sweep must be linear or exponential, got {sweep!r}")
@@ -258,88 +287,23 @@ def sweep_rates(
     data = () if held_out is None else held_out
 
     def measure_held_out() -> Measurement:
-        return measure(model, (_to_device_of(model, batch) for batch in data))
+        return measure(model, (to_device_of(model, batch) for batch in data))
 
-    return run_range_test(
-        _LoopLearner(
-            model,
-            optimizer,
-            batches,
-            step=step or _plain_step(model, optimizer, loss_function),
-            generators=[*_generators_of(batches), *_generators_of(data)],
-        ),
-        schedule=schedule,
-        total_steps=total_steps,
-        points=points,
-        evaluate=evaluate or measure_held_out,
-    )
-
-
-class _LoopLearner:
-    """One training step for each update, on the next batch of an iterable."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        batches: Iterable[Any],
-        *,
-        step: Callable[[Any], torch.Tensor],
-        generators: Sequence[torch.Generator],
-    ) -> None:
-        self.model = model
-        self.optimizer = optimizer
-        self.generators = generators
-        self._batches = batches
-        self._step = step
-        self._left: Iterator[Any] | None = None
-
-    def update(self, update: int) -> torch.Tensor:
-        loss = self._step(self._next_batch(update))
-        if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
-            raise ValueError(f"step must return its loss as a tensor of one number, got {loss!r}")
-        return loss.detach().reshape(())
-
-    def _next_batch(self, update: int) -> Any:
-        nothing = object()
-        batch = nothing if self._left is None else next(self._left, nothing)
-        if batch is nothing:
-            self._left = iter(self._batches)
-            batch = next(self._left, nothing)
-        if batch is nothing:
-            raise ValueError(
-                f"batches must give batches each time it is started, got none after {update} "
-                "updates (a list or a loader does, an iterator does not)"
-            )
-        return batch
-
-
-def _plain_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, loss_function: LossFunction
-) -> Callable[[Any], torch.Tensor]:
-    def step(batch: Any) -> torch.Tensor:
-        if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
-            raise ValueError(
-                "a batch must be a pair of inputs and labels, got "
-                f"{type(batch).__name__}; for other batches give sweep_rates a `step` of your own"
-            )
-        inputs, labels = _to_device_of(model, (batch[0], batch[1]))
-        optimizer.zero_grad(set_to_none=True)
-        loss = loss_function(model(inputs), labels)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's own, untyped
-        optimizer.step()
-        return loss
-
-    return step
-
-
-def _generators_of(batches: object) -> list[torch.Generator]:
-    """Return the random streams of a ``DataLoader``: its own and its sampler's."""
-    holders = (batches, getattr(batches, "sampler", None))
-    found = [getattr(holder, "generator", None) for holder in holders]
-    return [generator for generator in found if isinstance(generator, torch.Generator)]
-
-
-def _to_device_of(model: nn.Module, batch: Batch) -> Batch:
-    device = next(model.parameters()).device
-    return batch[0].to(device), batch[1].to(device)
+    states = [(one, copy.deepcopy(one.state_dict())) for one in stateful]
+    try:
+        return run_range_test(
+            OwnStepLearner(
+                model,
+                optimizer,
+                batches,
+                step=step or plain_step(model, optimizer, loss_function),
+                generators=[*generators_of(batches), *generators_of(data)],
+            ),
+            schedule=schedule,
+            total_steps=total_steps,
+            points=points,
+            evaluate=evaluate or measure_held_out,
+        )
+    finally:
+        for one, state in states:
+            one.load_state_dict(state)

@@ -1,18 +1,18 @@
 """Report content, independent of its format.
 
-One structure that the Markdown page, the web page and README's table are made of: numbers are
-already chosen, none is formatted.
+The Markdown page, the web page and README's table are made from it. Its numbers are chosen but not
+formatted.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from anneal.claims.families import place_named
 from anneal.claims.files import Deviation, Link
+from anneal.claims.places import place_named
 from anneal.claims.schema import Claim
 from anneal.claims.verdict import Judgement, judge_all
-from anneal.claims.words import verdict_words
+from anneal.claims.words import SIGNS
 from anneal.range_test.record import RangeTestRecord, read_range_test
 from anneal.results.campaign import CampaignResults, MeasuredExperiment, gather_evidence
 from anneal.results.ensemble_store import seeds_words
@@ -20,23 +20,20 @@ from anneal.results.ensembles import ensemble_of
 from anneal.results.metrics import Evidence
 from anneal.results.statistics import Interval, mean_interval
 
-# As a reader meets them; a label counts as a verdict here.
-VERDICTS = (
-    "reproduced", "better", "not reproduced", "inconclusive", "scaled-down", "not run",
-)  # fmt: skip
-NOT_RUN = VERDICTS[-1]
+VERDICTS = tuple(SIGNS)
+NOT_RUN = "not run"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ReportRow:
     """One experiment in one campaign.
 
     Args:
-        experiment: what was run.
+        experiment: its configuration.
         evidence: its runs under the current configuration.
         final: mean test accuracy at the end with its interval, in percent; None when no run
             finished.
-        best: the same of the highest accuracy on the way.
+        best: the same for the highest accuracy of each run.
         look: place in the campaign, which fixes the colour.
         deviations: ids of the deviations that touch it.
     """
@@ -91,8 +88,8 @@ class Section:
     budget_fraction: float
     is_reproduction: bool
     days: tuple[str, str] | None
-    rows: tuple[Row, ...]
-    groups: Mapping[str, tuple[Row, ...]]
+    rows: tuple[ReportRow, ...]
+    groups: Mapping[str, tuple[ReportRow, ...]]
     range_tests: Mapping[str, RangeTestRecord]
     ensembles: tuple[EnsembleRow, ...]
     link: Link | None
@@ -104,7 +101,7 @@ class Redrawn:
 
     Args:
         id: the paper first.
-        at: where it stands, paper and figure.
+        at: its place, paper and figure.
         place: the figure alone.
         title: of the figure.
         shows: what the paper says of it, and what is drawn otherwise.
@@ -159,7 +156,7 @@ class Content:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportExtras:
-    """What the report shows where it is there, and does without where it is not.
+    """Optional parts of the report.
 
     Args:
         titles: of papers, by arXiv number without its version.
@@ -178,7 +175,7 @@ def make_content(
 ) -> Content:
     """Put the report together.
 
-    Campaigns that stand for rows of papers come first, the larger budget before the smaller.
+    Campaigns of papers' rows come first, the larger budget before the smaller.
     """
     extras = extras or ReportExtras()
     claimed = {name for claim in claims for name in claim.experiments}
@@ -212,8 +209,8 @@ def table_words(table: str) -> str:
 
 
 def count_verdicts(judgements: Sequence[Judgement]) -> dict[str, int]:
-    """Return how many claims stand where, every verdict named, in the reader's order."""
-    counts = Counter(map(verdict_words, judgements))
+    """Return verdict -> number of claims, with every verdict, in the reader's order."""
+    counts = Counter(found.verdict for found in judgements)
     return {verdict: counts[verdict] for verdict in VERDICTS}
 
 
@@ -232,17 +229,17 @@ def by_paper(judgements: Sequence[Judgement]) -> dict[str, tuple[Judgement, ...]
     return {paper: tuple(found) for paper, found in ordered}
 
 
-def group_rows(rows: Iterable[Row]) -> dict[str, tuple[Row, ...]]:
+def group_rows(rows: Iterable[ReportRow]) -> dict[str, tuple[ReportRow, ...]]:
     """Return rows by data set and model, and by optimizer where a pair of these has several."""
 
-    def name(row: Row, keys: Sequence[str]) -> str:
+    def name(row: ReportRow, keys: Sequence[str]) -> str:
         return ", ".join(str(row.experiment.about[key]) for key in keys)
 
     trained = ("dataset", "model")
-    found: dict[str, list[Row]] = {}
+    found: dict[str, list[ReportRow]] = {}
     for row in rows:
         found.setdefault(name(row, trained), []).append(row)
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[ReportRow]] = {}
     for together in found.values():
         several = len({row.experiment.about["optimizer"] for row in together}) > 1
         for row in together:
@@ -260,7 +257,7 @@ def _section(
 ) -> Section:
     evidence = results.evidence()
     rows = tuple(
-        Row(
+        ReportRow(
             experiment=experiment,
             evidence=evidence[experiment.name],
             final=_mean(evidence[experiment.name], "test_accuracy_pct@final"),

@@ -23,7 +23,7 @@ def draw_ensembles(evidence: Evidence, *, ends: Sequence[int], title: str) -> st
     """Return the picture of one experiment's snapshots as SVG.
 
     Left, the accuracy of N runs with the last M snapshots each, a line for each N and a dot for
-    each group, beside the single snapshots. Middle, how any two snapshots of a run differ, mean
+    each group, next to the single snapshots. Middle, how any two snapshots of a run differ, mean
     over runs: above the diagonal the correlation of their outputs, below it the images on which
     they disagree. Right, the accuracy during the run, and that of the weights that SGDR recommends.
 

@@ -6,7 +6,7 @@ from typing import Any
 from anneal.io.svg import COLOURS, DASHES
 from anneal.range_test.figure import MOST_LOSS
 from anneal.range_test.record import RangeTestRecord
-from anneal.report.content import Row, Section
+from anneal.report.content import ReportRow, Section
 from anneal.report.figures import settled_frame
 from anneal.results.curves import Curve, series
 
@@ -16,16 +16,16 @@ QUANTITIES = {
     "train_loss": "train_loss",
     "test_loss": "test_loss",
 }
-FALL_PART = 0.05  # of a run, in which a loss may lie above the frame
+FALL_PART = 0.05  # of a run, in which a loss may be above the frame
 
 
 def look_of(place: int) -> dict[str, Any]:
-    """Return colour and dashes of what stands at a place, as in the other figures."""
+    """Return colour and dashes of a place in the campaign, as in the other figures."""
     dashes = DASHES[place // len(COLOURS) % len(DASHES)]
     return {"colour": f"var(--look-{place % len(COLOURS)})", "dash": DASH_PATTERNS[dashes]}
 
 
-def curves_data(rows: Sequence[Row]) -> dict[str, Any]:
+def curves_data(rows: Sequence[ReportRow]) -> dict[str, Any]:
     """Return the curves of one group of experiments: of every run, and the rates of each schedule.
 
     Numbers are the committed CSV's; each series is a list of updates and a list of values.
@@ -56,7 +56,7 @@ def curves_data(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _experiment(row: Row) -> dict[str, Any]:
+def _experiment(row: ReportRow) -> dict[str, Any]:
     runs = [run for run in row.evidence.runs if run.curve]
     longest = max((run.curve or () for run in runs), key=lambda curve: curve[-1].update)
     return look_of(row.look) | {
@@ -77,7 +77,7 @@ def _experiment(row: Row) -> dict[str, Any]:
 
 
 def _corners(curve: Curve, column: str) -> tuple[list[int], list[float]]:
-    """Return a series without the points that stand between two of the same value."""
+    """Return a series without the points between two of the same value."""
     updates, values = series(curve, column)
     last = len(values) - 1
     kept = [

@@ -22,7 +22,7 @@ class PlottedExperiment:
     """One experiment as a figure shows it.
 
     Args:
-        title: the name beside its curve.
+        title: the name next to its curve.
         evidence: its runs with their curves.
         look: its place in the campaign, which fixes its colour in every figure.
     """
@@ -47,7 +47,7 @@ class PlottedExperiment:
 
 
 def draw_accuracy(plotted: Sequence[PlottedExperiment], *, title: str) -> str:
-    """Draw test accuracy against the update, and the final accuracies beside it.
+    """Draw test accuracy against the update, and the final accuracies.
 
     Left: the mean over the seeds, and from the lowest to the highest as a band; a diverged run is a
     thin line that ends in a cross. Right: every finished run at its end, the mean and its 95 %
@@ -99,12 +99,12 @@ def settled_frame(
     skipped_part: float = SKIPPED_PART,
     higher_is_better: bool = True,
 ) -> tuple[float, float] | None:
-    """Return between which values curves lie after their first part: the end is what differs.
+    """Return the range of values of curves after their first part, since they differ at the end.
 
     Args:
         curves: what is drawn.
         column: of them.
-        skipped_part: of the longest curve, whose values may lie outside on the bad side.
+        skipped_part: of the longest curve, whose values may be outside on the bad side.
         higher_is_better: which side is the good one.
 
     Returns:
@@ -186,7 +186,7 @@ def draw_rates(plotted: Sequence[PlottedExperiment], *, title: str) -> str:
     """Draw the rate of each experiment against the update, and its momentum where it varies.
 
     One small panel each, on a common update axis so that lengths can be compared, and on a common
-    rate axis when the highest rates lie within a factor of four.
+    rate axis when the highest rates are within a factor of four.
     """
     columns = 3 if len(plotted) in (5, 6) else min(4, max(1, len(plotted)))
     rows = math.ceil(len(plotted) / columns)
@@ -232,10 +232,10 @@ def _draw_rate(axes: Axes, one: PlottedExperiment) -> float:
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
     moments, momenta = series(longest, "momentum")
     if momenta and max(momenta) - min(momenta) > 1e-9:
-        beside = axes.twinx()
-        beside.plot(moments, momenta, color=FAINT, linewidth=1, linestyle="--")
-        beside.set_ylim(min(momenta) - 0.05, max(momenta) + 0.05)
-        beside.set_axis_off()  # an axis at the right would make this panel narrower than the others
+        twin = axes.twinx()
+        twin.plot(moments, momenta, color=FAINT, linewidth=1, linestyle="--")
+        twin.set_ylim(min(momenta) - 0.05, max(momenta) + 0.05)
+        twin.set_axis_off()  # an axis at the right would make this panel narrower than the others
         _name_panel(axes, one, pad=15)  # room for the line below
         axes.annotate(
             f"dashed: momentum, {min(momenta):.2f} to {max(momenta):.2f}",

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from anneal.claims.verdict import Judgement
-from anneal.claims.words import verdict_words, verdicts_overview, verdicts_table
+from anneal.claims.words import total_words, verdicts_overview, verdicts_table
 from anneal.io.text import NOTHING, Alignment, escape_markdown, markdown_table, number
 from anneal.range_test.figure import draw_range_test
 from anneal.range_test.record import RangeTestRecord
@@ -13,7 +13,7 @@ from anneal.report.content import (
     NOT_RUN,
     VERDICTS,
     Content,
-    Row,
+    ReportRow,
     Section,
     by_table,
     count_verdicts,
@@ -41,14 +41,14 @@ README_ROWS = 24
 
 
 def readme_table(content: Content) -> str:
-    """Return README's block: how many claims stand where, and those that our runs speak to.
+    """Return README's block: number of claims by verdict, and the claims with runs.
 
     Verdicts come before claims that have none yet; beyond a few the report tells the rest.
     """
     judgements = content.all_judgements()
     spoken_to, _ = judged_apart(judgements)
-    spoken_to.sort(key=lambda found: VERDICTS.index(verdict_words(found)))
-    parts = [count_words(judgements), counts_table(content)]
+    spoken_to.sort(key=lambda found: VERDICTS.index(found.verdict))
+    parts = [count_words(judgements), total_words(judgements), counts_table(content)]
     if spoken_to:
         parts.append(verdicts_overview(spoken_to[:README_ROWS]))
     more = len(spoken_to) - README_ROWS
@@ -58,7 +58,7 @@ def readme_table(content: Content) -> str:
 
 
 def counts_table(content: Content) -> str:
-    """Return how many claims of each paper stand where; a verdict that none has is no column."""
+    """Return the number of claims of each paper by verdict; empty columns are left out."""
     counts = {paper: count_verdicts(found) for paper, found in content.judgements.items()}
     shown = verdicts_given(content)
     rows = [
@@ -71,7 +71,7 @@ def counts_table(content: Content) -> str:
 
 def count_words(judgements: Sequence[Judgement]) -> str:
     """Return how many claims got which verdict, in a sentence."""
-    counts = Counter(map(verdict_words, judgements))
+    counts = Counter(found.verdict for found in judgements)
     total = f"{len(judgements)} claim{'s' * (len(judgements) != 1)}"
     return f"{total}: {', '.join(f'{n} {verdict}' for verdict, n in counts.most_common())}."
 
@@ -80,8 +80,8 @@ def judged_apart(
     judgements: Sequence[Judgement],
 ) -> tuple[list[Judgement], list[Judgement]]:
     """Return the claims that runs speak to, and those that were not run."""
-    run = [found for found in judgements if verdict_words(found) != NOT_RUN]
-    return run, [found for found in judgements if verdict_words(found) == NOT_RUN]
+    run = [found for found in judgements if found.verdict != NOT_RUN]
+    return run, [found for found in judgements if found.verdict == NOT_RUN]
 
 
 def draw_figures(content: Content) -> dict[str, str]:
@@ -128,23 +128,23 @@ def figure_names(section: Section, about: str) -> tuple[str, str]:
     return f"{stem}-accuracy.svg", f"{stem}-rate.svg"
 
 
-def ensemble_figure_name(section: Section, row: Row) -> str:
+def ensemble_figure_name(section: Section, row: ReportRow) -> str:
     """Return the name of the figure of an experiment's snapshots."""
     return f"{section.name}-ensemble-{slug(row.experiment.name)}.svg"
 
 
-def ensemble_rows_of(section: Section) -> list[Row]:
+def ensemble_rows_of(section: Section) -> list[ReportRow]:
     """Return the experiments of a campaign whose runs kept snapshots."""
     return [row for row in section.rows if shared_snapshots(row.evidence)]
 
 
-def ensemble_table(row: Row) -> str:
+def ensemble_table(row: ReportRow) -> str:
     """Return the grid of one experiment: N runs with the last M snapshots each."""
     rows = ensemble_rows(row.evidence)
     return markdown_table(ensemble_header(row.evidence), rows)
 
 
-def ensemble_updates_words(row: Row) -> str:
+def ensemble_updates_words(row: ReportRow) -> str:
     """Return after which updates the snapshots of an experiment were taken."""
     return ", ".join(map(number, shared_snapshots(row.evidence)[0].updates))
 
@@ -186,6 +186,7 @@ def render_markdown(content: Content, *, template: str) -> str:
         range_test_figure_name=range_test_figure_name,
         range_test_table=range_test_table,
         table_words=table_words,
+        total_words=total_words,
         deviations_words=deviations_words,
         results_file_name=file_name,
         trained_between_words=trained_between_words,
@@ -206,7 +207,7 @@ def experiments_table(section: Section) -> str:
     return markdown_table(header, [_cells(section, row) for row in section.rows], sides=sides)
 
 
-def _cells(section: Section, row: Row) -> list[str]:
+def _cells(section: Section, row: ReportRow) -> list[str]:
     experiment = row.experiment
     results = f"../results/{section.name}"
     total = number(experiment.total_steps)
@@ -239,7 +240,7 @@ def _schedule_cell(experiment: MeasuredExperiment) -> str:
     return "<br>".join(map(escape_markdown, lines))
 
 
-def _status_words(row: Row) -> str:
+def _status_words(row: ReportRow) -> str:
     diverged = [run for run in row.evidence.runs if not run.finished]
     finished = len(row.evidence.runs) - len(diverged)
     words = f"{finished} finished" if finished else ""

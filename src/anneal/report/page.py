@@ -1,6 +1,6 @@
 """The report as ``paper/report.html``: one self-contained file.
 
-Vega, Vega-Lite and Vega-Embed stand in it once; a figure is drawn when a reader comes to it. The
+Vega, Vega-Lite and Vega-Embed are in it once; a figure is drawn when it scrolls into view. The
 page allows itself no connection, no code from elsewhere and no ``eval``: its scripts are named by
 their hashes, and Vega interprets its expressions.
 """
@@ -19,7 +19,14 @@ from markupsafe import Markup
 from anneal.claims.observed import compared_values
 from anneal.claims.schema import CONFIDENCES
 from anneal.claims.verdict import Judgement
-from anneal.claims.words import ours_words, paper_words, verdict_words
+from anneal.claims.words import (
+    ON_READING,
+    SIGNS,
+    ours_words,
+    paper_words,
+    readings_words,
+    total_words,
+)
 from anneal.io.svg import COLOURS
 from anneal.io.text import NOTHING, number
 from anneal.report.charts import make_charts
@@ -114,7 +121,10 @@ def render_page(content: Content, sources: PageSources) -> str:
         table_words=table_words,
         title_of=functools.partial(title_of, content.titles),
         trained_between=trained_between,
-        verdict_words=verdict_words,
+        ON_READING=ON_READING,
+        SIGNS=SIGNS,
+        readings_words=readings_words,
+        total_words=total_words,
         verdicts_given=verdicts_given,
         where_words=where_words,
     )
@@ -134,7 +144,7 @@ def render_page(content: Content, sources: PageSources) -> str:
 def vega_library() -> Markup:
     """Return Vega, Vega-Lite and Vega-Embed as one script; seconds on the first call."""
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    # trailing blanks are what version control complains of; a closing tag would end the script
+    # Git warns about trailing blanks; a closing tag would end the script
     bundle = re.sub(r"[ \t]+$", "", bundle, flags=re.MULTILINE)
     return Markup(bundle.replace("</script", "<\\/script"))
 

@@ -17,7 +17,7 @@ from anneal.config.strict import POSITIVE, Rule, parse
 from anneal.io.csv_files import read_columns
 from anneal.io.files import read_yaml
 from anneal.io.text import number
-from anneal.report.content import Content, Redrawn, Row, Section
+from anneal.report.content import Content, Redrawn, ReportRow, Section
 from anneal.report.figures import PlottedExperiment
 from anneal.report.redrawing import (
     DigitisedCurve,
@@ -51,7 +51,7 @@ class PaperCurve:
 
 @dataclass(frozen=True, kw_only=True)
 class Digitised:
-    """The paper's curve as it was read off the figure."""
+    """The paper's curve, digitised from its figure."""
 
     data: str  # CSV below paper/: lr, test_accuracy_pct
     source: str  # how the numbers were obtained
@@ -109,13 +109,13 @@ def load_paper_figures(paper: Path) -> tuple[PaperFigure, ...]:
             raise ValueError(f"{where}: campaign must say whose range_test it is")
         digitised = figure.range_test and figure.range_test.digitised
         if digitised and not (paper / digitised.data).is_file():
-            raise ValueError(f"{where}: range_test.digitised.data: {digitised.data} is not there")
+            raise ValueError(f"{where}: range_test.digitised.data: {digitised.data} is missing")
     return tuple(found)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Picture:
-    """What could be drawn of a figure, how to read it, and what of it is not there."""
+    """A redrawn figure: the picture, how to read it, and what is missing."""
 
     svg: str | None
     note: str
@@ -123,12 +123,12 @@ class _Picture:
 
 
 def redraw(figures: Sequence[PaperFigure], content: Content, *, paper: Path) -> tuple[Redrawn, ...]:
-    """Draw every figure for which there is something of ours; say of each what is missing.
+    """Draw every figure for which there are runs; list what is missing of each.
 
     Args:
         figures: from :func:`load_paper_figures`.
         content: the runs and range tests, and the claims that mark them.
-        paper: the folder that the digitised data lie in.
+        paper: the folder of the digitised data.
 
     Raises:
         ValueError: digitised data are not as they should be; names the file.
@@ -177,9 +177,9 @@ def _redraw(
     )
 
 
-def _rows(sections: Sequence[Section]) -> dict[str, Row]:
+def _rows(sections: Sequence[Section]) -> dict[str, ReportRow]:
     """Return the rows that were run at the budget of their campaign, the first of a name."""
-    rows: dict[str, Row] = {}
+    rows: dict[str, ReportRow] = {}
     for section in sections:
         for row in section.rows:
             if row.evidence.runs and row.experiment.budget_fraction == section.budget_fraction:
@@ -193,11 +193,14 @@ def _budget_words(figure: PaperFigure, section: Section) -> str:
     if test is None:
         return budget_words(section.budget_fraction)
     longest = max(point.update for curve in test.curves.values() for point in curve.points)
-    return f"scaled-down: {number(longest)} updates"
+    return f"shorter run: {number(longest)} updates"
 
 
 def _curves(
-    curves: Sequence[PaperCurve], rows: Mapping[str, Row], claims: Sequence[Claim], heading: Heading
+    curves: Sequence[PaperCurve],
+    rows: Mapping[str, ReportRow],
+    claims: Sequence[Claim],
+    heading: Heading,
 ) -> _Picture:
     plotted, marks = [], []
     for look, curve in enumerate(curves):
@@ -215,10 +218,10 @@ def _curves(
 
 
 def _grid(
-    experiment: str, rows: Mapping[str, Row], claims: Sequence[Claim], heading: Heading
+    experiment: str, rows: Mapping[str, ReportRow], claims: Sequence[Claim], heading: Heading
 ) -> _Picture:
     ours = median_errors(rows[experiment].evidence) if experiment in rows else {}
-    printed = "" if heading.budget else " Below ours stand the paper's numbers."
+    printed = "" if heading.budget else " The paper's numbers are below ours."
     return _Picture(
         svg=draw_grid(ours, printed_errors(experiment, claims), heading) if ours else None,
         note=f"A cell is the median test error (%) over groups of N runs.{printed}",

@@ -1,7 +1,7 @@
 """Small picture of a claim: the paper's number with its tolerance, our runs with their interval.
 
 Inline SVG whose colours come from the page's style sheet, by class: ``band`` and ``paper`` for the
-paper, ``interval``, ``joint``, ``mean`` and ``run`` for us.
+paper, ``interval``, ``mean`` and ``run`` for us.
 """
 
 from collections.abc import Sequence
@@ -27,8 +27,7 @@ def draw_claim(judgement: Judgement, values: Sequence[float]) -> Markup:
 
     Left is less. A band is where the claim holds: the paper's value with its tolerance, or all
     beyond the margin where two experiments are compared. An interval so long that it would flatten
-    the rest leaves the frame with an arrow. Behind it, thinner, lies the wider one that the verdict
-    is taken from where claims are judged together.
+    the rest leaves the frame with an arrow.
 
     Args:
         judgement: on the claim.
@@ -37,8 +36,7 @@ def draw_claim(judgement: Judgement, values: Sequence[float]) -> Markup:
     claim, ours = judgement.claim, judgement.ours
     paper, low, high = claimed_range(claim)
     framed = [value for value in (paper, low, high, *values) if value is not None]
-    joint = judgement.joint or ours
-    frame = _frame(framed, joint)
+    frame = _frame(framed, ours)
     at = frame.at
     left = LEFT if low is None else at(low)
     right = RIGHT if high is None else at(high)
@@ -50,11 +48,9 @@ def draw_claim(judgement: Judgement, values: Sequence[float]) -> Markup:
     if paper is not None:
         parts.append(f'<path class="paper" d="M{at(paper)} 2V{FLOOR - 2}"/>')
         parts.append(_label(at(paper), number(paper), "paper"))
-    if ours is not None and joint is not None:
-        parts += _ours(ours, joint, frame)
-        if (
-            paper is None or abs(at(ours.mean) - at(paper)) > 56
-        ):  # else both would stand in one place
+    if ours is not None:
+        parts += _ours(ours, frame)
+        if paper is None or abs(at(ours.mean) - at(paper)) > 56:  # else both would overlap
             decimals = 2 if isinstance(claim, SpeedClaim) else find_metric(claim.metric).decimals
             parts.append(_label(at(ours.mean), f"{ours.mean:.{decimals}f}", "ours"))
     parts += [f'<circle class="run" cx="{at(value)}" cy="{MIDDLE}" r="3"/>' for value in values]
@@ -66,7 +62,7 @@ def draw_claim(judgement: Judgement, values: Sequence[float]) -> Markup:
 
 
 def claimed_range(claim: Claim) -> tuple[float | None, float | None, float | None]:
-    """Return the paper's number and between what ours has to lie; None where there is none."""
+    """Return the paper's number and the range in which ours must be; None if there is none."""
     if isinstance(claim, ValueClaim):
         return claim.value, claim.value - claim.tolerance, claim.value + claim.tolerance
     if isinstance(claim, OrderClaim):
@@ -84,7 +80,7 @@ class _Frame:
     high: float
 
     def at(self, value: float) -> float:
-        """Return where a value stands, to a tenth; outside the frame, at its edge."""
+        """Return the position of a value, to a tenth; at the edge if it is outside the frame."""
         part = (value - self.low) / (self.high - self.low)
         return round(LEFT + (RIGHT - LEFT) * min(1.0, max(0.0, part)), 1)
 
@@ -98,17 +94,13 @@ def _frame(framed: Sequence[float], widest: Interval | None) -> _Frame:
     return _Frame(low - margin, high + margin)
 
 
-def _ours(ours: Interval, joint: Interval, frame: _Frame) -> list[str]:
+def _ours(ours: Interval, frame: _Frame) -> list[str]:
     at, parts = frame.at, []
-    drawn = {"joint": joint, "interval": ours}
-    if (joint.low, joint.high) == (ours.low, ours.high):
-        del drawn["joint"]
-    for of, found in drawn.items():
-        if found.low is not None and found.high is not None:
-            parts.append(f'<path class="{of}" d="M{at(found.low)} {MIDDLE}H{at(found.high)}"/>')
-    if joint.low is not None and joint.low < frame.low:  # the wider one, if they differ
+    if ours.low is not None and ours.high is not None:
+        parts.append(f'<path class="interval" d="M{at(ours.low)} {MIDDLE}H{at(ours.high)}"/>')
+    if ours.low is not None and ours.low < frame.low:
         parts.append(f'<path class="arrow" d="M{LEFT - 6} {MIDDLE}l7 -5v10z"/>')
-    if joint.high is not None and joint.high > frame.high:
+    if ours.high is not None and ours.high > frame.high:
         parts.append(f'<path class="arrow" d="M{RIGHT + 6} {MIDDLE}l-7 -5v10z"/>')
     parts.append(f'<path class="mean" d="M{at(ours.mean)} {MIDDLE - 8}v16"/>')
     return parts

@@ -16,14 +16,14 @@ from anneal.results.curves import series
 from anneal.results.ensemble_grid import ensemble_grid_of
 from anneal.results.metrics import Evidence
 
-FIRST_PART = 0.1  # of the longest run, where curves may lie below the frame
+FIRST_PART = 0.1  # of the longest run, where curves may be below the frame
 
 Size = tuple[int, int]  # of an ensemble: runs N, snapshots M of each
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """A number of the paper's on a curve: accuracy (%) after so many updates."""
+    """A number of the paper on a curve: accuracy (%) after a number of updates."""
 
     update: int
     value: float
@@ -31,7 +31,7 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Heading:
-    """What stands over a picture: figure and title, and below them a budget that is not full."""
+    """Heading of a picture: figure, title, and the budget if it is not full."""
 
     title: str
     budget: str = ""
@@ -39,7 +39,7 @@ class Heading:
 
 @dataclass(frozen=True, kw_only=True)
 class DigitisedCurve:
-    """A paper's curve as it was read off its figure: accuracy (%) at each rate, within an error."""
+    """A digitised curve of a paper: accuracy (%) at each learning rate, with its reading error."""
 
     rates: Sequence[float]
     accuracies: Sequence[float]

@@ -20,7 +20,7 @@ from anneal.claims.words import verdicts_overview
 from anneal.config.strict import to_plain
 from anneal.io.files import read_yaml, write_json
 from anneal.io.git import repository_address
-from anneal.io.terminal import describe, say
+from anneal.io.terminal import describe_error, say
 from anneal.io.text import did_you_mean
 from anneal.report.content import Section, make_content
 from anneal.report.wandb_upload import (
@@ -36,15 +36,14 @@ from anneal.results.campaign import CampaignResults
 from anneal.results.store import load_all_results
 from anneal.results.words import budget_words
 from anneal.runs.directory import PLAN
-from anneal.runs.layout import CAMPAIGN_FILE, RESULTS
+from anneal.runs.layout import CAMPAIGN_FILE, PAPER, RESULTS
 from anneal.runs.tracking import has_key
 
-PAPER = Path("paper")
 LINKS = PAPER / "links.json"
 SAVE_SECONDS = 120.0  # most of it is W&B's client, which starts a process of its own
 MOST_RUNS_SHOWN = 200  # in one plot
 NO_REPOSITORY = "no Git remote and no repository-code in CITATION.cff"
-PLOTS = {  # what a run logs at an update: what a reader calls it
+PLOTS = {  # logged quantity -> its label
     "test_accuracy_pct": "test accuracy (%)",
     "test_loss": "test loss",
     "loss": "loss of the training batches",
@@ -139,7 +138,7 @@ def save_here(campaign: str) -> None:
         draft.report.save()
         answer = {"url": draft.report.url}
     except Exception as error:  # noqa: BLE001 - W&B raises what it likes; the caller says it
-        answer = {"problem": " ".join(f"{type(error).__name__}: {describe(error)}".split())}
+        answer = {"problem": " ".join(f"{type(error).__name__}: {describe_error(error)}".split())}
     say(json.dumps(answer))
 
 
@@ -151,7 +150,7 @@ def draft_report(campaign: str, *, entity_of_key: bool = False) -> Draft:
         entity_of_key: ask the server whose key it is, where the configuration names no entity.
 
     Raises:
-        ValueError: nothing was collected of the campaign, or its runs lie in several projects.
+        ValueError: nothing was collected of the campaign, or its runs are in several projects.
     """
     campaigns = {results.name: results for results in load_all_results(RESULTS)}
     if campaign not in campaigns:

@@ -1,7 +1,7 @@
 """Find a campaign's offline runs and upload them to Weights & Biases.
 
-What tracking writes offline waits in ``wandb/offline-run-<time>-<id>``; the id stands in the run's
-``tracking.json``. ``wandb sync`` uploads it and leaves a mark beside it.
+Tracking writes offline runs to ``wandb/offline-run-<time>-<id>``; the id is in the run's
+``tracking.json``. ``wandb sync`` uploads a run and marks its folder as synced.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ class TrackedRun:
         place: the folder that keeps the id.
         id: in Weights & Biases.
         waiting: offline folders that were not uploaded yet; a resumed run has several.
-        uploaded: whether a folder that was uploaded, or went online at once, lies here.
+        uploaded: whether there is a folder that was uploaded or logged online.
         running: whether a process is at work on it.
     """
 
@@ -45,7 +45,7 @@ class TrackedRun:
 
     @property
     def on_disk(self) -> bool:
-        """Whether anything that tracking wrote of it lies here."""
+        """Whether there are any files of its tracking."""
         return self.uploaded or bool(self.waiting)
 
 
@@ -90,7 +90,7 @@ def _uploaded(folder: Path) -> bool:
 
 
 def upload(folders: Sequence[Path], *, command: Sequence[str]) -> None:
-    """Upload offline folders with ``wandb sync``; those that are uploaded already are left alone.
+    """Upload offline folders with ``wandb sync``, except those already uploaded.
 
     Args:
         folders: as ``TrackedRun.waiting`` has them.
@@ -113,9 +113,9 @@ def upload(folders: Sequence[Path], *, command: Sequence[str]) -> None:
 
 
 def run_limited(command: Sequence[str], *, seconds: float) -> subprocess.CompletedProcess[str]:
-    """Run a command that may hang: when its time is over, it and all it started are ended.
+    """Run a command with a time limit, after which it and its children are killed.
 
-    WANDB_MODE, which may say offline, is kept from it.
+    Its environment has no WANDB_MODE, which could be offline.
 
     Raises:
         TimeoutError: says how long it had.

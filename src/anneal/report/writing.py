@@ -1,4 +1,4 @@
-"""Write the report: read everything, render everything, then write."""
+"""Writer of the report: read everything, render everything, then write."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from anneal.results.store import load_all_results
 
 
 def load_content(*, results: Path, paper: Path) -> Content:
-    """Read all that the report says: the committed results, the claims and what goes with them.
+    """Read the content of the report: committed results, claims, deviations and figures.
 
     Raises:
         ValueError: names the file and what is wrong with it.
@@ -37,7 +37,7 @@ def render_texts(content: Content, *, paper: Path, readme: Path) -> dict[Path, s
     Args:
         content: what to say.
         paper: the folder of the templates.
-        readme: the file with the two verdict marks; without them it stays as it is.
+        readme: the file with the two verdict marks; without them it is unchanged.
     """
     texts = {
         paper / "report.md": render_markdown(
@@ -56,12 +56,12 @@ def render_texts(content: Content, *, paper: Path, readme: Path) -> dict[Path, s
 def write_report(content: Content, *, paper: Path, readme: Path) -> list[str]:
     """Write the report, its figures and README's verdict table.
 
-    A file that would not change is left alone; a figure that nothing shows any more is removed.
+    Unchanged files are not touched; figures that are no longer shown are removed.
 
     Returns:
         What was written or removed, for the person at the terminal.
     """
-    # everything is made before anything is written: a mistake leaves the report as it was
+    # render everything before writing: an error leaves the report unchanged
     texts = {paper / FIGURES / name: svg for name, svg in draw_figures(content).items()}
     texts |= render_texts(content, paper=paper, readme=readme)
     changed = [str(path) for path, text in texts.items() if write_if_changed(path, text)]

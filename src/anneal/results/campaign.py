@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from anneal.datasets.registry import DATASETS
 from anneal.results.ensembles import Group
 from anneal.results.metrics import Evidence, Run
+from anneal.results.setting import Setting
 
 RunKey = tuple[str, int, str]  # experiment, seed, configuration hash
 GroupKey = tuple[str, Group, str]  # experiment, seeds, configuration hash
@@ -88,6 +90,19 @@ class CampaignResults:
                 for key, metrics in self.ensembles.items()
                 if (key[0], key[2]) == current
             },
+            setting=self._setting_of(found),
+        )
+
+    def _setting_of(self, found: MeasuredExperiment) -> Setting:
+        configuration = self.configurations.get(found.configuration_hash, {})
+        source = DATASETS.get(str(configuration.get("dataset", {}).get("source")))
+        return Setting(
+            dataset=str(found.about["dataset"]),
+            model=str(found.about["model"]),
+            optimizer=str(found.about["optimizer"]),
+            schedule=found.schedule,
+            total_steps=found.total_steps,
+            test_images=source.size.test if source and source.size else None,
         )
 
 

@@ -1,6 +1,6 @@
 """Training curves: thinning, bands over seeds, updates to a target."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 COLUMNS = ("lr", "momentum", "train_loss", "test_accuracy_pct", "test_loss")
@@ -117,19 +117,36 @@ def band(curves: Sequence[Curve], column: str) -> Band:
 
 
 def updates_to_target(
-    curve: Curve, column: str, *, target: float, higher_is_better: bool = True
+    curve: Curve,
+    column: str,
+    *,
+    target: float,
+    higher_is_better: bool = True,
+    ends: Collection[int] = (),
 ) -> int | None:
-    """Return the update of the first evaluation at or beyond the target; None if there is none.
+    """Return the update of the first evaluation that holds the target; None if there is none.
 
-    Its resolution is that of the evaluations, and a single lucky evaluation counts: it is the time
-    at which somebody watching the curve would first have seen the number.
+    One lucky evaluation in the middle of a cycle does not count: the target is held at the end of a
+    whole cycle, where a run may stop, or where the next evaluation is at it too. Its resolution is
+    that of the evaluations.
 
-    >>> curve = (Point(update=10, test_loss=0.5), Point(update=20, test_loss=0.3))
+    >>> losses = {10: 0.3, 20: 0.5, 30: 0.4, 40: 0.3}
+    >>> curve = tuple(Point(update=at, test_loss=loss) for at, loss in losses.items())
     >>> updates_to_target(curve, "test_loss", target=0.4, higher_is_better=False)
-    20
+    30
+    >>> updates_to_target(curve, "test_loss", target=0.4, higher_is_better=False, ends=[10])
+    10
+
+    Args:
+        curve: ordered by update.
+        column: what is held against the target.
+        target: at it, or beyond it.
+        higher_is_better: which side is beyond.
+        ends: updates after which a whole cycle ends.
     """
     updates, values = series(curve, column)
-    for update, value in zip(updates, values, strict=True):
-        if value >= target if higher_is_better else value <= target:
+    there = [value >= target if higher_is_better else value <= target for value in values]
+    for update, is_there, stays in zip(updates, there, [*there[1:], False], strict=False):
+        if is_there and (stays or update in ends):
             return update
     return None

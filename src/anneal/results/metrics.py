@@ -22,6 +22,7 @@ from typing import Literal
 from anneal.io.text import did_you_mean
 from anneal.results.curves import Curve, series
 from anneal.results.ensembles import Group, SnapshotSet
+from anneal.results.setting import Setting
 
 RunEnding = Literal["finished", "diverged"]
 
@@ -181,6 +182,7 @@ class Evidence:
         campaigns: of the runs.
         ensembles: seeds -> metrics of their ensemble, ``test_accuracy_pct@ensemble_<N>x<M>`` with
             N > 1.
+        setting: what was trained, and with which rates; None where that is not known.
     """
 
     experiment: str
@@ -188,6 +190,7 @@ class Evidence:
     runs: tuple[Run, ...]
     campaigns: tuple[str, ...] = ()
     ensembles: Mapping[Group, Mapping[str, float]] = field(default_factory=dict)
+    setting: Setting | None = None
 
     @property
     def num_diverged(self) -> int:

@@ -10,14 +10,13 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 CONFIDENCE = 0.95
-FEWEST_RUNS = 3  # for a verdict (docs/design.md, Verdicts)
+FEWEST_RUNS = 3  # for a verdict (docs/verdicts.md)
 FEWEST_FLIPS = 6  # 2 of 2**6 patterns are 3.1 %; 2 of 2**5 would be 6.3 %
 MOST_FLIPS = 16  # 65,535 subsets; with more pairs Student's t is as good and no enumeration
 
@@ -51,13 +50,6 @@ class Interval:
         if self.low is None or self.high is None:
             return None
         return (self.high - self.low) / 2
-
-
-class FindsInterval(Protocol):
-    """What :func:`mean_interval`, :func:`paired_interval` and :func:`ratio_interval` are."""
-
-    def __call__(self, values: Sequence[float], /, *, confidence: float = ...) -> Interval:
-        """Return the interval of some values."""
 
 
 def student_half_width(*, sd: float, n: int, confidence: float = CONFIDENCE) -> float:
@@ -203,45 +195,6 @@ def ratio_interval(ratios: Sequence[float], *, confidence: float = CONFIDENCE) -
         high=None if logs.high is None else math.exp(logs.high),
         method=f"{logs.method} of the logarithms",
         is_ratio=True,
-    )
-
-
-def joint_confidence(num_together: int) -> float:
-    """Return the confidence at which so many intervals hold all at once in 95 of 100 repetitions.
-
-    Bonferroni's, which needs nothing of how the claims depend on one another: those of one table
-    share experiments.
-
-    >>> joint_confidence(1), round(joint_confidence(5), 12)
-    (0.95, 0.99)
-
-    Raises:
-        ValueError: ``num_together`` is below 1.
-    """
-    if num_together < 1:
-        raise ValueError(f"num_together must be at least 1, got {num_together}")
-    return 1 - (1 - CONFIDENCE) / num_together
-
-
-def joint_interval(find: FindsInterval, values: Sequence[float], *, num_together: int) -> Interval:
-    """Return the interval that a verdict is taken from where so many claims are judged together.
-
-    It is the one at :func:`joint_confidence`, stretched over the plain one where that reaches
-    further. It can: with six pairs sign flips reach 95 % and not 99 %, where Student's t takes over
-    and may be the narrower. So no verdict becomes easier by being one of many.
-
-    >>> found = joint_interval(mean_interval, [81.0, 82.0, 83.0], num_together=5)
-    >>> round(found.low, 2), round(found.high, 2), round(found.confidence, 2)
-    (76.27, 87.73, 0.99)
-    """
-    alone = find(values)
-    if num_together == 1 or alone.low is None or alone.high is None:
-        return alone
-    joint = find(values, confidence=joint_confidence(num_together))
-    assert joint.low is not None
-    assert joint.high is not None
-    return dataclasses.replace(
-        joint, low=min(alone.low, joint.low), high=max(alone.high, joint.high)
     )
 
 

@@ -10,7 +10,7 @@ from anneal.results.statistics import Interval
 
 
 def interval_words(interval: Interval | None, *, decimals: int, unit: str = "") -> str:
-    """Return ``mean ± half-width [low, high] unit``; a single run has no interval.
+    """Return ``mean ± half-width [low, high] unit``, or how many runs gave no interval.
 
     >>> from anneal.results.statistics import mean_interval
     >>> interval_words(mean_interval([81.0, 82.0, 83.0]), decimals=2, unit="%")
@@ -23,7 +23,7 @@ def interval_words(interval: Interval | None, *, decimals: int, unit: str = "") 
     behind = f" {unit}" if unit else ""
     mean = f"{interval.mean:.{decimals}f}"
     if interval.low is None or interval.high is None:
-        return f"{mean}{behind} (one run)"
+        return f"{mean}{behind} ({'one run' if interval.n == 1 else f'{interval.n} runs'})"
     ends = f"[{interval.low:.{decimals}f}, {interval.high:.{decimals}f}]"
     if interval.is_ratio:
         return f"{mean} {ends}{behind}"
@@ -62,11 +62,11 @@ def budget_words(fraction: float) -> str:
     """Return the label of a budget.
 
     >>> budget_words(0.1)
-    "scaled-down: 1/10 of the paper's updates"
+    "shorter run: 1/10 of the paper's updates"
     """
     if fraction_words(fraction) == "full":
         return "the paper's number of updates"
-    return f"scaled-down: {fraction_words(fraction)} of the paper's updates"
+    return f"shorter run: {fraction_words(fraction)} of the paper's updates"
 
 
 def schedule_words(description: Mapping[str, Any]) -> str:

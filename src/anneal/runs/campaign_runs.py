@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anneal.config.compose import compose_experiment
-from anneal.config.options import place_of
+from anneal.config.options import place_of_experiment
 from anneal.config.schema import CampaignConfig, ExperimentConfig
+from anneal.datasets.identity import identity_of
 from anneal.io.files import read_json
 from anneal.runs.committed import read_run_rows
 from anneal.runs.inputs import NoBoundsError, load_bounds
@@ -19,6 +20,7 @@ from anneal.runs.layout import (
     seed_folder,
 )
 from anneal.runs.plan import check_plan, plan_run
+from anneal.runs.subjects import of_each_subject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,25 +76,25 @@ def campaign_runs(config: CampaignConfig) -> list[CampaignRun]:
     name = config.campaign.name
     found = []
     for experiment, entry in config.campaign.experiments.items():
-        composed = compose_experiment(experiment, config)
-        total_steps, configuration_hash, without_bounds = _expected(composed, config, experiment)
-        committed: set[int] = set()
-        if not config.campaign.rerun_committed:
-            committed = _committed(name, experiment, configuration_hash, total_steps)
-        found += [
-            CampaignRun(
-                campaign=name,
-                experiment=experiment,
-                seed=seed,
-                config=composed,
-                range_test=entry.range_test,
-                total_steps=total_steps,
-                configuration_hash=configuration_hash,
-                committed=seed in committed,
-                without_bounds=without_bounds,
-            )
-            for seed in config.seeds_of(experiment)
-        ]
+        for part in of_each_subject(compose_experiment(experiment, config)):
+            total_steps, configuration_hash, without_bounds = _expected(part, config, experiment)
+            committed: set[int] = set()
+            if not config.campaign.rerun_committed:
+                committed = _committed(name, part.name, configuration_hash, total_steps)
+            found += [
+                CampaignRun(
+                    campaign=name,
+                    experiment=part.name,
+                    seed=seed,
+                    config=part,
+                    range_test=entry.range_test,
+                    total_steps=total_steps,
+                    configuration_hash=configuration_hash,
+                    committed=seed in committed,
+                    without_bounds=without_bounds,
+                )
+                for seed in config.seeds_of(experiment)
+            ]
     return found
 
 
@@ -104,7 +106,7 @@ def _expected(
     Before images and bounds are known the hash is None, and lengths in epochs are judged as
     ``check_plan`` does.
     """
-    where = place_of(name)
+    where = place_of_experiment(name)
     identity = identity_file(experiment.dataset.name)
     range_test = config.campaign.experiments[name].range_test
     suggestion = RANGE_TESTS / config.campaign.name / range_test / SUGGESTION
@@ -113,7 +115,12 @@ def _expected(
             bounds = load_bounds(suggestion)
         except NoBoundsError:
             return check_plan(experiment, where=where).total_steps, None, True
-        plan = plan_run(experiment, read_json(identity), bounds=bounds, where=where)
+        plan = plan_run(
+            experiment,
+            identity_of(experiment.dataset, read_json(identity)),
+            bounds=bounds,
+            where=where,
+        )
         return plan.total_steps, plan.configuration_hash, False
     return check_plan(experiment, where=where).total_steps, None, False
 

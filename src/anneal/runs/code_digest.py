@@ -11,6 +11,7 @@ from pathlib import Path
 
 NUMBERS = (  # files and folders of this package that change the numbers of training
     "config/scheduler.py",
+    "config/signals.py",
     "datasets",
     "models",
     "runs/optimizers.py",

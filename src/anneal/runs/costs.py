@@ -10,15 +10,18 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from anneal.config.compose import compose_experiment
 from anneal.config.durations import Clock, to_steps
-from anneal.config.options import place_of
-from anneal.config.schema import CampaignConfig, ExperimentConfig, ModelConfig
+from anneal.config.options import place_of_experiment
+from anneal.config.schema import CampaignConfig, ExperimentConfig
 from anneal.datasets.registry import DATASETS, PublishedSize, find_dataset
 from anneal.models.build import build_model
+from anneal.models.eeg.decoder import build_decoder
 from anneal.runs.plan import check_plan, steps_per_epoch_of
+from anneal.runs.subjects import of_each_subject
 from anneal.training.loop import evenly_spread
 
 BATCH = 2  # images in the pass that is counted: batch normalisation needs more than one
@@ -62,14 +65,14 @@ def campaign_costs(config: CampaignConfig) -> list[Cost]:
 def run_cost(experiment: ExperimentConfig, *, runs: int) -> Cost:
     """Return what the runs of one experiment cost."""
     size = _size(experiment)
-    plan = check_plan(experiment, where=place_of(experiment.name))
+    plan = check_plan(experiment, where=place_of_experiment(experiment.name))
     training = experiment.training
     images = plan.total_steps * training.batch_size * training.accumulation
     tested = len(evenly_spread(training.evaluations, plan.total_steps)) * size.test
-    train, test = flop_per_image(experiment.model, size)
+    train, test = flop_per_image(experiment, size)
     return Cost(
         name=experiment.name,
-        runs=runs,
+        runs=runs * len(of_each_subject(experiment)),
         updates=plan.total_steps,
         images=images,
         tested=tested,
@@ -85,7 +88,7 @@ def range_test_cost(experiment: ExperimentConfig, *, name: str) -> Cost:
     per_epoch = steps_per_epoch_of(experiment, size.train - held_out)
     updates = to_steps(config.length, Clock(steps_per_epoch=per_epoch, images_per_step=batch))
     tested = config.points * held_out
-    train, test = flop_per_image(experiment.model, size)
+    train, test = flop_per_image(experiment, size)
     return Cost(
         name=name,
         runs=len(config.seeds),
@@ -101,37 +104,62 @@ def _size(experiment: ExperimentConfig) -> PublishedSize:
     if size is None:
         published = ", ".join(name for name, entry in DATASETS.items() if entry.size)
         raise ValueError(
-            f"{place_of(experiment.name)}: dataset.source must be of a published size "
+            f"{place_of_experiment(experiment.name)}: dataset.source must be of a published size "
             f"({published}), got {experiment.dataset.source}"
         )
     return size
 
 
-def flop_per_image(model: ModelConfig, size: PublishedSize) -> tuple[float, float]:
-    """Return the operations of a training pass, forward and back, and of a testing pass."""
-    arguments = json.dumps(model.arguments, sort_keys=True)
-    return _counted(model.library, model.architecture, arguments, model.small_images, size)
+def flop_per_image(experiment: ExperimentConfig, size: PublishedSize) -> tuple[float, float]:
+    """Return the operations of a training pass, forward and back, and of a testing pass.
+
+    Where a signal is cropped, a training pass sees a crop and a testing pass the whole trial.
+    """
+    model, signal = experiment.model, experiment.dataset.signal
+    return _counted(
+        model.library,
+        model.architecture,
+        json.dumps(model.arguments, sort_keys=True),
+        model.small_images,
+        size,
+        None if signal is None else signal.crop_samples,
+    )
 
 
 @functools.cache
 def _counted(
-    library: str, architecture: str, arguments: str, small_images: bool, size: PublishedSize
+    library: str,
+    architecture: str,
+    arguments: str,
+    small_images: bool,
+    size: PublishedSize,
+    crop_samples: int | None,
 ) -> tuple[float, float]:
-    channels, side, _ = size.shape
+    channels, *rest = size.shape
     with torch.random.fork_rng(devices=[]), torch.device("meta"):  # shapes alone: no memory
         torch.manual_seed(0)
-        network = build_model(
-            library=library,
-            architecture=architecture,
-            arguments=json.loads(arguments),
-            num_classes=size.classes,
-            channels=channels,
-            image_size=side,
-            small_images=small_images,
-        )
-        images = torch.empty(BATCH, channels, side, side)
+        if len(rest) == 1:
+            network: nn.Module = build_decoder(
+                architecture=architecture,
+                arguments=json.loads(arguments),
+                num_classes=size.classes,
+                channels=channels,
+                samples=rest[0],
+                crop_samples=crop_samples,
+            )
+        else:
+            network = build_model(
+                library=library,
+                architecture=architecture,
+                arguments=json.loads(arguments),
+                num_classes=size.classes,
+                channels=channels,
+                image_size=rest[0],
+                small_images=small_images,
+            )
+        images = torch.empty(BATCH, channels, *rest)
         with FlopCounterMode(display=False) as training:
-            network(images).sum().backward()
+            network(images[..., :crop_samples]).sum().backward()
         network.eval()
         with FlopCounterMode(display=False) as testing, torch.no_grad():
             network(images)

@@ -24,7 +24,7 @@ CHECKPOINT = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"
 RESULT = "result.json"
 PLAN = "experiment.yaml"
-ENVIRONMENT = "environment.json"
+ENVIRONMENT_FILE = "environment.json"
 SNAPSHOTS = "snapshots"
 LOCK_SECONDS = 1.0  # `status` holds a lock for a moment to see whether it is free
 
@@ -219,16 +219,18 @@ class RunDirectory:
 
     def add_environment(self, entry: dict[str, Any]) -> None:
         """Add the entry of this start to ``environment.json``."""
-        write_json(self.path / ENVIRONMENT, [*self.environment(), {"code": self.code, **entry}])
+        write_json(
+            self.path / ENVIRONMENT_FILE, [*self.environment(), {"code": self.code, **entry}]
+        )
 
     def end_environment(self, **values: Any) -> None:
         """Add the time and update of its end to the entry of this start."""
         *before, last = self.environment()
-        write_json(self.path / ENVIRONMENT, [*before, last | values])
+        write_json(self.path / ENVIRONMENT_FILE, [*before, last | values])
 
     def environment(self) -> list[dict[str, Any]]:
         """Return one entry for each start."""
-        file = self.path / ENVIRONMENT
+        file = self.path / ENVIRONMENT_FILE
         return list(read_json(file)) if file.is_file() else []
 
     def finish(self, result: dict[str, Any]) -> None:

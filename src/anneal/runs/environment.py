@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 
-from anneal.config.folders import checkout
+from anneal.config.folders import DISTRIBUTION, checkout
 from anneal.io.git import commit_of
 from anneal.runs.hardware import cpu_capability
 
-DISTRIBUTION = "anneal-lr"
 PACKAGES = ("torch", "torchvision", "timm", "numpy")
 FLAGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG")
 

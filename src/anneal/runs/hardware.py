@@ -28,7 +28,7 @@ class Settings:
     """How this process computes: every ``auto`` decided.
 
     ``compile``: with torch's compiler. ``kernels``: ``none``, or ``cpu`` for those of the extension
-    ``anneal_cpu_kernels``.
+    ``anneal_cpu_kernels``. ``timed``: chosen by timing the network itself, threads included.
     """
 
     device: str
@@ -37,6 +37,7 @@ class Settings:
     compile: bool
     threads: int
     kernels: str = "none"
+    timed: bool = False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -50,8 +51,10 @@ class Settings:
 
     @property
     def numerics(self) -> str:
-        """What of the choice may change a number's last digits, in words."""
+        """The settings that may change the last digits of a number, in words."""
         words = f"{self.precision} {self.memory_format} {'compiled' if self.compile else 'eager'}"
+        if self.timed and self.device == "cpu":
+            words = f"{words} {self.threads} threads"
         return words if self.kernels == "none" else f"{words} {self.kernels} {kernels_digest()}"
 
     def describe(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Inputs of the train stage, read from disk without torch."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from anneal.config.strict import parse
 from anneal.io.files import read_json, read_yaml
 from anneal.runs.layout import EXPERIMENTS
 from anneal.runs.plan import Bounds
+from anneal.runs.subjects import find_subject, of_each_subject, split_name
 
 
 class NoBoundsError(ValueError):
@@ -27,13 +29,23 @@ class Loaded:
     experiment: ExperimentConfig
     seeds: tuple[int, ...]
 
+    def of_each_subject(self) -> "list[Loaded]":
+        """Return the experiment of each of its subjects; itself alone where it is one set."""
+        return [
+            dataclasses.replace(self, experiment=part) for part in of_each_subject(self.experiment)
+        ]
+
 
 def load_experiment(campaign: str, name: str) -> Loaded:
-    """Read ``experiments/<campaign>/<name>.yaml``.
+    """Read ``experiments/<campaign>/<name>.yaml``, or one subject of it.
 
     Raises:
         ValueError: the file is missing or invalid; names it, the key and the rule.
     """
+    whole, subject = split_name(name)
+    if subject is not None:
+        loaded = load_experiment(campaign, whole)
+        return dataclasses.replace(loaded, experiment=find_subject(loaded.experiment, subject))
     path = EXPERIMENTS / campaign / f"{name}.yaml"
     content = read_yaml(path)
     experiment = parse(

@@ -10,6 +10,7 @@ RESULTS = Path("results")
 MULTIRUN = Path("multirun")
 ADVICE = Path("advice")
 DATA = Path("data")
+PAPER = Path("paper")
 
 CAMPAIGN_FILE = "campaign.yaml"
 SUGGESTION = "suggestion.json"

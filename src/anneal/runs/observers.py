@@ -114,7 +114,7 @@ class Checkpoints(Observer):
             began = time.monotonic()
             self._directory.save_checkpoint(self._training.state_dict(), update=update)
             self._saved = time.monotonic()
-            if not self._warned:
+            if not self._warned and not stopping:  # then every second counts
                 self._warned = True
                 warn_of_short_grace(self._saved - began)
 

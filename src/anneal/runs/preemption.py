@@ -116,7 +116,7 @@ def warn_of_short_grace(checkpoint_seconds: float) -> None:
         checkpoint_seconds: what one took.
     """
     grace = grace_seconds()
-    if grace is not None and grace < checkpoint_seconds:
+    if grace and grace < checkpoint_seconds:  # 0: the partition is not preempted, or gives none
         say(
             f"a checkpoint took {checkpoint_seconds:.1f} s and a preempted job of this partition "
             f"has {grace:g} s (GraceTime): it will resume from the checkpoint before"

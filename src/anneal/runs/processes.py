@@ -26,7 +26,7 @@ from torch import distributed
 from torch.distributed.rendezvous import rendezvous
 
 from anneal.config.schema import HardwareConfig
-from anneal.io.terminal import INTERRUPTED, USER_ERROR, complain, describe
+from anneal.io.terminal import INTERRUPTED, USER_ERROR, complain, describe_error
 from anneal.runs.preemption import RANK_FOLDER, Interrupted, hand_on, interruptible
 from anneal.training.parts import ALONE, LostProcess, Parts
 
@@ -174,10 +174,10 @@ def _joined(rank: Rank, hardware: HardwareConfig) -> Iterator[Parts]:
     except LostProcess as error:
         _end(rank, LOST, str(error))
     except (ValueError, OSError) as error:
-        _end(rank, USER_ERROR, describe(error))
+        _end(rank, USER_ERROR, describe_error(error))
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the last line
         traceback.print_exc()
-        _end(rank, USER_ERROR, f"{type(error).__name__}: {describe(error)}")
+        _end(rank, USER_ERROR, f"{type(error).__name__}: {describe_error(error)}")
 
 
 @contextmanager

@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 
 from anneal.datasets.registry import find_dataset
 from anneal.runs.campaign_runs import CampaignRun
-from anneal.runs.code_digest import code_of_run
+from anneal.runs.code_digest import code_digest, code_of_run
 from anneal.runs.costs import run_cost
 from anneal.runs.directory import RunDirectory
 from anneal.runs.hardware import decide
 from anneal.runs.status import run_status
+
+STAGE = "anneal.commands.stages.train"
 
 
 def ended_here(runs: Sequence[CampaignRun]) -> Callable[[CampaignRun], bool]:
@@ -32,6 +34,15 @@ def ended_here(runs: Sequence[CampaignRun]) -> Callable[[CampaignRun], bool]:
     return is_ended
 
 
+def ended_somewhere(run: CampaignRun) -> bool:
+    """Tell whether a run ended on any machine, under the sources that are here."""
+    if run.committed or run.without_bounds or run.configuration_hash is None:
+        return run.committed or run.without_bounds
+    directory = RunDirectory(run.path, configuration_hash=run.configuration_hash)
+    result = directory.result()
+    return result is not None and str(result["code"]).split()[0] == code_digest()
+
+
 def costliest_first(runs: Sequence[CampaignRun]) -> list[CampaignRun]:
     """Return runs by what is left of their cost; those of unknown cost come first."""
     return sorted(runs, key=cost_left, reverse=True)
@@ -45,8 +56,11 @@ def cost_left(run: CampaignRun) -> float:
     return run_cost(run.config, runs=1).flop * (1 - made)
 
 
+def arguments_of(run: CampaignRun) -> list[str]:
+    """Return what the training stage takes to train one run."""
+    return [run.campaign, run.experiment, run.range_test, str(run.seed)]
+
+
 def program_of(run: CampaignRun) -> list[str]:
     """Return the command that trains one run."""
-    stage = "anneal.commands.stages.train"
-    return [sys.executable, "-m", stage, run.campaign, run.experiment, run.range_test,
-            str(run.seed)]  # fmt: skip
+    return [sys.executable, "-m", STAGE, *arguments_of(run)]

@@ -122,7 +122,7 @@ def sweep_seeds(
     total_steps, held_out = sweep.total_steps, sweep.held_out
     curves = []
     for seed in config.seeds:
-        learner = setup.learner(seed, indices=sweep.training)
+        learner = setup.learner(seed, indices=sweep.training, total_steps=total_steps)
         with (
             open_tracker(
                 experiment.tracking,

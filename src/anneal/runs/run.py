@@ -29,7 +29,7 @@ from anneal.training.loop import Outcome, Record, Training
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class SeedRun:
     """One seed of a plan and its directory.
 
     Args:
@@ -64,7 +64,7 @@ class Run:
         return self.directory.held() if self.setup.parts.leads else nullcontext()
 
 
-def train_run(run: Run, observers: Sequence[Observer]) -> dict[str, Any]:
+def train_run(run: SeedRun, observers: Sequence[Observer]) -> dict[str, Any]:
     """Train one seed to its end; resume from its checkpoint if there is one.
 
     Several processes of one run call it together; rank 0 alone reads and writes the directory.
@@ -94,7 +94,7 @@ def train_run(run: Run, observers: Sequence[Observer]) -> dict[str, Any]:
         raise
 
 
-def _train(run: Run, training: Training, observers: Sequence[Observer]) -> dict[str, Any]:
+def _train(run: SeedRun, training: Training, observers: Sequence[Observer]) -> dict[str, Any]:
     parts, result = run.setup.parts, None
     with observed(training, observers), interruptible() as interrupted:
         began = time.monotonic()
@@ -127,7 +127,7 @@ def _train(run: Run, training: Training, observers: Sequence[Observer]) -> dict[
     return result
 
 
-def usual_observers(run: Run, *, job_type: str) -> list[Observer]:
+def usual_observers(run: SeedRun, *, job_type: str) -> list[Observer]:
     """Return the observers of every run: those that write the record, then the views.
 
     Of several processes rank 0 alone has any.
@@ -159,7 +159,7 @@ def usual_observers(run: Run, *, job_type: str) -> list[Observer]:
     ]
 
 
-def _open(run: Run) -> Training:
+def _open(run: SeedRun) -> Training:
     """Prepare the directory and return the loop, resumed from its checkpoint if there is one."""
     directory = run.directory
     training = run.build(run.plan, run.setup, seed=run.seed)

@@ -1,5 +1,7 @@
 """Set-up of a run: images, hardware settings, optimizer, batches, learner."""
 
+import copy
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +13,15 @@ from anneal.config.paths import Paths
 from anneal.config.schema import ExperimentConfig, OptimizerConfig
 from anneal.datasets import load_dataset
 from anneal.datasets.batches import EvaluationBatches, Normalise, TrainingBatches, statistics_of
+from anneal.datasets.eeg.crops import CropBatches
+from anneal.datasets.identity import identity_of
 from anneal.datasets.image_data import ImageData, Images
 from anneal.io.files import read_json
+from anneal.io.terminal import say
 from anneal.models.build import build_model, parameter_groups
+from anneal.models.eeg.decoder import TrialDecoder, build_decoder
+from anneal.models.layers import freeze_backbone
+from anneal.models.pretrained import State, load_weights, read_weights
 from anneal.runs.hardware import Settings, decide
 from anneal.runs.inputs import Loaded
 from anneal.runs.kernels import apply_kernels
@@ -42,18 +50,31 @@ class ExperimentSetup:
     settings: Settings
     normalise: Normalise
     parts: Parts = ALONE
+    weights: State | None = None  # pretrained, loaded into each network
 
-    def learner(self, seed: int, *, indices: torch.Tensor | None = None) -> Learner:
+    def learner(
+        self, seed: int, *, indices: torch.Tensor | None = None, total_steps: int | None = None
+    ) -> Learner:
         """Build network, optimizer and batches of one seed, from its random streams.
 
         Args:
             seed: of every random stream.
             indices: of the training images to use; None: all.
+            total_steps: number of updates; None: an epoch or more.
+
+        Raises:
+            ValueError: a batch would have one image, and the network's batch normalisation
+                cannot train on it.
         """
         seed_everything(seed)
         config, device = self.experiment, torch.device(self.settings.device)
         model = self.model()
-        optimizer = build_optimizer(config.optimizer, model, fused=device.type in ("cpu", "cuda"))
+        optimizer = build_optimizer(
+            config.optimizer,
+            model,
+            fused=device.type in ("cpu", "cuda"),
+            layer_decay=config.fine_tuning.layer_decay,
+        )
         accumulation = config.training.accumulation
         batches = TrainingBatches(
             self.data.train,
@@ -66,10 +87,14 @@ class ExperimentSetup:
             indices=indices,
             following=functools.partial(self.parts.following, accumulation=accumulation),
         )
+        last = batches.steps_per_epoch - 1
+        if total_steps is None or last < total_steps * config.training.accumulation:
+            _check_batch_of_one(model, batches, last)
+        signal = config.dataset.signal
         return Learner(
             model=model,
             optimizer=optimizer,
-            batches=batches,
+            batches=batches if signal is None else crop_batches(batches, model, self.data, seed),
             precision=self.settings.dtype,
             accumulation=accumulation,
             label_smoothing=config.training.label_smoothing,
@@ -80,17 +105,17 @@ class ExperimentSetup:
 
     def model(self) -> nn.Module:
         """Build the network with this machine's device, memory format, kernels and compiler."""
-        config = self.experiment.model
-        channels, height, _ = self.data.image_shape
-        model = build_model(
-            library=config.library,
-            architecture=config.architecture,
-            arguments=dict(config.arguments),
-            num_classes=self.data.num_classes,
-            channels=channels,
-            image_size=height,
-            small_images=config.small_images,
-        )
+        model = self.build()
+        fine_tuning = self.experiment.fine_tuning
+        if self.weights is not None:
+            load_weights(model, self.weights, where=str(fine_tuning.weights))
+        if fine_tuning.freeze:
+            freeze_backbone(model)
+        if self.experiment.dataset.signal is not None and self.settings.channels_last:
+            raise ValueError(
+                f"conf/hardware/{self.experiment.hardware.name}.yaml: memory_format must be "
+                "contiguous for signals, got channels_last"
+            )
         memory_format = (
             torch.channels_last if self.settings.channels_last else torch.contiguous_format
         )
@@ -101,6 +126,12 @@ class ExperimentSetup:
         if self.settings.compile:
             model.compile()
         return model
+
+    def build(self) -> nn.Module:
+        """Build the network with random weights, on the CPU."""
+        return build_network(
+            self.experiment, shape=self.data.image_shape, num_classes=self.data.num_classes
+        )
 
     def evaluate(
         self, model: nn.Module, split: Images, *, indices: torch.Tensor | None = None
@@ -128,6 +159,51 @@ class ExperimentSetup:
         )
 
 
+def build_network(
+    experiment: ExperimentConfig, *, shape: tuple[int, ...], num_classes: int
+) -> nn.Module:
+    """Build an experiment's network for images (C, H, W), or signals (channels, samples).
+
+    Raises:
+        ValueError: it cannot take them.
+    """
+    config, signal = experiment.model, experiment.dataset.signal
+    if signal is not None:
+        channels, samples = shape
+        return build_decoder(
+            architecture=config.architecture,
+            arguments=dict(config.arguments),
+            num_classes=num_classes,
+            channels=channels,
+            samples=samples,
+            crop_samples=signal.crop_samples,
+        )
+    channels, height, _ = shape
+    return build_model(
+        library=config.library,
+        architecture=config.architecture,
+        arguments=dict(config.arguments),
+        num_classes=num_classes,
+        channels=channels,
+        image_size=height,
+        small_images=config.small_images,
+    )
+
+
+def crop_batches(
+    trials: TrainingBatches, model: nn.Module, data: ImageData, seed: int
+) -> CropBatches:
+    """Return batches of what a decoder trains on: crops, with a label for each of its outputs."""
+    assert isinstance(model, TrialDecoder)
+    return CropBatches(
+        trials,
+        samples=data.image_shape[1],
+        crop_samples=model.crop_samples,
+        outputs=model.outputs,
+        seed=seed,
+    )
+
+
 def assemble_setup(
     experiment: ExperimentConfig, data: ImageData, settings: Settings, *, parts: Parts = ALONE
 ) -> ExperimentSetup:
@@ -137,8 +213,29 @@ def assemble_setup(
     lnsmith54/super-convergence, Results/clr3SS5kTr10kTab1, has one mean image for all its sets.
     """
     statistics = statistics_of(data.train, experiment.dataset)
-    data = data.first(experiment.dataset.first_images)
-    return ExperimentSetup(experiment, data.to(settings.device), settings, statistics, parts)
+    data = data.first(experiment.dataset.first_images).to(settings.device)
+    setup = ExperimentSetup(experiment, data, settings, statistics, parts)
+    if experiment.fine_tuning.weights is None:
+        return setup
+    return _with_weights(setup, experiment.fine_tuning.weights)
+
+
+def _with_weights(setup: ExperimentSetup, weights: str) -> ExperimentSetup:
+    """Return a setup whose networks start from pretrained weights, and say which they take.
+
+    Raises:
+        ValueError: they cannot be read, or are of another network.
+    """
+    config = setup.experiment.model
+    state = read_weights(
+        weights,
+        library=config.library,
+        architecture=config.architecture,
+        image_size=setup.data.image_shape[1],
+        arguments=config.arguments,
+    )
+    say(load_weights(setup.build(), state, where=weights))
+    return dataclasses.replace(setup, weights=state)
 
 
 def build_training(
@@ -158,7 +255,7 @@ def build_training(
         indices: training images to use; None: all.
         held_out: training images to evaluate on; None: evaluate on the test images.
     """
-    learner = setup.learner(seed, indices=indices)
+    learner = setup.learner(seed, indices=indices, total_steps=plan.total_steps)
     config = plan.experiment.training
     return Training(
         learner=learner,
@@ -175,8 +272,37 @@ def build_training(
     )
 
 
+def _check_batch_of_one(model: nn.Module, batches: TrainingBatches, last: int) -> None:
+    """Try one image on a copy of the network where the last batch of an epoch has no more.
+
+    Raises:
+        ValueError: batch normalisation refuses it, since it needs two values of a channel.
+    """
+    if batches.num_images_of(last) != 1:
+        return
+    if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+        return
+    weight = next(model.parameters())
+    image = torch.zeros((1, *batches.image_shape), device=weight.device)
+    devices = [] if weight.device.type == "cpu" else [weight.device]
+    with torch.random.fork_rng(devices, device_type=weight.device.type), torch.no_grad():
+        try:
+            copy.deepcopy(model).forward(image)  # forward alone: never compiled
+        except ValueError as error:
+            size = batches.batch_size
+            way_out = (
+                f"training.batch_size must be at least 2, got {size}"
+                if size == 1
+                else f"set dataset.drop_last=true, or another training.batch_size than {size}"
+            )
+            raise ValueError(
+                f"the last batch of an epoch of {batches.num_images} images has one, which the "
+                f"network's batch normalisation cannot learn from: {way_out} ({error})"
+            ) from None
+
+
 def build_optimizer(
-    config: OptimizerConfig, model: nn.Module, *, fused: bool
+    config: OptimizerConfig, model: nn.Module, *, fused: bool, layer_decay: float = 1.0
 ) -> torch.optim.Optimizer:
     """Build the optimizer with a default rate of 1, so that a group's rate is its multiplier.
 
@@ -190,7 +316,7 @@ def build_optimizer(
     entry = OPTIMIZERS[config.name]
     if fused and entry.fused:
         arguments["fused"] = True
-    groups = parameter_groups(model, weight_decay=config.weight_decay)
+    groups = parameter_groups(model, weight_decay=config.weight_decay, layer_decay=layer_decay)
     try:
         return entry.constructor()(groups, lr=1.0, **arguments)
     except (TypeError, ValueError) as error:
@@ -217,7 +343,7 @@ def plan_experiment(
     setup = load_setup(loaded.experiment, parts=parts)
     identity = setup.data.identity
     file = identity_file(loaded.experiment.dataset.name)
-    if file.is_file() and read_json(file) != identity:
+    if file.is_file() and identity_of(loaded.experiment.dataset, read_json(file)) != identity:
         raise ValueError(
             f"{file} describes other images than those found now: run the download stage again"
         )

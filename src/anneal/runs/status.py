@@ -7,7 +7,7 @@ from pathlib import Path
 from anneal.io.files import read_json, read_yaml
 from anneal.io.text import duration_words, shorten
 from anneal.runs.campaign_runs import CampaignRun
-from anneal.runs.directory import ENVIRONMENT, PLAN, RESULT, TIMING, is_held, read_lines
+from anneal.runs.directory import ENVIRONMENT_FILE, PLAN, RESULT, TIMING, is_held, read_lines
 
 ENDED = ("done", "diverged", "committed", "skipped")
 FAILED = "failed"  # key of the record of an attempt: the last line that it said
@@ -89,9 +89,9 @@ def run_status(run: CampaignRun) -> RunStatus:
 
 def _pace(path: Path, lines: list[dict[str, float]]) -> float | None:
     """Return the seconds per update of the last start, from its own first update on."""
-    if not lines or not (path / ENVIRONMENT).is_file():
+    if not lines or not (path / ENVIRONMENT_FILE).is_file():
         return None
-    made = lines[-1]["update"] - read_json(path / ENVIRONMENT)[-1]["from_update"]
+    made = lines[-1]["update"] - read_json(path / ENVIRONMENT_FILE)[-1]["from_update"]
     return lines[-1]["seconds"] / made if made > 0 else None
 
 

@@ -14,7 +14,7 @@ class Worker:
     Args:
         name: what the terminal calls it.
         cores: that its process may use, and so its number of threads.
-        environment: variables of its process beside those of this one.
+        environment: variables of its process besides those of this one.
     """
 
     name: str

@@ -25,7 +25,7 @@ def staged(*, stages: Sequence[tuple[int, Schedule]]) -> Schedule:
     How the red curve of CLR's figure 1 was made: three stages of ``triangular2``, starting at
     0, 16,000 and 22,000 (Smith 2017, arXiv 1506.01186v6, table 2). Index 0 has index 0 of the first
     stage; index ``first_update`` of a stage has index 0 of that stage's schedule. The last stage
-    goes on for ever, or holds its last value if it is finite.
+    continues for ever, or holds its last value if it is finite.
 
     >>> from anneal.schedules.ramp import linear_ramp
     >>> down = linear_ramp(first_lr=9.0, last_lr=1.0, total_steps=3)
@@ -183,7 +183,7 @@ def held(*, every_steps: int, schedule: Schedule) -> Schedule:
 
 
 def lowered(*, milestones: Sequence[int], factor: float, schedule: Schedule) -> Schedule:
-    """Follow another schedule, multiplied by a factor at each milestone; its phase goes on.
+    """Follow another schedule, multiplied by a factor at each milestone; its phase continues.
 
     How a cycle and the drops of an original recipe go together in CLR's Table 4: the rate and its
     range are "reduced during the training according to the same schedule used in the original

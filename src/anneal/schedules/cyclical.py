@@ -33,7 +33,7 @@ def triangular(
 
     The paper's appendix and the author's own Caffe patch of March 2017 ("Instructions for adding
     CLR to Caffe", lnsmith54/exploring-loss, commit 1860765) differ: the patch divides the height
-    by the number of the cycle, so its peaks stand at 1, 1/2, 1/3, ... of the way. Which of the two
+    by the number of the cycle, so its peaks are at 1, 1/2, 1/3, ... of the way. Which of the two
     made the paper's results is not known; ``divide_by_cycle`` chooses.
 
     >>> rate = triangular(base_lr=1.0, max_lr=5.0, half_cycle_steps=2)
@@ -73,7 +73,7 @@ def triangular2(*, base_lr: float, max_lr: float, half_cycle_steps: int) -> Sche
     """Climb and fall along straight lines, half as high in each cycle (Smith 2017, section 3.1).
 
     Index 0 has ``base_lr``; the first peak, ``max_lr``, is at index ``half_cycle_steps``. The
-    difference of the bounds is halved at the end of each cycle: peak c (from 0) stands at
+    difference of the bounds is halved at the end of each cycle: peak c (from 0) is at
     ``base_lr + (max_lr - base_lr) / 2**c``.
 
     >>> rate = triangular2(base_lr=1.0, max_lr=9.0, half_cycle_steps=2)

@@ -87,7 +87,7 @@ SCHEDULES: dict[str, Entry] = {
     # learning starts but where it ends, so the lower bound is no reading of it.
     "cosine": Entry(cosine, bounds={"max_lr": "max"}, cycle_ends=of_one_cycle),
     "cosine_restarts": Entry(cosine_restarts, bounds={"max_lr": "max"}, cycle_ends=of_restarts),
-    # 1cycle climbs between the bounds; its last rate lies far below them by design (1803.09820,
+    # 1cycle climbs between the bounds; its last rate is far below them by design (1803.09820,
     # section 4), as far below base_lr as before.
     "one_cycle": Entry(
         one_cycle, bounds={**_BETWEEN, "final_lr": "with base"}, cycle_ends=of_one_cycle
@@ -97,8 +97,8 @@ SCHEDULES: dict[str, Entry] = {
     ),
     "linear_ramp": Entry(linear_ramp, bounds={}, no_bounds=_SWEEPS),
     "exponential_ramp": Entry(exponential_ramp, bounds={}, no_bounds=_SWEEPS),
-    # The first stage gets the bounds, later ones are scaled as it is, each keeping its ratio to the
-    # first (Smith, Table 2, divides both bounds by 10 at each stage).
+    # The first stage gets the bounds, later stages are scaled with it, each keeping its ratio to
+    # the first (Smith, Table 2, divides both bounds by 10 at each stage).
     "staged": Entry(staged, bounds={"stages": "stages"}, phases=of_stages),
     # A warm-up starts below the bounds by design.
     "warmup": Entry(
@@ -126,7 +126,7 @@ def cycle_ends(schedule: Schedule, total_steps: int) -> tuple[int, ...]:
     Cycles have ``triangular``, ``triangular2``, ``welch``, ``hann``, ``exp_range``,
     ``cosine_restarts``; ``cosine`` and ``one_cycle`` are a single one; ``warmup``, ``staged``,
     ``held`` and ``lowered`` have those of the schedules inside them. ``held`` moves no end: the
-    phase goes on while a value is held. Any other schedule, one of your own too, has none.
+    phase continues while a value is held. Any other schedule, including your own, has none.
 
     >>> from anneal.schedules import cosine_restarts, triangular, warmup
     >>> cosines = cosine_restarts(min_lr=0.0, max_lr=1.0, first_cycle_steps=10, growth=2)

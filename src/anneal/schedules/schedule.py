@@ -149,7 +149,7 @@ def _to_plain(value: Any) -> Any:
 def interpolate(low: float, high: float, height: float) -> float:
     """Return the value at ``height`` (0..1) on the way from ``low`` up to ``high``.
 
-    Counted from the nearer end, so that both ends are exact and nothing lies outside them. The
+    Counted from the nearer end, so that both ends are exact and no value is outside them. The
     plain form is neither in floating point:
 
     >>> low, high = 0.3, 0.9

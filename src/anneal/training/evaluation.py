@@ -13,14 +13,14 @@ from anneal.training.parts import ALONE, Parts
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What one pass over a set of images gives.
+    """Result of one evaluation.
 
     Args:
-        accuracy_pct: images whose most probable class is the right one, 0..100.
-        top5_accuracy_pct: images whose class is among the five most probable, 0..100; None where
-            that means nothing (ten classes or fewer).
+        accuracy_pct: percentage of images whose most probable class is the label.
+        top5_accuracy_pct: percentage of images whose label is among the five most probable
+            classes; None for ten classes or fewer.
         loss: mean cross entropy, nats.
-        num_images: how many images that is.
+        num_images: number of images.
     """
 
     accuracy_pct: float
@@ -34,7 +34,7 @@ TOP5_NEEDS_CLASSES = 11  # with ten, chance alone is 50 %
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model into eval mode, and each of its modules back into its own mode afterwards."""
+    """Set a model to eval mode; restore the mode of each module afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -52,7 +52,7 @@ def measure(
     precision: torch.dtype = torch.float32,
     parts: Parts = ALONE,
 ) -> Measurement:
-    """Measure a classifier over all batches in eval mode; each module's mode is put back after.
+    """Evaluate a classifier over all batches in eval mode; restore the mode of each module.
 
     Args:
         model: images (B, C, H, W) -> logits (B, classes).
@@ -62,7 +62,7 @@ def measure(
         parts: the processes whose sums are added up.
 
     Raises:
-        ValueError: there is not a single image, or logits and labels are not of these shapes.
+        ValueError: there are no images, or logits and labels have other shapes.
     """
     # right, right in five, loss, images, images x classes: read once, at the end
     sums: torch.Tensor | None = None
@@ -102,18 +102,18 @@ def predict(
     *,
     precision: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    """Return a model's softmax outputs over all batches, in eval mode; its modes are put back.
+    """Return the softmax outputs over all batches in eval mode; restore the mode of each module.
 
     Args:
         model: images (B, C, H, W) -> logits (B, classes).
-        batches: pairs of images (B, C, H, W) and labels (B,), which are not looked at.
+        batches: pairs of images (B, C, H, W) and labels (B,), which are not used.
         precision: of the forward pass (autocast); the softmax is of float32 logits.
 
     Returns:
         float32 (images, classes) on the CPU, in the order of the batches.
 
     Raises:
-        ValueError: there is not a single image.
+        ValueError: there are no images.
     """
     outputs = []
     with eval_mode(model):
@@ -127,10 +127,10 @@ def predict(
 
 
 def check_classifies(logits: object, labels: object) -> None:
-    """Refuse outputs and labels that have no accuracy: only one class for each input has one.
+    """Refuse outputs and labels that are not of a classifier with one class for each input.
 
     Raises:
-        ValueError: logits are no floats (B, classes >= 2), or labels no integers (B,).
+        ValueError: logits are not floats (B, classes >= 2), or labels are not integers (B,).
     """
 
     def shown(value: object) -> str:

@@ -48,7 +48,7 @@ def find_ratios(
     unknown = {index: own_rate(groups, index) for index in added if RATIO_KEY not in groups[index]}
     alike = not ratios and len(unknown) == len(groups) and len(set(unknown.values())) == 1
     if unknown and not alike:
-        alone = len(unknown) == len(groups)  # no group tells what the default rate stands for
+        alone = len(unknown) == len(groups)  # no group has the default rate
         _check_reference(unknown, default_lr=default_lr, must_have_default=alone)
     for index in added:
         group = groups[index]

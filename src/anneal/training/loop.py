@@ -1,6 +1,6 @@
-"""The training loop, whose only clock is the number of updates made.
+"""Training loop, with the number of updates as its only clock.
 
-It knows no files and no configuration: objects come in, records go out through callbacks.
+It reads no files and no configuration: it takes objects and passes records to callbacks.
 """
 
 import functools
@@ -27,7 +27,7 @@ Status = Literal["finished", "diverged", "stopped"]
 
 @dataclass(frozen=True, kw_only=True)
 class Learner:
-    """What makes one update.
+    """Model, optimizer and batches of one update.
 
     Args:
         model: images (B, C, H, W) -> logits (B, classes), in train mode.
@@ -54,7 +54,7 @@ class Learner:
     parts: Parts = ALONE
 
     def update(self, update: int) -> torch.Tensor:
-        """Make the update that follows ``update`` updates; return its mean loss, not yet read.
+        """Make the next update after ``update`` updates; return its mean loss as a tensor.
 
         Returns:
             scalar on the device, detached.
@@ -110,20 +110,20 @@ def evenly_spread(count: int, total_steps: int) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a run ended: its status and the updates made."""
+    """Status of a run and the number of updates made."""
 
     status: Status
     updates: int
 
 
 class Training:
-    """One run, from any update to its end, with everything needed to stop and go on.
+    """One run, from any update to its end, which can be stopped and resumed.
 
     ``record`` gets one dict for each logged update: ``update`` (updates made by then), ``lr`` and
     ``momentum`` (those of the last update made), ``loss`` (mean over the updates since the record
     before) and, where measured, ``<split>_accuracy_pct``, ``<split>_top5_accuracy_pct`` and
-    ``<split>_loss``. It holds no wall time, so that a run which was stopped and resumed leaves the
-    same bytes as one that was not.
+    ``<split>_loss``. It has no wall time, so that a resumed run writes the same bytes as one
+    that was never stopped.
 
     Args:
         learner: makes the updates.
@@ -167,14 +167,15 @@ class Training:
         record: Callable[[Record], None],
         between: Callable[[int], bool] = lambda _update: True,
     ) -> Outcome:
-        """Train to the end, or until the loss is no number, or until told to stop.
+        """Train to the end, until the loss is not finite, or until stopped.
 
         Args:
-            record: receives each record as it is made.
+            record: called with each record.
             between: called after each update with the updates made; False stops the run there
                 (a checkpoint may be taken inside it: everything is consistent).
         """
-        self.learner.model.train()
+        if not self.learner.model.training:  # modules frozen with .eval() stay frozen
+            self.learner.model.train()
         while self.update < self.total_steps:
             loss = self.learner.update(self.update)
             self.scheduled.step()
@@ -187,7 +188,7 @@ class Training:
         return Outcome(status="finished", updates=self.update)
 
     def _log(self, record: Callable[[Record], None]) -> bool:
-        """Make one record; False when a loss, of training or ``split``, is no finite number."""
+        """Make one record; return False if a loss, of training or ``split``, is not finite."""
         assert self._loss_sum is not None
         loss = self._loss_sum.item() / self._losses
         self._loss_sum, self._losses = None, 0
@@ -212,7 +213,7 @@ class Training:
         return finite
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that a resumed run needs, loadable with ``weights_only=True``."""
+        """Return the state for a checkpoint, loadable with ``weights_only=True``."""
         return {
             "model": self.learner.model.state_dict(),
             "optimizer": self.learner.optimizer.state_dict(),
@@ -223,7 +224,7 @@ class Training:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to the update at which :meth:`state_dict` was taken."""
+        """Resume from the update of a :meth:`state_dict`."""
         self.learner.model.load_state_dict(state["model"])
         self.learner.optimizer.load_state_dict(state["optimizer"])
         self.scheduled.load_state_dict(state["scheduled"])
@@ -233,7 +234,7 @@ class Training:
 
 
 def constant_momentum(optimizer: torch.optim.Optimizer) -> float | None:
-    """Return the first group's momentum, or Adam's beta1, or None where a rule has neither."""
+    """Return the first group's momentum, or Adam's beta1, or None if the optimizer has neither."""
     group = optimizer.param_groups[0]
     if "momentum" in group:
         return float(group["momentum"])

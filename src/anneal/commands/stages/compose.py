@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 
 from anneal.config.compose import compose_experiments, load_campaign
-from anneal.config.options import place_of
+from anneal.config.options import place_of_experiment
 from anneal.config.schema import Campaign, ExperimentConfig
 from anneal.config.strict import to_plain
 from anneal.datasets.registry import find_dataset
@@ -73,7 +73,7 @@ def check_campaign(
         if wanted != (entry.range_test != GIVEN):
             raise ValueError(
                 f"{where}: {key}.range_test must be "
-                f"{'a range test' if wanted else GIVEN}, as {place_of(name)} says "
+                f"{'a range test' if wanted else GIVEN}, as {place_of_experiment(name)} says "
                 f"bounds: {experiment.bounds}, got {entry.range_test}"
             )
         if wanted:
@@ -89,7 +89,7 @@ def check_campaign(
                     f"{campaign.range_tests[entry.range_test].experiment}"
                 )
         if find_dataset(experiment.dataset).size:  # of other sets, only train knows the lengths
-            check_plan(experiment, where=place_of(name))
+            check_plan(experiment, where=place_of_experiment(name))
     for name, test in campaign.range_tests.items():
         key = f"campaign.range_tests.{name}.dataset"
         _agree(where, key, test.dataset, tested[name].dataset.name)

@@ -21,8 +21,13 @@ def main(arguments: list[str]) -> None:
     config = parse(DatasetConfig, section, where=f"conf/dataset/{name}.yaml")
     identity = identify(config, Paths.from_environment())
     write_json(identity_file(name), identity)
-    counts = (f"{split['num_images']} {which}" for which, split in identity["splits"].items())
-    say(f"{name}: {', '.join(counts)} images")
+    sets = list(identity.get("subjects", {"": identity}).values())
+    counts = (
+        f"{sum(part['splits'][which]['num_images'] for part in sets)} {which}"
+        for which in ("train", "test")
+    )
+    what = "images" if config.signal is None else f"trials of {len(sets)} subjects"
+    say(f"{name}: {', '.join(counts)} {what}")
 
 
 if __name__ == "__main__":

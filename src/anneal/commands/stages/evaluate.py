@@ -9,8 +9,9 @@ from anneal.io.files import write_json, write_whole
 from anneal.io.terminal import command, say
 from anneal.results.evaluate import curves_csv, evaluate_runs, make_record
 from anneal.results.snapshot_evaluation import evaluate_snapshots
-from anneal.runs.inputs import NoBoundsError, load_bounds, load_experiment
+from anneal.runs.inputs import Loaded, NoBoundsError, load_bounds, load_experiment
 from anneal.runs.layout import CURVES, EVALUATIONS, RANGE_TESTS, RECORD, RUNS, SKIPPED, SUGGESTION
+from anneal.runs.plan import Bounds
 from anneal.runs.setup import plan_experiment
 from anneal.runs.tracking import open_tracker
 
@@ -28,6 +29,15 @@ def main(arguments: list[str]) -> None:
         (folder / RECORD).unlink(missing_ok=True)
         say(f"{name}: nothing to evaluate. {abstention}")
         return
+    (folder / SKIPPED).unlink(missing_ok=True)
+    for part in loaded.of_each_subject():
+        _evaluate(campaign, part, bounds)
+
+
+def _evaluate(campaign: str, loaded: Loaded, bounds: Bounds | None) -> None:
+    """Evaluate an experiment, or one of its subjects."""
+    name = loaded.experiment.name
+    folder = EVALUATIONS / campaign / name
     plan, setup = plan_experiment(loaded, bounds)
     trained = RUNS / campaign / name
     runs = evaluate_runs(plan, setup, trained, loaded.seeds)
@@ -35,7 +45,6 @@ def main(arguments: list[str]) -> None:
     record = make_record(plan, campaign=campaign, runs=runs, ensembles=ensembles)
     write_json(folder / RECORD, record)
     write_whole(folder / CURVES, curves_csv(runs))
-    (folder / SKIPPED).unlink(missing_ok=True)
     with open_tracker(
         loaded.experiment.tracking,
         run_dir=folder,

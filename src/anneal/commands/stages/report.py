@@ -7,9 +7,8 @@ from pathlib import Path
 
 from anneal.io.terminal import command, say
 from anneal.report.writing import load_content, write_report
-from anneal.runs.layout import RESULTS
+from anneal.runs.layout import PAPER, RESULTS
 
-PAPER = Path("paper")
 README = Path("README.md")
 
 

@@ -13,7 +13,7 @@ from anneal.runs.inputs import Loaded, NoBoundsError, load_bounds, load_experime
 from anneal.runs.layout import RANGE_TESTS, REPLACED, RUNS, SUGGESTION, seed_folder
 from anneal.runs.plan import Bounds
 from anneal.runs.processes import on_processes
-from anneal.runs.run import Run, train_run, usual_observers
+from anneal.runs.run import SeedRun, train_run, usual_observers
 from anneal.runs.setup import plan_experiment
 from anneal.training.parts import Parts
 
@@ -25,8 +25,7 @@ def main(arguments: list[str]) -> None:
     loaded = load_experiment(campaign, name)
     if unknown := set(seeds) - set(loaded.seeds):
         raise ValueError(f"{loaded.path}: seeds has no {unknown.pop()}")
-    folder = RUNS / campaign / name
-    folder.mkdir(parents=True, exist_ok=True)
+    (RUNS / campaign / name).mkdir(parents=True, exist_ok=True)
     try:
         bounds = load_bounds(RANGE_TESTS / campaign / range_test / SUGGESTION)
     except NoBoundsError as abstention:
@@ -37,18 +36,23 @@ def main(arguments: list[str]) -> None:
         accumulation=loaded.experiment.training.accumulation,
         module="anneal.commands.stages.train",
         arguments=arguments,
-        work=lambda parts: _train(loaded, campaign, name, bounds, seeds or loaded.seeds, parts),
+        work=lambda parts: _train(loaded, campaign, bounds, seeds, parts),
     )
 
 
 def _train(
-    loaded: Loaded,
-    campaign: str,
-    name: str,
-    bounds: Bounds | None,
-    seeds: Sequence[int],
-    parts: Parts,
+    loaded: Loaded, campaign: str, bounds: Bounds | None, seeds: Sequence[int], parts: Parts
 ) -> None:
+    """Train the seeds of an experiment, of one of its subjects after another."""
+    for part in loaded.of_each_subject():
+        _train_seeds(campaign, part, bounds, seeds or part.seeds, parts)
+
+
+def _train_seeds(
+    campaign: str, loaded: Loaded, bounds: Bounds | None, seeds: Sequence[int], parts: Parts
+) -> None:
+    """Train the seeds of an experiment, or of one of its subjects."""
+    name = loaded.experiment.name
     folder = RUNS / campaign / name
     plan, setup = plan_experiment(loaded, bounds, parts=parts)
     committed = committed_seeds(campaign, name, plan.configuration_hash)
@@ -69,7 +73,7 @@ def _train(
             code=code_of_run(setup.settings.numerics),
         )
         replaced = RUNS / campaign / REPLACED / name
-        run = Run(plan=plan, setup=setup, seed=seed, directory=directory, replaced=replaced)
+        run = SeedRun(plan=plan, setup=setup, seed=seed, directory=directory, replaced=replaced)
         with run.held():
             train_run(run, usual_observers(run, job_type="train"))
 

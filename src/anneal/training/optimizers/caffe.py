@@ -7,7 +7,7 @@ Where they differ from torch's optimizers of the same name:
   a schedule Caffe's velocity remembers old rates.
 - Nesterov: ``w -= (1 + momentum) * v_new - momentum * v_old``.
 - Adam: delta is added to the root of the *uncorrected* second moment.
-- AdaDelta: ``delta`` stands inside both roots, and the decay rate is the solver's ``momentum``.
+- AdaDelta: ``delta`` is inside both roots, and the decay rate is the solver's ``momentum``.
 - RMSProp and AdaGrad refuse momentum (Caffe's CHECK).
 - Weight decay is L2, added to the gradient before anything else (``Regularize``), for Adam too.
 
