@@ -81,6 +81,8 @@ OPTIONAL = {
     "dataset.first_images": None,
     "dataset.mirrored_copies": False,
     "hardware.kernels": "none",
+    "hardware.processes": 1,
+    "hardware.patience": "10 minutes",
 }
 OF_SOME = ("dataset.signal", "dataset.test_folder", "dataset.full_pixel")  # shown where they count
 
@@ -224,6 +226,9 @@ WRONG_VALUES = [
     ("hardware.compile", "yes", "must be one of auto, on, off"),
     ("hardware.threads", 0, "must be positive"),
     ("hardware.kernels", "gpu", "must be one of none, cpu"),
+    ("hardware.processes", 0, "must be positive"),
+    ("hardware.patience", "soon", "must be a time such as 90 seconds or 10 minutes"),
+    ("hardware.patience", "0 minutes", "must be a time such as 90 seconds or 10 minutes"),
     ("tracking.mode", "wandb", "must be one of off, auto, offline, online"),
 ]  # fmt: skip
 
@@ -401,7 +406,8 @@ def test_a_campaign_survives_the_way_there_and_back(repository: Any) -> None:
 
     plain = yaml.safe_load((repository / "params.yaml").read_text())
     campaign = parse(CampaignConfig, plain, where="params.yaml")
-    assert plain["hardware"].pop("kernels") == "none"  # at its default it is left out
+    for key in ("kernels", "processes", "patience"):  # at their defaults they are left out
+        assert plain["hardware"].pop(key) == OPTIONAL[f"hardware.{key}"]
     assert to_plain(campaign) == plain
     assert parse(CampaignConfig, to_plain(campaign), where="params.yaml") == campaign
 

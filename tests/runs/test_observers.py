@@ -188,7 +188,7 @@ def test_no_checkpoint_is_ahead_of_its_snapshots(
 
 
 def test_checkpoints_are_a_minute_apart(run: SeedRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 59.0, 61.0, 61.0, 100.0])
+    clock = iter([0.0, 59.0, 61.0, 61.0, 61.0, 100.0])
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     directory: Any = run.directory
     saved: list[int] = []

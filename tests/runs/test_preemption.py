@@ -6,7 +6,13 @@ from types import SimpleNamespace
 import pytest
 
 from anneal.runs import preemption
-from anneal.runs.preemption import grace_seconds, hand_on, interruptible, preemption_signal
+from anneal.runs.preemption import (
+    grace_seconds,
+    hand_on,
+    interruptible,
+    preemption_signal,
+    warn_of_short_grace,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -93,3 +99,13 @@ def test_grace_is_that_of_the_partition(monkeypatch, scontrol):
     assert scontrol.calls == [("show", "partition", "low")]
     scontrol.answer.stdout = ""
     assert grace_seconds() is None
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(29.0, False), (31.0, True)])
+def test_grace_shorter_than_a_checkpoint_is_said(monkeypatch, scontrol, capsys, seconds, said):
+    monkeypatch.setenv("SLURM_JOB_PARTITION", "low")
+    scontrol.answer.stdout = "GraceTime=30"
+    warn_of_short_grace(seconds)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == said
+    assert not said or "a checkpoint took 31.0 s" in lines[0]

@@ -1,4 +1,4 @@
-"""One run on 1, 2 and 4 processes: the same losses, statistics and evaluation to rounding.
+"""One run on 1, 2 and 4 processes: the same losses, statistics and evaluation.
 
 Each number of processes is started once and trains all networks, one thread each, gloo.
 """
@@ -25,7 +25,7 @@ from anneal.training.scheduled_lr import ScheduledLR
 from anneal.training.seeding import seed_everything, seed_part
 
 UPDATES, STOP = 50, 25
-PARTS, BATCH, TEST_BATCHES = 4, 12, 3  # fewer test batches than the four processes
+PARTS, BATCH, TEST_BATCHES = 4, 6, 3  # fewer test batches than the four processes
 
 
 def alexnet_like():
@@ -44,8 +44,7 @@ NETWORKS = {
     "stochastic_depth20": lambda: StochasticDepthResNet(depth=20),
     "caffe_bn": lambda: CaffeResNet(depth=8, bias_decay_mult=1, batches_per_update=PARTS),
 }
-# measured: at most 5e-7 without; batch statistics of a few images amplify rounding
-TOLERANCE = {name: 1e-5 if name in ("caffe_net", "alexnet_like") else 5e-3 for name in NETWORKS}
+TOLERANCE = 1e-5  # measured 2.4e-7 in float64, whose loss is float32; float32 multiplies rounding
 
 
 PEAK_LR = {"caffe_net": 0.0005, "alexnet_like": 0.05} | dict.fromkeys(
@@ -60,12 +59,12 @@ def batch(number, name):
     images = torch.randn(BATCH, 3, 8, 8, generator=generator) + labels[:, None, None, None] / 2
     if name == "caffe_net":  # raw pixels, 32 x 32
         images = nn.functional.interpolate(images, 32) * 30
-    return images, labels
+    return images.double(), labels
 
 
 def build(name, parts):
     seed_everything(1)
-    model = NETWORKS[name]()
+    model = NETWORKS[name]().double()
     rule = CaffeSGD(model.parameters(), lr=1.0, momentum=0.9, weight_decay=1e-3)
     learner = Learner(
         model=model, optimizer=rule, batches=lambda number: batch(number, name),
@@ -183,8 +182,7 @@ def test_losses_do_not_depend_on_the_number_of_processes(found, name, size):
     assert len(one) == UPDATES
     assert min(one) < 0.97 * one[0]  # it learns
     difference = max(abs(a - b) for a, b in zip(one, several, strict=True))
-    print(f"{name} {size}: {difference:.1e}")  # noqa: T201
-    assert difference <= TOLERANCE[name]
+    assert difference <= TOLERANCE
 
 
 @pytest.mark.slow
@@ -194,7 +192,7 @@ def test_running_statistics_do_not_depend_on_the_number_of_processes(found, name
     one, several = found[1][name]["half"]["model"], found[size][name]["half"]["model"]
     for key, value in one.items():
         if "running" in key or "sum" in key:
-            assert torch.allclose(value, several[key], rtol=0.05, atol=0.05), key
+            assert torch.allclose(value, several[key], rtol=1e-5, atol=1e-6), key
         elif "num_batches" in key or "scale" in key:  # counts, also of blocks that were closed
             assert torch.equal(value, several[key]), key
 
@@ -213,7 +211,7 @@ def test_evaluation_sums_are_equal_on_any_number_of_processes(found, size):
 def test_checkpoint_of_four_processes_is_resumed_by_fewer(found, name, size):
     four, resumed = losses(found[4][name])[STOP:], losses(found[size]["resumed"][name])
     assert len(resumed) == UPDATES - STOP
-    assert max(abs(a - b) for a, b in zip(four, resumed, strict=True)) <= TOLERANCE[name]
+    assert max(abs(a - b) for a, b in zip(four, resumed, strict=True)) <= TOLERANCE
 
 
 # --- by hand, in this process ---------------------------------------------------------------------

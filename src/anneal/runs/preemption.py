@@ -109,6 +109,20 @@ def grace_seconds() -> float | None:
     return None
 
 
+def warn_of_short_grace(checkpoint_seconds: float) -> None:
+    """Say so where a preempted job is ended before a checkpoint is written.
+
+    Args:
+        checkpoint_seconds: what one took.
+    """
+    grace = grace_seconds()
+    if grace and grace < checkpoint_seconds:  # 0: the partition is not preempted, or gives none
+        say(
+            f"a checkpoint took {checkpoint_seconds:.1f} s and a preempted job of this partition "
+            f"has {grace:g} s (GraceTime): it will resume from the checkpoint before"
+        )
+
+
 def _scontrol(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["scontrol", *arguments],
