@@ -41,6 +41,7 @@ SMALL = [
     "range_test.seeds=[0]",
     "advise.candidates=[one_cycle,constant]",
     "advise.seeds=[0,1,2]",
+    "hardware=cpu",
     "hardware.threads=1",
 ]
 

@@ -115,7 +115,7 @@ def test_same_minutes_again_go_on_with_the_choice(
     arguments = [
         "dataset=digits", "dataset.image_size=16", "optimizer=sgd", "training.batch_size=32",
         "training.length=160 steps", "range_test.first_lr=0.0003", "range_test.last_lr=0.3",
-        "range_test.length=240 steps", "range_test.points=24", "hardware.threads=1",
+        "range_test.length=240 steps", "range_test.points=24", "hardware=cpu", "hardware.threads=1",
         "advise.minutes=1",
     ]  # fmt: skip
     measured: list[Any] = []
