@@ -64,7 +64,9 @@ def test_further_seed_beside_unrecorded_ones_is_said_in_one_line(
     plan = SimpleNamespace(configuration_hash="abc")
     setup = SimpleNamespace(settings=SimpleNamespace(numerics="float32"), parts=ALONE)
     loaded = SimpleNamespace(seeds=seeds, experiment=MagicMock())
+    loaded.of_each_subject = lambda: [loaded]
     loaded.experiment.hardware.processes = 1
+    loaded.experiment.name = NAME
     monkeypatch.setattr(train, "load_experiment", lambda *_: loaded)
     monkeypatch.setattr(train, "load_bounds", lambda _: None)
     monkeypatch.setattr(train, "plan_experiment", lambda *_, **__: (plan, setup))
