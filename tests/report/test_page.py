@@ -11,15 +11,17 @@ from tests.report.showcase import FINALS, HOSTILE, showcase
 from anneal.claims.files import load_links
 from anneal.claims.schema import parse_claims
 from anneal.claims.verdict import judge
-from anneal.io.text import NOTHING
+from anneal.report.answer import QUESTION, answer_lines
 from anneal.report.charts import make_charts
 from anneal.report.content import (
     NOT_RUN,
     VERDICTS,
     by_paper,
-    count_verdicts,
     verdicts_given,
 )
+from anneal.report.counts import judged, of_role, shown_first
+from anneal.report.forest import counted_claims, draw_forest, forest_rows
+from anneal.report.markdown import FIRST
 from anneal.report.page import PageSources, render_page
 from anneal.report.pictures import draw_claim
 from anneal.report.writing import load_content, render_texts, write_report
@@ -234,31 +236,64 @@ def test_tables_are_headed_and_headings_are_in_order(page):
     assert [a["aria-live"] for a in page.of("p") if a.get("role") == "status"] == ["polite"]
 
 
-def test_readme_counts_all_claims_and_shows_those_that_runs_speak_to(showcase, content):
+def test_readme_shows_verdicts_in_papers_order_and_counts_headlines(showcase, content):
     readme = showcase / "README.md"
     readme.write_text("<!-- verdicts:begin -->\n<!-- verdicts:end -->\n")
     try:
         block = render_texts(content, paper=showcase / "paper", readme=readme)[readme]
     finally:
         readme.unlink()
-    counts = count_verdicts(content.judgements["clr"])
-    shown = [str(counts[verdict] or NOTHING) for verdict in verdicts_given(content)]
-    assert "52 claims: 40 not run, " in block
-    assert f"| clr | {' | '.join(shown)} | 10 |" in block
-    assert "| 1 | 40 | 42 |" in block
+    headlines = of_role(content.all_judgements(), "headline")
+    assert f"{len(headlines)} headline claims of 1 paper, " in block
+    assert f"| CLR | {len(judged(headlines))} of {len(headlines)} | " in block
+    assert "not run" not in block
     assert "row 7 of the table" not in block
-    rows = [row.split(" | ")[-1].rstrip(" |") for row in block.splitlines() if " % ± " in row]
-    order = [next(v for v in VERDICTS if words.lstrip("✓✗≈() ").startswith(v)) for words in rows]
-    assert order == sorted(order, key=VERDICTS.index)
+    rows = [row for row in block.splitlines() if re.search(r"\| [0-9]+( \(.*)? \| [^|]+ \|$", row)]
+    assert len(rows) == len(shown_first(content, most=FIRST)) > 4
+
+
+def test_answer_says_what_holds_and_which_schedule_is_best_at_a_length(content):
+    lines = dict(answer_lines(content))
+    assert lines[QUESTION].startswith(("In part. ", "Yes, so far. ", "No, so far. "))
+    best = max((sum(v.values()) / 3, name) for name, v in FINALS.items() if None not in v.values())
+    assert f"({best[0]:.2f} %, 3 runs" in lines["Which schedule?"]
+    nothing = dataclasses.replace(content, judgements={}, sections=())
+    assert answer_lines(nothing) == ()
+
+
+def test_forest_puts_paper_at_0_and_end_of_tolerance_at_1(content):
+    rows = {
+        row.found.claim.id: row for row in forest_rows(counted_claims(content), content.evidence)
+    }
+    fixed = rows["clr/table1/cifar10/fixed"]
+    claim = fixed.found.claim
+    assert fixed.mean == pytest.approx((81.4 - claim.value) / claim.tolerance)
+    assert sorted(fixed.runs) == pytest.approx(
+        [(v - claim.value) / claim.tolerance for v in (81.3, 81.4, 81.5)]
+    )
+    assert fixed.low < fixed.mean < fixed.high
+    assert not fixed.is_open
+    order = rows["clr/table1/cifar10/triangular2_above_decay"]
+    assert order.is_open
+    assert order.mean > -1  # where it no longer holds
+    inside = [
+        row.found.verdict
+        for row in rows.values()
+        if row.low >= -1 and (row.high <= 1 or row.is_open)
+    ]
+    assert set(inside) <= {"reproduced", "agrees so far", "too close to call"}
+    drawn = str(draw_forest(list(rows.values())))
+    assert drawn.count('class="band"') == len(rows)
+    assert "href" not in drawn
 
 
 def test_the_text_folds_what_was_not_run_by_table(showcase):
     text = (showcase / "paper/report.md").read_text()
-    assert "#### sgdr, Table 2" in text
-    part = text.split("#### sgdr, Table 2")[1].split("####")[0]
+    assert "#### SGDR, Table 2" in text
+    part = text.split("#### SGDR, Table 2")[1].split("####")[0]
     assert part.strip().startswith("<details>\n<summary>8 claims not run</summary>")
     assert part.count("no run yet of") == 8
-    assert "<details>" not in text.split("#### clr, Table 1")[1].split("### sgdr")[0]
+    assert "<details>" not in text.split("#### CLR, Table 1")[1].split("### SGDR")[0]
 
 
 def value_claim(**changes):

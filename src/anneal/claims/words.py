@@ -21,8 +21,44 @@ SIGNS: dict[Verdict, str] = {  # in the order in which a reader meets them
     "shorter run": "",
     "not run": "",
 }
+PAPERS = {  # how the id of a claim begins -> the paper as people call it
+    "clr": "CLR",
+    "sgdr": "SGDR",
+    "snapshot": "Snapshot Ensembles",
+    "super_convergence": "Super-convergence",
+    "one_cycle": "1cycle",
+    "baselines": "Baselines that the papers quote",
+}
 SETTLED = ("reproduced", "lower", "higher", "not the paper's order", "not reproduced")
+UNJUDGED = ("one run", "shorter run", "not run")
 ON_READING = "⑂ depends on the reading"
+
+
+def paper_name(paper: str) -> str:
+    """Return a paper as people call it.
+
+    >>> paper_name("one_cycle"), paper_name("some_other")
+    ('1cycle', 'some other')
+    """
+    return PAPERS.get(paper, paper.replace("_", " "))
+
+
+def finding_words(judgement: Judgement) -> str:
+    """Return what was measured beside the paper's number, short enough for a sentence."""
+    claim, ours = judgement.claim, judgement.ours
+    if ours is None or judgement.failure:
+        return judgement.reason
+    metric = find_metric(claim.metric)
+    points = " points" if metric.unit == "%" else ""
+    n = judgement.n
+    pairs = f"{n} pair{'s' * (n != 1)}"
+    if isinstance(claim, SpeedClaim):
+        return f"{ours.mean:.2f} of the updates against {claim.ratio:.3g}, {pairs}"
+    if isinstance(claim, OrderClaim):
+        ahead = f"{abs(ours.mean):.{metric.decimals}f}{points}"
+        return f"{ahead} {'better' if ours.mean >= 0 else 'worse'}, {pairs}"
+    numbers = f"{ours.mean:.{metric.decimals}f} against {claim.value:g}"
+    return f"{numbers} {metric.unit}".rstrip() + f", {n} run{'s' * (n != 1)}"
 
 
 def paper_words(claim: Claim) -> str:

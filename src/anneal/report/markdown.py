@@ -1,27 +1,25 @@
-"""The report as ``paper/report.md`` with its figures, and README's block."""
+"""The report as ``paper/report.md`` with its figures."""
 
 import re
 from collections import Counter
 from collections.abc import Sequence
 
 from anneal.claims.verdict import Judgement
-from anneal.claims.words import total_words, verdicts_overview, verdicts_table
+from anneal.claims.words import paper_name, total_words, verdicts_table
 from anneal.io.text import NOTHING, Alignment, escape_markdown, markdown_table, number
 from anneal.range_test.figure import draw_range_test
 from anneal.range_test.record import RangeTestRecord
-from anneal.report.content import (
-    NOT_RUN,
-    VERDICTS,
-    Content,
-    ReportRow,
-    Section,
-    by_table,
-    count_verdicts,
-    table_words,
-    verdicts_given,
+from anneal.report.answer import answer_lines
+from anneal.report.content import NOT_RUN, Content, ReportRow, Section, by_table, table_words
+from anneal.report.counts import (
+    headlines_words,
+    of_role,
+    shown_first,
+    strips_rows,
 )
 from anneal.report.ensemble_figure import draw_ensembles
 from anneal.report.figures import PlottedExperiment, draw_accuracy, draw_rates
+from anneal.report.forest import counted_claims, draw_forest, forest_rows
 from anneal.report.templates import fill_in, make_environment
 from anneal.results.campaign import MeasuredExperiment
 from anneal.results.ensemble_grid import ensemble_header, ensemble_rows, shared_snapshots
@@ -37,43 +35,14 @@ from anneal.results.words import (
 from anneal.schedules import cycle_ends, from_description
 
 FIGURES = "figures"
-README_ROWS = 24
+FOREST, HEADLINES = "forest.svg", "headlines.svg"
+FIRST = 8  # claims in README
+STRIP_HEADER = ["paper", "headlines judged", "verdicts", "other claims judged"]
 
 
-def readme_table(content: Content) -> str:
-    """Return README's block: number of claims by verdict, and the claims with runs.
-
-    Verdicts come before claims that have none yet; beyond a few the report tells the rest.
-    """
-    judgements = content.all_judgements()
-    spoken_to, _ = judged_apart(judgements)
-    spoken_to.sort(key=lambda found: VERDICTS.index(found.verdict))
-    parts = [count_words(judgements), total_words(judgements), counts_table(content)]
-    if spoken_to:
-        parts.append(verdicts_overview(spoken_to[:README_ROWS]))
-    more = len(spoken_to) - README_ROWS
-    if more > 0:
-        parts.append(f"And {more} more in [the report](paper/report.md).")
-    return "\n\n".join(parts)
-
-
-def counts_table(content: Content) -> str:
-    """Return the number of claims of each paper by verdict; empty columns are left out."""
-    counts = {paper: count_verdicts(found) for paper, found in content.judgements.items()}
-    shown = verdicts_given(content)
-    rows = [
-        [paper, *(str(of[verdict] or NOTHING) for verdict in shown), str(sum(of.values()))]
-        for paper, of in counts.items()
-    ]
-    sides: list[Alignment] = ["left", *(["right"] * (len(shown) + 1))]  # type: ignore[list-item]
-    return markdown_table(["paper", *shown, "claims"], rows, sides=sides)
-
-
-def count_words(judgements: Sequence[Judgement]) -> str:
-    """Return how many claims got which verdict, in a sentence."""
-    counts = Counter(found.verdict for found in judgements)
-    total = f"{len(judgements)} claim{'s' * (len(judgements) != 1)}"
-    return f"{total}: {', '.join(f'{n} {verdict}' for verdict, n in counts.most_common())}."
+def strips_table(content: Content) -> str:
+    """Return how far each paper is: its headline claims, and its other claims."""
+    return markdown_table(STRIP_HEADER, strips_rows(content), sides=["left"] * 4)
 
 
 def judged_apart(
@@ -87,6 +56,12 @@ def judged_apart(
 def draw_figures(content: Content) -> dict[str, str]:
     """Return every figure of the report: file name -> SVG."""
     figures: dict[str, str] = {one.file: one.svg for one in content.figures if one.svg}
+    for name, shown in (
+        (FOREST, counted_claims(content)),
+        (HEADLINES, shown_first(content, most=FIRST)),
+    ):
+        if claims := forest_rows(shown, content.evidence):
+            figures[name] = str(draw_forest(claims))
     for section in content.sections:
         for about, rows in section.groups.items():
             plotted = [
@@ -173,9 +148,16 @@ def render_markdown(content: Content, *, template: str) -> str:
     environment = make_environment(autoescape=False)
     environment.filters["text"] = escape_markdown
     environment.globals.update(
+        FOREST=FOREST,
+        answer_lines=answer_lines,
         budget_words=budget_words,
         by_table=by_table,
-        count_words=count_words,
+        counted_claims=counted_claims,
+        forest_rows=forest_rows,
+        headlines_words=headlines_words,
+        paper_name=paper_name,
+        strips_table=strips_table,
+        of_role=of_role,
         ensemble_figure_name=ensemble_figure_name,
         ensemble_rows_of=ensemble_rows_of,
         ensemble_table=ensemble_table,

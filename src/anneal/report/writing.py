@@ -7,9 +7,10 @@ from anneal.claims.files import load_claims, load_deviations, load_links, load_t
 from anneal.io.files import write_if_changed
 from anneal.io.text import renew_block
 from anneal.report.content import Content, ReportExtras, make_content
-from anneal.report.markdown import FIGURES, draw_figures, readme_table, render_markdown
+from anneal.report.markdown import FIGURES, draw_figures, render_markdown
 from anneal.report.page import PageSources, render_page
 from anneal.report.paper_figures import load_paper_figures, redraw
+from anneal.report.readme import readme_table
 from anneal.results.store import load_all_results
 
 
