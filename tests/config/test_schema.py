@@ -83,6 +83,9 @@ OPTIONAL = {
     "hardware.kernels": "none",
     "hardware.processes": 1,
     "hardware.patience": "10 minutes",
+    "fine_tuning.weights": None,
+    "fine_tuning.freeze": False,
+    "fine_tuning.layer_decay": 1.0,
 }
 OF_SOME = ("dataset.signal", "dataset.test_folder", "dataset.full_pixel")  # shown where they count
 
@@ -99,7 +102,7 @@ def all_fields() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in all_fields() if path not in (*OPTIONAL, *OF_SOME)]
+    "path", [path for path in all_fields() if path not in (*OPTIONAL, *OF_SOME, "fine_tuning")]
 )
 def test_every_key_must_be_there(plain: dict[str, Any], path: str) -> None:
     *above, last = path.split(".")
@@ -114,7 +117,7 @@ def test_a_key_with_a_default_may_be_left_out_of_an_experiment(
 ) -> None:
     section, key = path.split(".")
     assert plain[section].pop(key) == default, "conf/ shows the default"
-    assert key not in to_plain(parse(ExperimentConfig, plain, where=WHERE))[section]
+    assert key not in to_plain(parse(ExperimentConfig, plain, where=WHERE)).get(section, {})
 
 
 def test_all_missing_keys_are_named_at_once(plain: dict[str, Any]) -> None:
@@ -390,6 +393,7 @@ def test_what_was_composed_is_what_comes_back(
     for path in OPTIONAL:
         section, key = path.split(".")
         del plain[section][key]
+    del plain["fine_tuning"]  # all of it at its defaults
     assert to_plain(experiment) == plain
 
 

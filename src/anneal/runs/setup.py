@@ -116,11 +116,9 @@ class ExperimentSetup:
                 f"conf/hardware/{self.experiment.hardware.name}.yaml: memory_format must be "
                 "contiguous for signals, got channels_last"
             )
-        memory_format = (
-            torch.channels_last if self.settings.channels_last else torch.contiguous_format
-        )
+        layout = torch.channels_last if self.settings.channels_last else torch.contiguous_format
         # torch's annotations of Module.to leave memory_format out
-        model.to(device=self.settings.device, memory_format=memory_format)  # type: ignore[call-overload]
+        model.to(device=self.settings.device, memory_format=layout)  # type: ignore[call-overload]
         if self.settings.kernels == "cpu":
             apply_kernels(model, self.settings.dtype)
         if self.settings.compile:
