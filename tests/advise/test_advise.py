@@ -427,7 +427,7 @@ def test_invalid_question_is_one_line_and_leaves_no_files(
 def test_folder_with_one_class_is_refused(complaint: Callable[..., str], tmp_path: Path) -> None:
     folder = a_folder(tmp_path / "photos", classes=1)
     said = complaint("dataset=imagefolder", f"dataset.folder={folder}", "dataset.image_size=8")
-    assert said.startswith(f"{folder} holds one class, class0: ")
+    assert said.startswith(f"{folder} has one class, class0: ")
     assert "two or more are needed" in said
 
 
