@@ -2,15 +2,15 @@
 
 python benchmarks/training.py [--networks caffe resnet20] [--only NAME ...] [--rounds 5]
                               [--seconds 2] [--threads N] [--write]
-python benchmarks/training.py --readme
+python benchmarks/training.py --page
 
 Each contender runs in a process of its own, so that none profits from the settings of another. The
 rounds are interleaved, so that a machine that slows down slows all. It prints medians over rounds;
 a ratio is the median of the ratios within each round. The cost of schedule, logging, progress and
 tracking is measured by leaving them out in rounds of one process: more rounds, each as long as the
 distance of two lines of the history. Their interval is that of the median over rounds, 95 %.
---write saves results/benchmarks/<device>.json and renews README's block: on a quiet machine only.
---readme renews the block from the saved results without measuring.
+--write saves results/benchmarks/<device>.json and renews the page's block: on a quiet machine only.
+--page renews the block from the saved results without measuring.
 """
 
 import argparse
@@ -51,7 +51,7 @@ from anneal.runs.environment import describe_environment
 from anneal.runs.hardware import num_cores
 
 FOLDER = Path("results/benchmarks")
-README = Path("README.md")
+PAGE = Path("docs/benchmarks.md")
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
 PATIENCE_SECONDS = 20.0  # with a process that is to end
 KEPT_BYTES = 4096  # of what a contender says, for the message when it ends early
@@ -302,27 +302,27 @@ def device_name(environment: Mapping[str, Any]) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def renew_readme(text: str, results: Sequence[Mapping[str, Any]]) -> str:
-    """Return README's text with every machine's measurements between the two marks.
+def renew_page(text: str, results: Sequence[Mapping[str, Any]]) -> str:
+    """Return the page's text with every machine's measurements between the two marks.
 
     Raises:
         ValueError: the marks are not there once each.
     """
     if (text.count(BEGIN), text.count(END)) != (1, 1):
-        raise ValueError(f"{README}: must have {BEGIN} and {END} once each")
+        raise ValueError(f"{PAGE}: must have {BEGIN} and {END} once each")
     before, rest = text.split(BEGIN)
     body = "\n\n".join(map(report, results))
     return f"{before}{BEGIN}\n{body}\n{END}{rest.split(END)[1]}"
 
 
-def save_readme() -> None:
-    """Renew README's block from the saved results of every machine."""
+def save_page() -> None:
+    """Renew the page's block from the saved results of every machine."""
     machines = [read_json(path) for path in sorted(FOLDER.glob("*.json"))]
-    write_whole(README, renew_readme(README.read_text(), machines))
+    write_whole(PAGE, renew_page(PAGE.read_text(), machines))
 
 
 def main() -> None:
-    """Measure and print; with ``--write`` save the results and renew README's block."""
+    """Measure and print; with ``--write`` save the results and renew the page's block."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -332,10 +332,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--threads", type=int, default=num_cores())
     parser.add_argument("--write", action="store_true")
-    parser.add_argument("--readme", action="store_true")
+    parser.add_argument("--page", action="store_true")
     arguments = parser.parse_args()
-    if arguments.readme:
-        save_readme()
+    if arguments.page:
+        save_page()
         return
     result = {
         "environment": describe_environment(),
@@ -356,7 +356,7 @@ def main() -> None:
     print(report(result))
     if arguments.write:
         write_json(FOLDER / f"{device_name(result['environment'])}.json", result)
-        save_readme()
+        save_page()
 
 
 if __name__ == "__main__":

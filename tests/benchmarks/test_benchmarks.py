@@ -247,21 +247,23 @@ def test_readme_block_gets_every_machine_and_the_rest_stays(
     result = {"environment": environment, "threads": 2, "rounds": 3, "seconds": 2.0,
               "networks": {"caffe": found}}  # fmt: skip
     assert training.device_name(environment) == "a-r-processor-2"
-    text = (repository / "README.md").read_text()
-    renewed = training.renew_readme(text, [result])
+    text = (repository / "docs/benchmarks.md").read_text()
+    renewed = training.renew_page(text, [result])
     assert "A (R) Processor @ 2, AVX2, 2 threads, torch 2.11.0, 2026-03-04" in renewed
     assert "| ours | 900 | 90 | 1.00 |" in renewed
     assert renewed.split(training.BEGIN)[0] == text.split(training.BEGIN)[0]
     assert renewed.split(training.END)[1] == text.split(training.END)[1]
-    assert training.renew_readme(renewed, [result]) == renewed
+    assert training.renew_page(renewed, [result]) == renewed
     with pytest.raises(ValueError, match="must have <!-- benchmarks:begin -->"):
-        training.renew_readme("no marks", [])
+        training.renew_page("no marks", [])
 
 
-def test_readme_block_is_that_of_committed_results(training: ModuleType, repository: Path) -> None:
+def test_block_of_the_page_is_that_of_committed_results(
+    training: ModuleType, repository: Path
+) -> None:
     machines = sorted((repository / training.FOLDER).glob("*.json"))
-    text = (repository / "README.md").read_text()
-    assert training.renew_readme(text, [json.loads(path.read_text()) for path in machines]) == text
+    text = (repository / "docs/benchmarks.md").read_text()
+    assert training.renew_page(text, [json.loads(path.read_text()) for path in machines]) == text
 
 
 # --- the in-memory loop ---------------------------------------------------------------------------

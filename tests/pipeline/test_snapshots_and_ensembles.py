@@ -1,4 +1,4 @@
-"""Snapshots as the README has them, run small; and in a campaign, where none is measured twice."""
+"""Snapshots as docs/usage.md has them, run small; in a campaign none is measured twice."""
 
 import csv
 import json
@@ -13,16 +13,16 @@ SMALL = (
 )  # fmt: skip
 
 
-def readme_commands(project):
-    """Return the README's commands about snapshots, without their comments."""
-    text = (project.root / "README.md").read_text()
+def usage_commands(project):
+    """Return the page's commands about snapshots, without their comments."""
+    text = (project.root / "docs/usage.md").read_text()
     blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
     (block,) = [block for block in blocks if "anneal ensemble" in block]
     return [line.split("#")[0].split() for line in block.splitlines()]
 
 
-def test_readme_commands_save_snapshots_and_evaluate_ensembles(project):
-    run, measure = readme_commands(project)
+def test_usage_commands_save_snapshots_and_evaluate_ensembles(project):
+    run, measure = usage_commands(project)
     said = project.python("-m", *run, *SMALL)
     (folder,) = {path.parent.parent for path in project.root.glob("multirun/*/seed-*/result.json")}
     assert str(folder.relative_to(project.root)) in said

@@ -10,7 +10,7 @@ from anneal.report.content import Content, ReportExtras, make_content
 from anneal.report.markdown import FIGURES, draw_figures, render_markdown
 from anneal.report.page import PageSources, render_page
 from anneal.report.paper_figures import load_paper_figures, redraw
-from anneal.report.readme import readme_table
+from anneal.report.readme import readme_table, reproduce_table
 from anneal.results.store import load_all_results
 
 
@@ -47,10 +47,13 @@ def render_texts(content: Content, *, paper: Path, readme: Path) -> dict[Path, s
         paper / "report.html": render_page(content, PageSources.read(paper)),
     }
     if readme.is_file():
-        body = readme_table(content)
-        texts[readme] = renew_block(
-            readme.read_text(), name="verdicts", body=body, where=readme.name
-        )
+        text = readme.read_text()
+        for name, body in (
+            ("verdicts", readme_table(content)),
+            ("reproduce", reproduce_table(content)),
+        ):
+            text = renew_block(text, name=name, body=body, where=readme.name)
+        texts[readme] = text
     return texts
 
 
