@@ -77,7 +77,7 @@ def ours(network: str, gate: Gate, threads: int, *, kernels: str = "none") -> No
     ]
     experiment = compose_run(asked)
     opened = load_setup(experiment)
-    setup = GatedSetup(experiment, opened.data, opened.settings, opened.normalise, gate)
+    setup = GatedSetup(experiment, opened.data, opened.settings, opened.normalise, gate=gate)
     plan = plan_run(experiment, opened.data.identity, bounds=None, where="conf/run.yaml")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["WANDB_DIR"] = folder

@@ -73,7 +73,7 @@ class Gate:
         self._untimed, self.left_out = self._before, set(more[1:])
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class GatedSetup(ExperimentSetup):
     """A setup whose batches pass a gate: the rest of a run notices nothing."""
 
