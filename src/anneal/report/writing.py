@@ -8,7 +8,7 @@ from anneal.io.files import write_if_changed
 from anneal.io.text import renew_block
 from anneal.report.content import Content, ReportExtras, make_content
 from anneal.report.markdown import FIGURES, draw_figures, render_markdown
-from anneal.report.page import PageSources, render_page
+from anneal.report.page import PageSources, render_page, unpacked
 from anneal.report.paper_figures import load_paper_figures, redraw
 from anneal.report.readme import readme_table, reproduce_table
 from anneal.results.store import load_all_results
@@ -44,7 +44,9 @@ def render_texts(content: Content, *, paper: Path, readme: Path) -> dict[Path, s
         paper / "report.md": render_markdown(
             content, template=(paper / "report.md.j2").read_text()
         ),
-        paper / "report.html": render_page(content, PageSources.read(paper)),
+        paper / "report.html": _unless_same(
+            paper / "report.html", render_page(content, PageSources.read(paper))
+        ),
     }
     if readme.is_file():
         text = readme.read_text()
@@ -55,6 +57,15 @@ def render_texts(content: Content, *, paper: Path, readme: Path) -> dict[Path, s
             text = renew_block(text, name=name, body=body, where=readme.name)
         texts[readme] = text
     return texts
+
+
+def _unless_same(path: Path, page: str) -> str:
+    """Return the page that is there if it says the same, packed by another zlib."""
+    there = path.read_text() if path.is_file() else ""
+    try:
+        return there if unpacked(there) == unpacked(page) else page
+    except (ValueError, OSError, EOFError):  # it is broken
+        return page
 
 
 def write_report(content: Content, *, paper: Path, readme: Path) -> list[str]:
