@@ -21,6 +21,7 @@ from anneal.report.content import (
     by_paper,
     verdicts_given,
 )
+from anneal.report.costs import what_is_left
 from anneal.report.counts import judged, of_role, shown_first
 from anneal.report.forest import counted_claims, draw_forest, forest_rows
 from anneal.report.markdown import FIRST
@@ -309,6 +310,20 @@ def test_forest_puts_paper_at_0_and_end_of_tolerance_at_1(content):
     drawn = str(draw_forest(list(rows.values())))
     assert drawn.count('class="band"') == len(rows)
     assert "href" not in drawn
+
+
+def test_what_is_left_counts_runs_to_three_and_takes_measured_hours(content):
+    known = {
+        "clr/hostile": {"updates": 10, "flop": 5e15},  # run twice
+        "sgdr/row3": {"updates": 7, "flop": 1e15},  # never run
+        "clr/cifar10_fixed": {"updates": 7, "flop": 1e15},  # settled or run three times
+    }
+    rows, hostile = what_is_left(dataclasses.replace(content, costs=known))
+    assert (rows.table, rows.claims, rows.runs, rows.updates) == ("Table 2", 1, 3, 21)
+    assert (rows.flop, rows.hours) == (3e15, None)
+    assert (hostile.table, hostile.claims, hostile.runs, hostile.flop) == ("text", 1, 1, 5e15)
+    assert hostile.hours == pytest.approx(12.3 / 3600)
+    assert what_is_left(content) == ()
 
 
 def test_the_text_folds_what_was_not_run_by_table(showcase):

@@ -43,6 +43,7 @@ from anneal.report.content import (
     table_words,
     verdicts_given,
 )
+from anneal.report.costs import LEFT_HEADER, what_is_left
 from anneal.report.counts import by_verdict, headlines_words, of_role, strips
 from anneal.report.figure_data import curves_data, ensembles_data, sweep_data
 from anneal.report.forest import counted_claims, draw_forest, forest_rows, values_behind
@@ -117,6 +118,8 @@ def render_page(content: Content, sources: PageSources) -> str:
         draw_forest=draw_forest,
         forest_rows=forest_rows,
         headlines_words=headlines_words,
+        LEFT_HEADER=LEFT_HEADER,
+        what_is_left=what_is_left,
         next_seed=next_seed,
         of_role=of_role,
         paper_name=paper_name,

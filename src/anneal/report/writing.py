@@ -7,6 +7,7 @@ from anneal.claims.files import load_claims, load_deviations, load_links, load_t
 from anneal.io.files import write_if_changed
 from anneal.io.text import renew_block
 from anneal.report.content import Content, ReportExtras, make_content
+from anneal.report.costs import load_costs
 from anneal.report.markdown import FIGURES, draw_figures, render_markdown
 from anneal.report.page import PageSources, render_page, unpacked
 from anneal.report.paper_figures import load_paper_figures, redraw
@@ -29,7 +30,8 @@ def load_content(*, results: Path, paper: Path) -> Content:
             links=load_links(paper / "links.json"),
         ),
     )
-    return replace(content, figures=redraw(load_paper_figures(paper), content, paper=paper))
+    figures = redraw(load_paper_figures(paper), content, paper=paper)
+    return replace(content, figures=figures, costs=load_costs(paper))
 
 
 def render_texts(content: Content, *, paper: Path, readme: Path) -> dict[Path, str]:
