@@ -217,6 +217,17 @@ def test_candidate_follows_its_description_between_bounds(
     assert rates["cosine"][0] == 0.8
     assert rates["cosine"] == sorted(rates["cosine"], reverse=True)
     assert rates["cosine"][-1] < 1e-5
+    assert rates["linear"] == pytest.approx([0.8 * (800 - u) / 800 for u in range(800)])
+    warm = rates["warmup_cosine"]
+    assert warm[:80] == pytest.approx([0.8 / 60 + (0.8 - 0.8 / 60) * u / 80 for u in range(80)])
+    assert warm[80] == 0.8
+    assert warm[80:] == sorted(warm[80:], reverse=True)
+    assert warm[440] == pytest.approx(0.4)
+    assert warm[-1] < 1e-5
+    stable = rates["warmup_stable_decay"]
+    assert stable[:80] == pytest.approx([0.01 * u for u in range(80)])
+    assert set(stable[80:561]) == {0.8}
+    assert stable[560:] == pytest.approx([0.8 * (799 - u) / 239 for u in range(560, 800)])
     tops = [rates["triangular2"][u] for u in (100, 300, 500, 700)]
     assert tops == pytest.approx([0.8, 0.45, 0.275, 0.1875])
     assert min(rates["triangular2"]) == 0.1

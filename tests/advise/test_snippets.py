@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch.optim.lr_scheduler import LRScheduler
 
+from anneal.advise.framework_snippets import NAMES, framework_snippets
 from anneal.advise.snippets import anneal_snippet, as_function, torch_snippet
 from anneal.schedules import (
     Schedule,
@@ -16,11 +18,13 @@ from anneal.schedules import (
     hann,
     one_cycle,
     one_cycle_momentum,
+    polynomial,
     staged,
     step_decay,
     triangular,
     triangular2,
     warmup,
+    warmup_stable_decay,
 )
 
 RTOL = 1e-9  # measured, torch 2.11: 7e-15 at most
@@ -34,6 +38,16 @@ BOUNDS = {"base_lr": 0.00118, "max_lr": 0.00812}
 def one_cycle_of(half: int, total: int, **others: float) -> Schedule:
     values = BOUNDS | {"final_lr": 0.01 * 0.00118} | others
     return one_cycle(**values, half_cycle_steps=half, total_steps=total)
+
+
+def stable_of(warm: int, stable: int, decay: int, final_lr: float = 0.0) -> Schedule:
+    return warmup_stable_decay(
+        max_lr=0.00812,
+        final_lr=final_lr,
+        warmup_steps=warm,
+        stable_steps=stable,
+        decay_steps=decay,
+    )
 
 
 def momentum_of(half: int, total: int) -> Schedule:
@@ -52,6 +66,19 @@ IN_TORCH: list[tuple[Schedule, Schedule | None, int]] = [
     (cosine(min_lr=0.0, max_lr=0.1, total_steps=7_001), None, 7_001),
     (cosine_restarts(min_lr=0.0, max_lr=0.00812, first_cycle_steps=42, growth=2), None, 300),
     (cosine_restarts(min_lr=0.0001, max_lr=0.1, first_cycle_steps=10, growth=3), None, 1_300),
+    (polynomial(initial_lr=0.00812, power=1.0, total_steps=300), None, 300),
+    (polynomial(initial_lr=0.1, power=0.5, total_steps=7_001), None, 7_001),
+    (
+        warmup(
+            first_lr=0.00812 / 60,
+            warmup_steps=30,
+            schedule=cosine(min_lr=0.0, max_lr=0.00812, total_steps=270),
+        ),
+        None,
+        300,
+    ),
+    (stable_of(30, 180, 90), None, 300),
+    (stable_of(1, 1, 2, final_lr=0.001), None, 6),
     (triangular(**BOUNDS, half_cycle_steps=37), None, 300),
     (triangular2(**BOUNDS, half_cycle_steps=37), None, 300),
     (triangular2(**BOUNDS, half_cycle_steps=1), None, 9),
@@ -157,6 +184,43 @@ def test_reason_replaces_snippet_that_torch_cannot_follow(
     found = torch_snippet(schedule.describe(), described(momentum))
     assert found.code is None
     assert reason in found.reason
+
+
+@pytest.mark.parametrize(
+    ("schedule", "momentum"), [(s, m) for s, m, _ in IN_TORCH[-2:]], ids=["one_cycle", "flat"]
+)
+def test_framework_snippet_is_what_the_framework_takes(
+    schedule: Schedule, momentum: Schedule | None
+) -> None:
+    snippets = framework_snippets(schedule.describe(), described(momentum), total_steps=20)
+    assert list(snippets) == list(NAMES)
+
+    def made(framework: str) -> tuple[torch.optim.Optimizer, Any]:
+        optimizer = OPTIMIZERS["sgd"]([torch.nn.Parameter(torch.zeros(1))])
+        space: dict[str, Any] = {}
+        snippet = snippets[framework]
+        exec(as_function("make", snippet.code, returns=snippet.returns), space)
+        return optimizer, space["make"](optimizer)
+
+    optimizer, configured = made("lightning")
+    assert configured["optimizer"] is optimizer
+    assert configured["lr_scheduler"]["interval"] == "step"
+    assert isinstance(configured["lr_scheduler"]["scheduler"], LRScheduler)
+    optimizer, (first, scheduled) = made("hf_trainer")
+    assert first is optimizer
+    assert scheduled.optimizer is optimizer
+    optimizer, lr_scheduler = made("timm")
+    lr_scheduler.step(0)
+    for update in (0, 1, 7, 3):  # a resume jumps
+        lr_scheduler.step_update(num_updates=update, metric=None)
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(schedule(update), rel=RTOL)
+    for framework in ("lightning", "hf_trainer"):
+        optimizer, given = made(framework)
+        step = (given["lr_scheduler"]["scheduler"] if framework == "lightning" else given[1]).step
+        for update in range(20):
+            assert optimizer.param_groups[0]["lr"] == pytest.approx(schedule(update), rel=RTOL)
+            optimizer.step()
+            step()
 
 
 def test_anneal_snippet_keeps_ratios_of_parameter_groups() -> None:

@@ -81,6 +81,11 @@ OPTIONAL = {
     "dataset.first_images": None,
     "dataset.mirrored_copies": False,
     "hardware.kernels": "none",
+    "hardware.processes": 1,
+    "hardware.patience": "10 minutes",
+    "fine_tuning.weights": None,
+    "fine_tuning.freeze": False,
+    "fine_tuning.layer_decay": 1.0,
 }
 OF_SOME = ("dataset.signal", "dataset.test_folder", "dataset.full_pixel")  # shown where they count
 
@@ -97,7 +102,7 @@ def all_fields() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in all_fields() if path not in (*OPTIONAL, *OF_SOME)]
+    "path", [path for path in all_fields() if path not in (*OPTIONAL, *OF_SOME, "fine_tuning")]
 )
 def test_every_key_must_be_there(plain: dict[str, Any], path: str) -> None:
     *above, last = path.split(".")
@@ -112,7 +117,7 @@ def test_a_key_with_a_default_may_be_left_out_of_an_experiment(
 ) -> None:
     section, key = path.split(".")
     assert plain[section].pop(key) == default, "conf/ shows the default"
-    assert key not in to_plain(parse(ExperimentConfig, plain, where=WHERE))[section]
+    assert key not in to_plain(parse(ExperimentConfig, plain, where=WHERE)).get(section, {})
 
 
 def test_all_missing_keys_are_named_at_once(plain: dict[str, Any]) -> None:
@@ -224,6 +229,9 @@ WRONG_VALUES = [
     ("hardware.compile", "yes", "must be one of auto, on, off"),
     ("hardware.threads", 0, "must be positive"),
     ("hardware.kernels", "gpu", "must be one of none, cpu"),
+    ("hardware.processes", 0, "must be positive"),
+    ("hardware.patience", "soon", "must be a time such as 90 seconds or 10 minutes"),
+    ("hardware.patience", "0 minutes", "must be a time such as 90 seconds or 10 minutes"),
     ("tracking.mode", "wandb", "must be one of off, auto, offline, online"),
 ]  # fmt: skip
 
@@ -385,6 +393,7 @@ def test_what_was_composed_is_what_comes_back(
     for path in OPTIONAL:
         section, key = path.split(".")
         del plain[section][key]
+    del plain["fine_tuning"]  # all of it at its defaults
     assert to_plain(experiment) == plain
 
 
@@ -401,7 +410,8 @@ def test_a_campaign_survives_the_way_there_and_back(repository: Any) -> None:
 
     plain = yaml.safe_load((repository / "params.yaml").read_text())
     campaign = parse(CampaignConfig, plain, where="params.yaml")
-    assert plain["hardware"].pop("kernels") == "none"  # at its default it is left out
+    for key in ("kernels", "processes", "patience"):  # at their defaults they are left out
+        assert plain["hardware"].pop(key) == OPTIONAL[f"hardware.{key}"]
     assert to_plain(campaign) == plain
     assert parse(CampaignConfig, to_plain(campaign), where="params.yaml") == campaign
 

@@ -158,7 +158,7 @@ def test_a_class_called_train_may_have_folders_of_its_own(one_set, draw, read):
 
 def test_a_folder_too_high_is_refused_with_the_right_one(one_set, read):
     with pytest.raises(
-        ValueError, match=rf"holds one class, photos: .* give dataset.folder={one_set}$"
+        ValueError, match=rf"has one class, photos: .* give dataset.folder={one_set}$"
     ):
         read(one_set.parent)
 
@@ -167,7 +167,7 @@ def test_one_class_is_refused_split_or_not(tmp_path, draw, read):
     for folder in ("one", "split/train", "split/val"):
         draw(tmp_path / folder / "cat")
     for folder, fraction in (("one", 0.5), ("split", None)):
-        with pytest.raises(ValueError, match=r"holds one class, cat: .* two or more are needed$"):
+        with pytest.raises(ValueError, match=r"has one class, cat: two or more are needed$"):
             read(tmp_path / folder, fraction)
 
 

@@ -20,6 +20,7 @@ from anneal.models.caffe_layers import CaffeBatchNorm
 from anneal.models.registry import OURS
 from anneal.models.resnet import BasicBlock, StochasticDepthResNet
 from anneal.training.loop import Learner
+from anneal.training.seeding import seed_part
 
 RTOL = 1e-9  # of the largest value, in float64
 
@@ -393,6 +394,8 @@ def test_closed_blocks_decay_and_coast_as_in_the_authors_flat_vector(accumulatio
         torch.manual_seed(update)
         gradients = torch.zeros_like(flat)
         for part in range(update * accumulation, (update + 1) * accumulation):
+            if accumulation > 1:
+                seed_part(0, part)  # each part has a stream of its own
             loss = functional.cross_entropy(theirs(images[part]).float(), labels[part])
             found = torch.autograd.grad(
                 loss / accumulation, list(theirs.parameters()), materialize_grads=True

@@ -3,12 +3,14 @@
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
 from anneal.commands.stages import train
 from anneal.io.files import write_yaml
 from anneal.runs.committed import committed_seeds
+from anneal.training.parts import ALONE
 
 NAME = "digits/fixed"
 
@@ -60,14 +62,18 @@ def test_further_seed_beside_unrecorded_ones_is_said_in_one_line(
     committed({0: kernels, 1: kernels})
     trained = []
     plan = SimpleNamespace(configuration_hash="abc")
-    setup = SimpleNamespace(settings=SimpleNamespace(numerics="float32"))
-    monkeypatch.setattr(train, "load_experiment", lambda *_: SimpleNamespace(seeds=seeds))
+    setup = SimpleNamespace(settings=SimpleNamespace(numerics="float32"), parts=ALONE)
+    loaded = SimpleNamespace(seeds=seeds, experiment=MagicMock())
+    loaded.of_each_subject = lambda: [loaded]
+    loaded.experiment.hardware.processes = 1
+    loaded.experiment.name = NAME
+    monkeypatch.setattr(train, "load_experiment", lambda *_: loaded)
     monkeypatch.setattr(train, "load_bounds", lambda _: None)
-    monkeypatch.setattr(train, "plan_experiment", lambda *_: (plan, setup))
+    monkeypatch.setattr(train, "plan_experiment", lambda *_, **__: (plan, setup))
     monkeypatch.setattr(train, "usual_observers", lambda *_, **__: [])
     monkeypatch.setattr(train, "train_run", lambda run, _observers: trained.append(run.seed))
     train.main(["quick", NAME, "given"])
     assert trained == list(seeds[2:])
     lines = [line for line in capsys.readouterr().out.splitlines() if "CPU kernels" in line]
     assert len(lines) == said
-    assert not said or "whether seeds 0, 1 had CPU kernels" in lines[0]
+    assert not said or "whether seeds 0, 1 used CPU kernels" in lines[0]

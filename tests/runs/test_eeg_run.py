@@ -15,8 +15,8 @@ from anneal.runs.setup import build_training, load_setup
 ROOT = Path(__file__).resolve().parents[2]
 ASKED = [
     "dataset=simulated_eeg", "dataset.signal.subjects=[1]", "model=eeg_shallow",
-    "+model.arguments.final_length=5",
-    "optimizer=sgd", "optimizer.nesterov=false", "scheduler=cosine_restarts",
+    "+model.arguments.final_length=5", "optimizer=sgd",
+    "optimizer.nesterov=false", "scheduler=cosine_restarts",
     "scheduler.max_lr=0.025", "scheduler.first_cycle=10 epochs", "training.length=10 epochs",
     "training.batch_size=60", "training.evaluations=2", "training.log_lines=2", "tracking=off",
 ]  # fmt: skip

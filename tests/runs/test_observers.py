@@ -21,6 +21,7 @@ from anneal.runs.observers import (
 )
 from anneal.runs.run import Interrupted, SeedRun, train_run, usual_observers
 from anneal.training.loop import Outcome, Record, Status
+from anneal.training.parts import ALONE
 
 TOTAL = 3
 
@@ -88,7 +89,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SeedRun:
         describe=lambda: {"configuration_hash": "h"}, total_steps=TOTAL, snapshots=()
     )
     setup: Any = SimpleNamespace(
-        settings=SimpleNamespace(describe=dict), data=SimpleNamespace(identity={})
+        settings=SimpleNamespace(describe=dict),
+        data=SimpleNamespace(identity={}),
+        parts=ALONE,
     )
     build: Any = lambda *_, seed: Loop()  # noqa: ARG005, E731
     return SeedRun(
@@ -185,7 +188,7 @@ def test_no_checkpoint_is_ahead_of_its_snapshots(
 
 
 def test_checkpoints_are_a_minute_apart(run: SeedRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 59.0, 61.0, 61.0, 100.0])
+    clock = iter([0.0, 59.0, 61.0, 61.0, 61.0, 100.0])
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     directory: Any = run.directory
     saved: list[int] = []

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from anneal.config.bounds import apply_bounds
 from anneal.config.durations import Duration
 from anneal.config.schema import OptimizerConfig, SchedulerConfig
-from anneal.config.strict import Rule
+from anneal.config.strict import POSITIVE, Rule
 from anneal.results.power import pairs_to_tell_apart
 from anneal.results.statistics import FEWEST_RUNS, Interval, mean_interval, paired_interval
 from anneal.runs.optimizers import has_momentum
@@ -36,7 +36,8 @@ NEAR_PCT = 0.5  # points of held-out accuracy that a simpler schedule may cost a
 
 # Ordered from the simplest: by how often the rate changes direction; a cycled momentum comes last.
 # ``apply_bounds`` holds rates at the lower bound, as Smith does. Most later papers start their
-# steps as high as their cosines, so both are tried.
+# steps as high as their cosines, so both are tried. ``linear``, ``warmup_cosine`` and
+# ``warmup_stable_decay`` are what people train and fine-tune transformers with.
 CANDIDATES: dict[str, Candidate] = {
     "constant": Candidate(scheduler="constant", words="the lower bound throughout"),
     "step_decay": Candidate(
@@ -47,7 +48,17 @@ CANDIDATES: dict[str, Candidate] = {
         words="the upper bound, a tenth of it after 1/2, again after 3/4",
         at_max=True,
     ),
+    "linear": Candidate(scheduler="polynomial", words="a line from the upper bound to 0"),
     "cosine": Candidate(scheduler="cosine", words="one cosine from the upper bound to 0"),
+    "warmup_cosine": Candidate(
+        scheduler="warmup",
+        words="a line up to the upper bound over the first tenth, then one cosine to 0",
+    ),
+    "warmup_stable_decay": Candidate(
+        scheduler="warmup_stable_decay",
+        words="a line from 0 to the upper bound over the first tenth, held, a line to 0 over the "
+        "last three tenths",
+    ),
     "triangular2": Candidate(
         scheduler="triangular2",
         words="four triangles between the bounds, each half as high as the one before",
@@ -88,6 +99,7 @@ class AdviceConfig:
         tuple[str, ...],
         Rule("must be one or more different candidates", lambda v: 0 < len(v) == len(set(v))),
     ]
+    minutes: Annotated[float | None, POSITIVE] = None  # choose lengths, seeds and candidates
 
 
 def at_bounds(

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from anneal.advise.candidates import CANDIDATES, CandidateResult, Choice
 from anneal.advise.trials import Points
-from anneal.io.svg import COLOURS, STYLE, svg_text
+from anneal.io.svg import COLOURS, DASHES, STYLE, svg_text
 from anneal.range_test import Agreement, RangeTestCurve
 from anneal.range_test.figure import ACCURACY, draw_bounds, draw_column
 
@@ -51,7 +51,12 @@ def draw_advice(
 
 def colour_of(name: str) -> str:
     """Return a candidate's colour, the same in every figure."""
-    return COLOURS[list(CANDIDATES).index(name)]
+    return COLOURS[list(CANDIDATES).index(name) % len(COLOURS)]
+
+
+def dashes_of(name: str) -> str:
+    """Return a candidate's line style, which separates candidates of one colour."""
+    return DASHES[list(CANDIDATES).index(name) // len(COLOURS)]
 
 
 def _draw_range_test(axes: Axes, curves: Sequence[RangeTestCurve], reading: Agreement) -> None:
@@ -85,7 +90,7 @@ def _draw_runs(axes: Axes, trials: Mapping[str, Mapping[int, Points]]) -> None:
             linewidth=0,
         )
         means = [math.fsum(values) / len(values) for _, values in shared]
-        axes.plot(updates, means, color=colour_of(name), linewidth=1.5)
+        axes.plot(updates, means, color=colour_of(name), linestyle=dashes_of(name), linewidth=1.5)
         late += [v for u, values in shared if u >= LATE_PART * updates[-1] for v in values]
     if late:
         room = 0.05 * max(1.0, max(late) - min(late))

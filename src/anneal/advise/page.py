@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from anneal.advise.candidates import CANDIDATES, CandidateResult, Choice
-from anneal.advise.snippets import TorchSnippet, anneal_snippet, as_function, torch_snippet
+from anneal.advise.framework_snippets import NAMES
+from anneal.advise.lines import Lines
+from anneal.advise.snippets import as_function
 from anneal.io.text import NOTHING, escape_markdown, markdown_table, number, text_table
 from anneal.range_test import Agreement
 from anneal.results.statistics import Interval
@@ -22,31 +24,6 @@ CANDIDATE_HEADER = (
     "n",
     "verdict",
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lines:
-    """One schedule as code snippets.
-
-    Args:
-        name: of the candidate.
-        schedule: its description, at the length of the full run.
-        momentum: description of its momentum schedule; None keeps the optimizer's momentum.
-    """
-
-    name: str
-    schedule: Mapping[str, Any]
-    momentum: Mapping[str, Any] | None
-
-    @property
-    def ours(self) -> str:
-        """Snippet that uses anneal."""
-        return anneal_snippet(self.schedule, self.momentum)
-
-    @property
-    def torch(self) -> TorchSnippet:
-        """Snippet that uses torch alone."""
-        return torch_snippet(self.schedule, self.momentum)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +115,7 @@ def terminal_lines(advice: Advice, *, page: Path) -> list[str]:
         else:
             lines.append(f"No snippet with torch alone: {first.torch.reason}.")
     more = "".join(f", with a snippet of {other.name} too" for other in advice.lines[1:])
-    return [*lines, "", f"{page}{more}"]
+    return [*lines, "", f"{page}{more}; it has the lines for {', '.join(NAMES.values())} too"]
 
 
 def _row(result: CandidateResult, choice: Choice) -> tuple[str, ...]:
@@ -174,6 +151,7 @@ def page(advice: Advice) -> str:
     parts = [
         f"# Recommendation: {escape_markdown(advice.about)}",
         _answer(advice),
+        *_fine_tuning(advice),
         *_to_paste(advice),
         "## Bounds",
         f"From {advice.base_lr:g} to {advice.max_lr:g} (rule `{advice.rule}`, three digits).",
@@ -209,6 +187,22 @@ def _answer(advice: Advice) -> str:
     return f"**{escape_markdown(advice.verdict)}**"
 
 
+def _fine_tuning(advice: Advice) -> list[str]:
+    """Return what is trained, from which weights; nothing for a network trained from scratch."""
+    section = advice.experiment.get("fine_tuning", {})
+    words = []
+    if "weights" in section:
+        words.append(f"Fine-tuning from the weights {escape_markdown(section['weights'])}.")
+    if section.get("freeze"):
+        words.append("The backbone is frozen: the head alone is trained.")
+    if "layer_decay" in section:
+        words.append(
+            f"The rates are the last layer's; each layer before it gets {section['layer_decay']:g} "
+            "times the rate of the next. `ScheduledLR` keeps the ratios of the optimizer's groups."
+        )
+    return [" ".join(words)] if words else []
+
+
 def _to_paste(advice: Advice) -> list[str]:
     parts = []
     for lines in advice.lines:
@@ -222,6 +216,8 @@ def _to_paste(advice: Advice) -> list[str]:
             parts.append(f"No snippet with torch alone: {lines.torch.reason}.")
         else:
             parts += ["With torch alone:", f"```python\n{lines.torch.code}\n```"]
+        for framework, snippet in lines.frameworks.items():
+            parts += [f"In {NAMES[framework]}:", f"```python\n{snippet.code}\n```"]
     return parts
 
 
@@ -298,6 +294,7 @@ def data(advice: Advice) -> dict[str, Any]:
                 "anneal": lines.ours,
                 "torch": lines.torch.code,
                 "torch_has_none": lines.torch.reason or None,
+                **{framework: snippet.code for framework, snippet in lines.frameworks.items()},
             }
             for lines in advice.lines
         },
@@ -312,6 +309,9 @@ def snippet_file(advice: Advice) -> str:
     parts = [f'"""{advice.verdict}\n\nFor {advice.about}: {advice.length_words}.\n"""']
     for lines in advice.lines:
         parts.append(as_function(f"{lines.name}_with_anneal", lines.ours, returns="scheduled"))
+        for framework, snippet in lines.frameworks.items():
+            name = f"{lines.name}_with_{framework}"
+            parts.append(as_function(name, snippet.code, returns=snippet.returns))
         if lines.torch.code is None:
             parts.append(f"# no {lines.name} with torch alone: {lines.torch.reason}")
             continue

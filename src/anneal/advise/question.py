@@ -15,6 +15,7 @@ from anneal.config.strict import configuration_hash, parse, to_plain
 from anneal.io.files import read_json
 from anneal.io.text import did_you_mean
 from anneal.runs.plan import range_test_hash
+from anneal.runs.processes import refuse_several
 from anneal.runs.range_test import Sweep, lay_out
 from anneal.runs.setup import ExperimentSetup, load_setup
 from anneal.runs.timed_settings import time_setup
@@ -85,8 +86,33 @@ def ask(arguments: Sequence[str]) -> Question:
     shapes = {
         name: compose_run([f"scheduler={CANDIDATES[name].scheduler}"]).scheduler for name in names
     }
+    refuse_several(experiment.hardware, for_what="anneal advise")
     setup = time_setup(load_setup(experiment, Paths.from_section(places)))
-    question = Question(
+    question = _question(advice, experiment, shapes, setup)
+    question.plans(1.0, 2.0)  # refuse a run too short for a schedule before anything is trained
+    return question
+
+
+def ask_again(question: Question, advice: AdviceConfig, experiment: ExperimentConfig) -> Question:
+    """Return a question with other settings, on the same images, network and candidates.
+
+    Raises:
+        ValueError: a trial is too short for a schedule, or the sweep for its points.
+    """
+    shapes = {name: question.shapes[name] for name in advice.candidates}
+    setup = dataclasses.replace(question.setup, experiment=experiment)
+    changed = _question(advice, experiment, shapes, setup)
+    changed.plans(1.0, 2.0)
+    return changed
+
+
+def _question(
+    advice: AdviceConfig,
+    experiment: ExperimentConfig,
+    shapes: Mapping[str, SchedulerConfig],
+    setup: ExperimentSetup,
+) -> Question:
+    return Question(
         advice=advice,
         experiment=experiment,
         shapes=shapes,
@@ -94,8 +120,6 @@ def ask(arguments: Sequence[str]) -> Question:
         sweep=lay_out(experiment, setup),
         digest=_digest(experiment, setup, shapes),
     )
-    question.plans(1.0, 2.0)  # refuse a run too short for a schedule before anything is trained
-    return question
 
 
 def _check_names(names: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """From a question to a recommendation: range test, trials, choice, output files."""
 
 import dataclasses
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,12 +9,14 @@ from anneal.advise.announce import announce_all, announce_rest
 from anneal.advise.bounds import take_bounds
 from anneal.advise.candidates import Choice, choose
 from anneal.advise.figure import draw_advice
-from anneal.advise.page import PICTURE, RANGE_TEST_PICTURE, Advice, Lines, data, page, snippet_file
+from anneal.advise.lines import Lines
+from anneal.advise.page import PICTURE, RANGE_TEST_PICTURE, Advice, data, page, snippet_file
 from anneal.advise.question import ANSWER, Question
-from anneal.advise.trials import OWN_CODE, Trial, read_trial_curve, run_trial
+from anneal.advise.trials import OWN_CODE, Trial, read_trial_curve, run_directory, run_trial
 from anneal.io.csv_files import read_columns
 from anneal.io.files import read_json, write_json, write_whole
 from anneal.io.terminal import say
+from anneal.io.text import duration_words
 from anneal.range_test.record import RangeTestRecord, read_range_test
 from anneal.runs.code_digest import code_digest
 from anneal.runs.layout import CURVE, MULTIRUN
@@ -94,10 +97,21 @@ def run_trials(
     """Train the unfinished trials: all candidates with one seed, then the next seed."""
     seeds = question.advice.seeds
     accuracies: dict[str, dict[int, float | None]] = {name: {} for name in plans}
+    left = sum(
+        run_directory(plan, question.setup, seed=seed).result() is None
+        for plan in plans.values()
+        for seed in seeds
+    )
+    trained, began = 0, time.monotonic()
     for number_of_seed, seed in enumerate(seeds):
         for place, (name, plan) in enumerate(plans.items(), start=1):
             trial = number_of_seed * len(plans) + place
             label = f"{trial} of {len(plans) * len(seeds)}: {name}, seed {seed}"
+            if trained:
+                seconds = (time.monotonic() - began) / trained * (left - trained)
+                label += f", about {duration_words(seconds)} left"
+            is_finished = run_directory(plan, question.setup, seed=seed).result() is not None
+            trained += not is_finished
             accuracies[name][seed] = run_trial(
                 plan, question.setup, question.sweep, seed=seed, label=label
             )
@@ -129,6 +143,8 @@ def _advice(
             name=name,
             schedule=whole[name].schedule.describe(),
             momentum=momentum.describe() if (momentum := whole[name].momentum) else None,
+            total_steps=whole[name].total_steps,
+            layer_decay=question.experiment.fine_tuning.layer_decay != 1,
         )
         for name in dict.fromkeys(shown)
     ]

@@ -4,6 +4,7 @@ A snippet needs only the name ``optimizer``. It has a torch version if a schedul
 the same curve to the last digits; if none does, it has the reason.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -75,15 +76,17 @@ def torch_snippet(schedule: Description, momentum: Description | None = None) ->
         function, arguments, first_lr = _TORCH[name](schedule["arguments"], momentum)
     except _NotInTorchError as reason:
         return TorchSnippet(code=None, reason=str(reason))
-    lines = [f"from torch.optim.lr_scheduler import {function}", ""]
+    written = [f"{key}={value}" for key, value in arguments.items()]
+    call = _call(f"scheduler = {function}", ["optimizer", *written])
+    classes = ", ".join(sorted(set(re.findall(r"\b([A-Z]\w+)\(", call))))
+    lines = [f"from torch.optim.lr_scheduler import {classes}", ""]
     if first_lr is not None:
         lines += [
             "for group in optimizer.param_groups:",
             f'    group["lr"] = {first_lr!r}  # where the schedule starts',
         ]
-    written = [f"{key}={value}" for key, value in arguments.items()]
     lines += [
-        _call(f"scheduler = {function}", ["optimizer", *written]),
+        call,
         "# once after each optimizer.step(): scheduler.step()",
     ]
     return TorchSnippet(code="\n".join(lines))
@@ -117,6 +120,38 @@ def _cosine_restarts(a: Mapping[str, Any], _momentum: Description | None) -> _Ca
         "eta_min": repr(a["min_lr"]),
     }
     return "CosineAnnealingWarmRestarts", arguments, a["max_lr"]
+
+
+def _polynomial(a: Mapping[str, Any], _momentum: Description | None) -> _Call:
+    arguments = {"total_iters": repr(a["total_steps"]), "power": repr(a["power"])}
+    return "PolynomialLR", arguments, a["initial_lr"]
+
+
+def _warmup(a: Mapping[str, Any], _momentum: Description | None) -> _Call:
+    """Return a line up to a schedule; torch multiplies the rate where that schedule starts."""
+    name = str(a["schedule"]["name"])
+    if name not in _TORCH:
+        raise _NotInTorchError(f"no scheduler of torch is known to equal {name}")
+    function, arguments, first_lr = _TORCH[name](a["schedule"]["arguments"], None)
+    if first_lr is None or a["first_lr"] <= 0:
+        raise _NotInTorchError("torch's LinearLR climbs from above 0 to the optimizer's rate")
+    up = f"start_factor={a['first_lr']!r} / {first_lr!r}, total_iters={a['warmup_steps']}"
+    then = ", ".join(f"{key}={value}" for key, value in arguments.items())
+    parts = [f"LinearLR(optimizer, {up})", f"{function}(optimizer, {then})"]
+    inside = "".join(f"\n        {part}," for part in parts)
+    schedulers = {"schedulers": f"[{inside}\n    ]", "milestones": f"[{a['warmup_steps']}]"}
+    return "SequentialLR", schedulers, first_lr
+
+
+def _warmup_stable_decay(a: Mapping[str, Any], _momentum: Description | None) -> _Call:
+    """Return its three lines as a factor of the stable rate; LinearLR cannot climb from 0."""
+    left = a["warmup_steps"] + a["stable_steps"] + a["decay_steps"] - 1
+    fall = f"max({left} - update, 0) / {a['decay_steps'] - 1}"
+    if a["final_lr"] > 0:
+        last = a["final_lr"] / a["max_lr"]
+        fall = f"{last!r} + {1 - last!r} * min({fall}, 1.0)"
+    factor = f"lambda update: min(update / {a['warmup_steps']}, 1.0, {fall})"
+    return "LambdaLR", {"lr_lambda": factor}, a["max_lr"]
 
 
 def _cycles(a: Mapping[str, Any], mode: str, **more: str) -> _Call:
@@ -184,6 +219,9 @@ _TORCH: dict[str, Callable[[Mapping[str, Any], Description | None], _Call]] = {
     "step_decay": _step_decay,
     "cosine": _cosine,
     "cosine_restarts": _cosine_restarts,
+    "polynomial": _polynomial,
+    "warmup": _warmup,
+    "warmup_stable_decay": _warmup_stable_decay,
     "triangular": _triangular,
     "triangular2": _triangular2,
     "exp_range": _exp_range,

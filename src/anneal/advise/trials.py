@@ -172,7 +172,6 @@ def measure_pace(setup: ExperimentSetup, sweep: Sweep) -> Pace:
     for group in learner.optimizer.param_groups:
         group["lr"] = 0.0
     evaluate = setup.evaluate(learner.model, setup.data.train, indices=sweep.held_out)
-    learner.model.train()
     for update in range(2):  # compilation, caches
         learner.update(update).item()
     began, made = time.monotonic(), 0

@@ -12,10 +12,14 @@ training.length="20 epochs" budget_fraction=0.1``. Options and values are those 
 3. The best candidate is recommended, or the simplest one that is statistically tied with it and
    whose mean is within half a point of it, with a snippet to paste.
 
+With ``advise.minutes=10`` the command measures a few updates and chooses lengths, seeds and
+candidates that fit into ten minutes, at most those configured; it says which.
+
 The results are in ``advice/<advise.name>/``: advice.md, advice.json, snippet.py and two figures.
 The same command again does not repeat finished sweeps and trials.
 """
 
+from anneal.advise.budget import fit_minutes
 from anneal.advise.page import terminal_lines
 from anneal.advise.question import ask, refuse_other_question
 from anneal.advise.recommend import PAGE, recommend
@@ -30,6 +34,8 @@ def main(arguments: list[str]) -> None:
     with own_folder_first(arguments) as left:
         question = ask(left)
     folder = ADVICE / question.advice.name
+    if question.advice.minutes is not None:
+        question = fit_minutes(question, folder=folder)
     refuse_other_question(folder, question.digest)
     advice = recommend(question, command=arguments, folder=folder)
     for line in terminal_lines(advice, page=folder / PAGE):

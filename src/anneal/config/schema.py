@@ -4,6 +4,7 @@ No code behind this module sees YAML or Hydra. ``anneal.config.strict`` parses p
 classes; its names are exported here too, since they are used together.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -39,6 +40,7 @@ __all__ = [
     "CampaignRangeTest",
     "DatasetConfig",
     "ExperimentConfig",
+    "FineTuningConfig",
     "HardwareConfig",
     "ModelConfig",
     "OptimizerConfig",
@@ -62,6 +64,11 @@ SEEDS = Rule(
 )
 
 KEPT = Rule(SNAPSHOT_WORDS, is_snapshot_rule)
+SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0}
+WALL_TIME = Rule(
+    "must be a time such as 90 seconds or 10 minutes",
+    lambda v: re.fullmatch(r"\d*[1-9]\d* (second|minute|hour)s?", v) is not None,
+)
 
 
 def check_seed(seed: object, *, where: str) -> int:
@@ -111,6 +118,15 @@ class ModelConfig:
     architecture: str
     arguments: Mapping[str, Any]  # of the constructor
     small_images: bool  # 3x3 stride-1 stem and no max pooling instead of the 224 px stem
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuningConfig:
+    """Where the weights start, and which of them are trained at which rate."""
+
+    weights: str | None = None  # a file; or "library": downloaded by timm or torchvision
+    freeze: bool = False  # train the head alone; batch normalisation keeps its statistics
+    layer_decay: Annotated[float, SHARE] = 1.0  # factor of the rate from a layer to the one before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +190,14 @@ class HardwareConfig:
     compile: Annotated[str, one_of("auto", "on", "off")]
     threads: Annotated[int | None, POSITIVE]  # None: one for each core
     kernels: Annotated[str, one_of("none", "cpu")] = "none"  # cpu: extensions/cpu_kernels
+    processes: Annotated[int, POSITIVE] = 1  # that share the parts of an update
+    patience: Annotated[str, WALL_TIME] = "10 minutes"  # that one of them waits for another
+
+    @property
+    def patience_seconds(self) -> float:
+        """Patience in seconds."""
+        number, unit = self.patience.split()
+        return int(number) * SECONDS[unit.removesuffix("s")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +227,7 @@ class ExperimentConfig:
     hardware: HardwareConfig
     tracking: TrackingConfig
     budget_fraction: Annotated[float, SHARE]
+    fine_tuning: FineTuningConfig = FineTuningConfig()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ Shapes: N images of a split, B images of a batch, C channels, H height, W width.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -112,6 +112,8 @@ class TrainingBatches:
         normalise: from :func:`statistics_of`.
         channels_last: give images in that memory format.
         indices: the images to use, in stored order; None for all.
+        following: number of a batch -> the one asked for after it, to be read ahead; None: the
+            next one.
 
     Raises:
         ValueError: the last batch is dropped and there is no other; an image is too small to
@@ -129,8 +131,10 @@ class TrainingBatches:
         normalise: Normalise,
         channels_last: bool = False,
         indices: Tensor | None = None,
+        following: Callable[[int], int] | None = None,
     ) -> None:
         self._split = split.to(device)
+        self._following = following or (lambda number: number + 1)
         self._config = config
         self.batch_size = batch_size
         self.image_shape = split.image_shape
@@ -204,7 +208,7 @@ class TrainingBatches:
         """Return images float32 ``(B, C, H, W)`` and labels int64 ``(B,)`` on the device."""
         chosen, copies = self._places(index)
         images, labels = self._split.take(chosen)
-        self._split.prefetch(self.indices_of(index + 1))
+        self._split.prefetch(self.indices_of(self._following(index)))
         config = self._config
         generator = self._generator.manual_seed(stream_seed(self._seed, "augment", index))
         normal = self._normalise(images)
@@ -237,6 +241,7 @@ class EvaluationBatches:
         normalise: that of the training images.
         channels_last: give images in that memory format.
         indices: the images to use; None for all.
+        share: (r, W): every W-th batch from number r, for one of W processes.
     """
 
     def __init__(
@@ -248,12 +253,14 @@ class EvaluationBatches:
         normalise: Normalise,
         channels_last: bool = False,
         indices: Tensor | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self._split = split.to(device)
         self._normalise = normalise.to(device)
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         chosen = torch.arange(len(split)) if indices is None else indices
-        self._batches = torch.split(chosen.to(self._split.labels.device), batch_size)
+        first, every = share
+        self._batches = torch.split(chosen.to(self._split.labels.device), batch_size)[first::every]
 
     def __len__(self) -> int:
         """Return the number of batches."""

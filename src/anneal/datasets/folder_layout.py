@@ -177,10 +177,7 @@ def _check_classes(listing: Listing) -> None:
         inner = folder / names[0]
         deeper = inner.is_dir() and bool(_folders(inner))
         hint = f"; for the classes in it give dataset.folder={inner}" if deeper else ""
-        raise ValueError(
-            f"{folder} holds one class, {names[0]}: a network has nothing to tell apart; two or "
-            f"more are needed{hint}"
-        )
+        raise ValueError(f"{folder} has one class, {names[0]}: two or more are needed{hint}")
     tested = {file.label for file in listing.splits["test"]}
     missing = [name for label, name in enumerate(names) if label not in tested]
     if missing:

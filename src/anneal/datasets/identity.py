@@ -36,3 +36,11 @@ def describe_images(
         },
         "checksums": dict(checksums),
     }
+
+
+def identity_of(config: DatasetConfig, stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return, of what ``datasets.identify`` said of all subjects, the part of a configuration."""
+    if "subjects" not in stored or config.signal is None or len(config.signal.subjects) != 1:
+        return stored
+    found: Mapping[str, Any] = stored["subjects"].get(str(config.signal.subjects[0]), stored)
+    return found

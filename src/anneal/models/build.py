@@ -1,7 +1,7 @@
 """Build a network by library and name; group its parameters for an optimizer.
 
-Nothing is ever downloaded: every network starts from random weights, drawn from torch's global
-generator.
+Nothing is downloaded here: every network starts from random weights, drawn from torch's global
+generator. ``anneal.models.pretrained`` replaces them.
 """
 
 import difflib
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
+from anneal.models.layers import layer_scales
 from anneal.models.registry import OURS, SIGNAL_NETWORKS
 
 # Given by the dataset, or a way to weights that somebody else has trained.
@@ -65,7 +66,7 @@ def build_model(
     if reserved:
         raise ValueError(
             f"arguments of {architecture} must not hold {', '.join(reserved)}: sizes come from the "
-            "dataset, and weights always start at random"
+            "dataset, and weights from fine_tuning.weights"
         )
     _check_name(library, architecture)
     what = f"{library}'s {architecture} on {channels}x{image_size}x{image_size} images"
@@ -89,17 +90,21 @@ def build_model(
     return model
 
 
-def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: nn.Module, *, weight_decay: float, layer_decay: float = 1.0
+) -> list[dict[str, Any]]:
     """Group a model's parameters for an optimizer whose default rate is 1.0.
 
     A network with Caffe's multipliers (its ``multipliers``) gets one group for each distinct pair:
     ``lr`` is the rate multiplier, ``weight_decay`` the decay multiplier times ``weight_decay``. Any
     other network gets one group. What schedules the rate keeps each group's ratio to the
-    optimizer's default.
+    optimizer's default. Frozen parameters are in no group. With a ``layer_decay`` below 1 a
+    parameter's rate falls with its distance from the head (:func:`layer_scales`).
 
     Args:
         model: The network, bare or inside DistributedDataParallel or ``torch.compile``.
         weight_decay: The solver's decay, before multipliers.
+        layer_decay: Factor of the rate from a layer to the one before, in (0, 1].
 
     Returns:
         Groups with the keys ``params``, ``lr`` and ``weight_decay``, in order of first appearance.
@@ -107,10 +112,13 @@ def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str,
     model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper
     model = getattr(model, "module", model)  # DistributedDataParallel's
     multipliers: dict[str, tuple[float, float]] | None = getattr(model, "multipliers", None)
+    scales = {} if layer_decay == 1 else layer_scales(model, layer_decay=layer_decay)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        pair = multipliers[name] if multipliers is not None else (1.0, 1.0)
-        groups.setdefault(pair, []).append(parameter)
+        if not parameter.requires_grad:
+            continue
+        rate, decay = multipliers[name] if multipliers is not None else (1.0, 1.0)
+        groups.setdefault((rate * scales.get(name, 1.0), decay), []).append(parameter)
     return [
         {"params": parameters, "lr": rate, "weight_decay": weight_decay * decay}
         for (rate, decay), parameters in groups.items()

@@ -75,6 +75,11 @@ class CaffeBatchNorm(nn.Module):
             self.scale_factor.mul_(self.moving_average_fraction).add_(1)
         return normalised
 
+    def running_sums(self) -> tuple[tuple[Tensor, ...], Tensor, float]:
+        """Return the sums, the one that counts batches, and the fraction that a batch keeps."""
+        sums = (self.mean_sum, self.variance_sum, self.scale_factor)
+        return sums, self.scale_factor, self.moving_average_fraction
+
     def extra_repr(self) -> str:
         """Show the arguments in ``print(model)``."""
         fraction, eps = self.moving_average_fraction, self.eps

@@ -6,6 +6,7 @@ from pathlib import Path
 from anneal.config.compose import compose_experiment
 from anneal.config.options import place_of_experiment
 from anneal.config.schema import CampaignConfig, ExperimentConfig
+from anneal.datasets.identity import identity_of
 from anneal.io.files import read_json
 from anneal.runs.committed import read_run_rows
 from anneal.runs.inputs import NoBoundsError, load_bounds
@@ -19,7 +20,7 @@ from anneal.runs.layout import (
     seed_folder,
 )
 from anneal.runs.plan import check_plan, plan_run
-from anneal.runs.subjects import identity_of, of_each_subject
+from anneal.runs.subjects import of_each_subject
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,10 +101,12 @@ def decide(config: HardwareConfig, *, architecture: str) -> Settings:
 
 
 def num_cores() -> int:
-    """Return the cores that this process may use."""
+    """Return the cores that this process may use: a share, where several compute one run."""
     if hasattr(os, "sched_getaffinity"):  # Linux
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def _device(asked: str, where: str) -> str:

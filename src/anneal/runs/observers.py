@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from anneal.runs.directory import HISTORY, TIMING, RunDirectory
+from anneal.runs.preemption import warn_of_short_grace
 from anneal.runs.progress import metered
 from anneal.runs.tracking import Tracker
 from anneal.training.loop import Record, Status, Training
@@ -94,11 +95,14 @@ class Snapshots(Observer):
 
 
 class Checkpoints(Observer):
-    """Save a checkpoint once a minute and when the run stops."""
+    """Save a checkpoint once a minute and when the run stops.
+
+    Once, where SLURM's grace before a preemption is shorter than the first one took, it says so.
+    """
 
     def __init__(self, directory: RunDirectory) -> None:
         self._directory = directory
-        self._saved = 0.0
+        self._saved, self._warned = 0.0, False
 
     def start(self, training: Training) -> None:
         """Start the clock."""
@@ -107,8 +111,12 @@ class Checkpoints(Observer):
     def between(self, update: int, *, stopping: bool) -> None:
         """Save a checkpoint if one is due."""
         if stopping or time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+            began = time.monotonic()
             self._directory.save_checkpoint(self._training.state_dict(), update=update)
             self._saved = time.monotonic()
+            if not self._warned and not stopping:  # then every second counts
+                self._warned = True
+                warn_of_short_grace(self._saved - began)
 
 
 class Tracking(Observer):

@@ -12,7 +12,7 @@ from typing import Any
 from anneal.config.bounds import apply_bounds
 from anneal.config.durations import Clock, scaled, to_steps
 from anneal.config.scheduler import ScheduleBuilder, convert_duration
-from anneal.config.schema import ExperimentConfig
+from anneal.config.schema import ExperimentConfig, FineTuningConfig
 from anneal.config.snapshots import parse_snapshot_rule, snapshot_updates
 from anneal.config.strict import configuration_hash, to_plain
 from anneal.datasets.registry import find_dataset
@@ -67,7 +67,7 @@ class Plan:
             "momentum_schedule": self.momentum.describe() if self.momentum else None,
             "range_test": to_plain(self.bounds) if self.bounds else None,
             "snapshots": list(self.snapshots),
-            "configuration": _without_folder(to_plain(self.experiment)),
+            "configuration": _without_places(self.experiment),
         }
 
 
@@ -90,6 +90,7 @@ def plan_run(
         ValueError: a schedule's arguments are wrong, or required bounds are missing; names the
             file, the key and the rule.
     """
+    check_fine_tuning(experiment.fine_tuning, where=where)
     check_optimizer(experiment.optimizer)
     check_momentum_schedule(experiment.scheduler, experiment.optimizer)
     num_images = identity["splits"]["train"]["num_images"]
@@ -157,9 +158,47 @@ def plan_run(
     )
 
 
-def _without_folder(configuration: dict[str, Any]) -> dict[str, Any]:
-    """Remove the image folder: a record identifies the images, not their place on disk."""
-    return configuration | {"dataset": configuration["dataset"] | {"folder": None}}
+def _without_places(experiment: ExperimentConfig) -> dict[str, Any]:
+    """Return a configuration that identifies images and weights, not their places on disk."""
+    configuration: dict[str, Any] = to_plain(experiment)
+    configuration["dataset"]["folder"] = None
+    return configuration | _fine_tuning(experiment)
+
+
+def _fine_tuning(experiment: ExperimentConfig) -> dict[str, Any]:
+    """Return the section ``fine_tuning`` with the identity of its weights; empty at its defaults.
+
+    Raises:
+        ValueError: there are no such weights.
+    """
+    section: dict[str, Any] = to_plain(experiment.fine_tuning)
+    if "weights" in section:
+        from anneal.models.pretrained import weights_identity  # imports torch
+
+        section["weights"] = weights_identity(
+            section["weights"],
+            library=experiment.model.library,
+            architecture=experiment.model.architecture,
+        )
+    return {"fine_tuning": section} if section else {}
+
+
+def check_fine_tuning(config: FineTuningConfig, *, where: str) -> None:
+    """Check that a frozen backbone has learnt something, and that its layers have no rates.
+
+    Raises:
+        ValueError: names the file, the key and the rule.
+    """
+    if config.freeze and config.weights is None:
+        raise ValueError(
+            f"{where}: fine_tuning.freeze needs fine_tuning.weights: a backbone frozen at random "
+            "weights learns nothing"
+        )
+    if config.freeze and config.layer_decay != 1:
+        raise ValueError(
+            f"{where}: fine_tuning.layer_decay must be 1 with fine_tuning.freeze, which trains one "
+            f"layer, got {config.layer_decay:g}"
+        )
 
 
 def check_plan(experiment: ExperimentConfig, *, where: str) -> Plan:
@@ -229,4 +268,4 @@ def _numbers_of(experiment: ExperimentConfig, identity: Mapping[str, Any]) -> di
     hardware = {
         key: plain["hardware"][key] for key in ("precision", "kernels") if key in plain["hardware"]
     }
-    return {**sections, **hardware, "data": data}
+    return {**sections, **hardware, **_fine_tuning(experiment), "data": data}

@@ -2,10 +2,9 @@
 
 import functools
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,10 @@ from anneal.runs.observers import (
     observed,
 )
 from anneal.runs.plan import Plan
+from anneal.runs.preemption import Interrupted, hand_on, interruptible
 from anneal.runs.setup import ExperimentSetup, build_training
 from anneal.runs.tracking import open_tracker
 from anneal.training.loop import Outcome, Record, Training
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM stopped the run; its checkpoint is written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +55,19 @@ class SeedRun:
         """Name in the terminal."""
         return self.label or str(self.directory.path)
 
+    def held(self) -> AbstractContextManager[object]:
+        """Hold the directory; of several processes rank 0 alone does.
+
+        Raises:
+            ValueError: another process holds it.
+        """
+        return self.directory.held() if self.setup.parts.leads else nullcontext()
+
 
 def train_run(run: SeedRun, observers: Sequence[Observer]) -> dict[str, Any]:
     """Train one seed to its end; resume from its checkpoint if there is one.
+
+    Several processes of one run call it together; rank 0 alone reads and writes the directory.
 
     Args:
         run: the seed, its plan and directory.
@@ -71,15 +77,25 @@ def train_run(run: SeedRun, observers: Sequence[Observer]) -> dict[str, Any]:
         content of result.json: ``status`` (finished or diverged), ``updates``, metrics.
 
     Raises:
-        Interrupted: Ctrl-C or SIGTERM; the checkpoint is on disk.
+        Interrupted: Ctrl-C, SIGTERM or a preemption, at any process; the checkpoint is on disk.
         ValueError: the directory has a checkpoint that cannot be resumed.
     """
-    if (result := run.directory.result()) is not None:
+    parts = run.setup.parts
+    if (result := parts.shared(run.directory.result)) is not None:
         say(f"{run.name}: already {result['status']}, not run again")
         if result["status"] == "finished":
             _report_missing_snapshots(run.plan, run.directory, made=run.plan.total_steps)
         return result
     training = _open(run)
+    try:
+        return _train(run, training, observers)
+    except Interrupted as interrupt:
+        hand_on(interrupt.number, leads=parts.leads)
+        raise
+
+
+def _train(run: SeedRun, training: Training, observers: Sequence[Observer]) -> dict[str, Any]:
+    parts, result = run.setup.parts, None
     with observed(training, observers), interruptible() as interrupted:
         began = time.monotonic()
 
@@ -88,30 +104,40 @@ def train_run(run: SeedRun, observers: Sequence[Observer]) -> dict[str, Any]:
                 observer.record(line)
 
         def between(update: int) -> bool:
-            stopping = interrupted()
+            stopping = parts.largest(interrupted()) > 0
             for observer in observers:
                 observer.between(update, stopping=stopping)
             return not stopping
 
         outcome = training.run(record=record, between=between)
         seconds = round(time.monotonic() - began, 3)
-        run.directory.end_environment(ended=now(), to_update=outcome.updates, seconds=seconds)
-        if outcome.status != "stopped":
-            result = _finish(run.directory, training, outcome)
+
+        def end() -> dict[str, Any] | None:
+            run.directory.end_environment(ended=now(), to_update=outcome.updates, seconds=seconds)
+            if outcome.status == "stopped":
+                return None
+            return _finish(run.directory, training, outcome)
+
+        result = parts.shared(end)
         for observer in observers:
             observer.end(outcome.status, result)
-        if result is None or interrupted():  # after the last update too: stops the next run
-            raise Interrupted
+        number = parts.largest(interrupted())
+        if result is None or number:  # after the last update too: stops the next run
+            raise Interrupted(number)
     return result
 
 
 def usual_observers(run: SeedRun, *, job_type: str) -> list[Observer]:
     """Return the observers of every run: those that write the record, then the views.
 
+    Of several processes rank 0 alone has any.
+
     Args:
         run: the run.
         job_type: of the tracked run.
     """
+    if not run.setup.parts.leads:
+        return []
     experiment = run.plan.experiment
     tags = (experiment.paper, experiment.scheduler.name, experiment.dataset.name)
     open_view = functools.partial(
@@ -136,16 +162,23 @@ def usual_observers(run: SeedRun, *, job_type: str) -> list[Observer]:
 def _open(run: SeedRun) -> Training:
     """Prepare the directory and return the loop, resumed from its checkpoint if there is one."""
     directory = run.directory
-    directory.open(run.plan.describe(), replaced=run.replaced)
     training = run.build(run.plan, run.setup, seed=run.seed)
-    checkpoint = directory.resume()
-    if checkpoint is not None:
-        training.load_state_dict(checkpoint["state"])
+
+    def resume() -> dict[str, Any] | None:
+        directory.open(run.plan.describe(), replaced=run.replaced)
+        checkpoint = directory.resume()
+        return None if checkpoint is None else dict(checkpoint["state"])
+
+    if (state := run.setup.parts.shared(resume)) is not None:
+        training.load_state_dict(state)
+    if not run.setup.parts.leads:
+        return training
     _report_missing_snapshots(run.plan, directory, made=training.update)
     directory.add_environment(
         describe_environment()
         | {
             "settings": run.setup.settings.describe(),
+            "processes": run.setup.parts.size,
             "data": run.setup.data.identity,
             "from_update": training.update,
         }
@@ -204,24 +237,3 @@ def final_and_best(
             if name in last and math.isfinite(last[name]):
                 values[f"{name}@final"] = last[name]
     return values
-
-
-@contextmanager
-def interruptible() -> Iterator[Any]:
-    """Turn the first Ctrl-C or SIGTERM into a flag read between updates; a second one acts."""
-    asked = False
-
-    def ask(number: int, _frame: object) -> None:
-        nonlocal asked
-        asked = True
-        which = signal.Signals(number)
-        signal.signal(which, before[which])
-
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-    for which in before:
-        signal.signal(which, ask)
-    try:
-        yield lambda: asked
-    finally:
-        for which, handler in before.items():
-            signal.signal(which, handler)

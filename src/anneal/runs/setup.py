@@ -1,6 +1,8 @@
 """Set-up of a run: images, hardware settings, optimizer, batches, learner."""
 
 import copy
+import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,19 +14,23 @@ from anneal.config.schema import ExperimentConfig, OptimizerConfig
 from anneal.datasets import load_dataset
 from anneal.datasets.batches import EvaluationBatches, Normalise, TrainingBatches, statistics_of
 from anneal.datasets.eeg.crops import CropBatches
+from anneal.datasets.identity import identity_of
 from anneal.datasets.image_data import ImageData, Images
 from anneal.io.files import read_json
+from anneal.io.terminal import say
 from anneal.models.build import build_model, parameter_groups
 from anneal.models.eeg.decoder import TrialDecoder, build_decoder
+from anneal.models.layers import freeze_backbone
+from anneal.models.pretrained import State, load_weights, read_weights
 from anneal.runs.hardware import Settings, decide
 from anneal.runs.inputs import Loaded
 from anneal.runs.kernels import apply_kernels
 from anneal.runs.layout import identity_file
 from anneal.runs.optimizers import OPTIMIZERS
 from anneal.runs.plan import Bounds, Plan, plan_run
-from anneal.runs.subjects import identity_of
 from anneal.training.evaluation import Measurement, measure, predict
 from anneal.training.loop import Learner, Training, evenly_spread
+from anneal.training.parts import ALONE, Parts
 from anneal.training.scheduled_lr import ScheduledLR
 from anneal.training.seeding import seed_everything
 
@@ -33,12 +39,18 @@ EVALUATION_BATCH = 500
 
 @dataclass(frozen=True)
 class ExperimentSetup:
-    """Data and settings of one experiment, shared by all its seeds."""
+    """Data and settings of one experiment, shared by all its seeds.
+
+    Args:
+        parts: the processes that train and measure together.
+    """
 
     experiment: ExperimentConfig
     data: ImageData
     settings: Settings
     normalise: Normalise
+    parts: Parts = ALONE
+    weights: State | None = None  # pretrained, loaded into each network
 
     def learner(
         self, seed: int, *, indices: torch.Tensor | None = None, total_steps: int | None = None
@@ -57,7 +69,13 @@ class ExperimentSetup:
         seed_everything(seed)
         config, device = self.experiment, torch.device(self.settings.device)
         model = self.model()
-        optimizer = build_optimizer(config.optimizer, model, fused=device.type in ("cpu", "cuda"))
+        optimizer = build_optimizer(
+            config.optimizer,
+            model,
+            fused=device.type in ("cpu", "cuda"),
+            layer_decay=config.fine_tuning.layer_decay,
+        )
+        accumulation = config.training.accumulation
         batches = TrainingBatches(
             self.data.train,
             config=config.dataset,
@@ -67,6 +85,7 @@ class ExperimentSetup:
             normalise=self.normalise,
             channels_last=self.settings.channels_last,
             indices=indices,
+            following=functools.partial(self.parts.following, accumulation=accumulation),
         )
         last = batches.steps_per_epoch - 1
         if total_steps is None or last < total_steps * config.training.accumulation:
@@ -77,44 +96,56 @@ class ExperimentSetup:
             optimizer=optimizer,
             batches=batches if signal is None else crop_batches(batches, model, self.data, seed),
             precision=self.settings.dtype,
-            accumulation=config.training.accumulation,
+            accumulation=accumulation,
             label_smoothing=config.training.label_smoothing,
             closed_blocks_coast=getattr(model, "closed_blocks_coast", False),
+            seed=seed,
+            parts=self.parts,
         )
 
     def model(self) -> nn.Module:
         """Build the network with this machine's device, memory format, kernels and compiler."""
-        model = build_network(
-            self.experiment, shape=self.data.image_shape, num_classes=self.data.num_classes
-        )
+        model = self.build()
+        fine_tuning = self.experiment.fine_tuning
+        if self.weights is not None:
+            load_weights(model, self.weights, where=str(fine_tuning.weights))
+        if fine_tuning.freeze:
+            freeze_backbone(model)
         if self.experiment.dataset.signal is not None and self.settings.channels_last:
             raise ValueError(
                 f"conf/hardware/{self.experiment.hardware.name}.yaml: memory_format must be "
                 "contiguous for signals, got channels_last"
             )
-        memory_format = (
-            torch.channels_last if self.settings.channels_last else torch.contiguous_format
-        )
+        layout = torch.channels_last if self.settings.channels_last else torch.contiguous_format
         # torch's annotations of Module.to leave memory_format out
-        model.to(device=self.settings.device, memory_format=memory_format)  # type: ignore[call-overload]
+        model.to(device=self.settings.device, memory_format=layout)  # type: ignore[call-overload]
         if self.settings.kernels == "cpu":
             apply_kernels(model, self.settings.dtype)
         if self.settings.compile:
             model.compile()
         return model
 
+    def build(self) -> nn.Module:
+        """Build the network with random weights, on the CPU."""
+        return build_network(
+            self.experiment, shape=self.data.image_shape, num_classes=self.data.num_classes
+        )
+
     def evaluate(
         self, model: nn.Module, split: Images, *, indices: torch.Tensor | None = None
     ) -> Callable[[], Measurement]:
         """Return a function that evaluates ``model`` on images of a split."""
-        batches = self._batches(split, indices)
-        return lambda: measure(model, batches, precision=self.settings.dtype)
+        parts = self.parts
+        batches = self._batches(split, indices, share=(parts.rank, parts.size))
+        return lambda: measure(model, batches, precision=self.settings.dtype, parts=parts)
 
     def predict(self, model: nn.Module, split: Images) -> torch.Tensor:
         """Return the softmax outputs of ``model`` for all images of a split, (images, classes)."""
         return predict(model, self._batches(split, None), precision=self.settings.dtype)
 
-    def _batches(self, split: Images, indices: torch.Tensor | None) -> EvaluationBatches:
+    def _batches(
+        self, split: Images, indices: torch.Tensor | None, *, share: tuple[int, int] = (0, 1)
+    ) -> EvaluationBatches:
         return EvaluationBatches(
             split,
             batch_size=EVALUATION_BATCH,
@@ -122,6 +153,7 @@ class ExperimentSetup:
             normalise=self.normalise,
             channels_last=self.settings.channels_last,
             indices=indices,
+            share=share,
         )
 
 
@@ -171,7 +203,7 @@ def crop_batches(
 
 
 def assemble_setup(
-    experiment: ExperimentConfig, data: ImageData, settings: Settings
+    experiment: ExperimentConfig, data: ImageData, settings: Settings, *, parts: Parts = ALONE
 ) -> ExperimentSetup:
     """Assemble an experiment, its images and this machine's settings.
 
@@ -179,8 +211,29 @@ def assemble_setup(
     lnsmith54/super-convergence, Results/clr3SS5kTr10kTab1, has one mean image for all its sets.
     """
     statistics = statistics_of(data.train, experiment.dataset)
-    data = data.first(experiment.dataset.first_images)
-    return ExperimentSetup(experiment, data.to(settings.device), settings, statistics)
+    data = data.first(experiment.dataset.first_images).to(settings.device)
+    setup = ExperimentSetup(experiment, data, settings, statistics, parts)
+    if experiment.fine_tuning.weights is None:
+        return setup
+    return _with_weights(setup, experiment.fine_tuning.weights)
+
+
+def _with_weights(setup: ExperimentSetup, weights: str) -> ExperimentSetup:
+    """Return a setup whose networks start from pretrained weights, and say which they take.
+
+    Raises:
+        ValueError: they cannot be read, or are of another network.
+    """
+    config = setup.experiment.model
+    state = read_weights(
+        weights,
+        library=config.library,
+        architecture=config.architecture,
+        image_size=setup.data.image_shape[1],
+        arguments=config.arguments,
+    )
+    say(load_weights(setup.build(), state, where=weights))
+    return dataclasses.replace(setup, weights=state)
 
 
 def build_training(
@@ -232,7 +285,7 @@ def _check_batch_of_one(model: nn.Module, batches: TrainingBatches, last: int) -
     devices = [] if weight.device.type == "cpu" else [weight.device]
     with torch.random.fork_rng(devices, device_type=weight.device.type), torch.no_grad():
         try:
-            copy.deepcopy(model).train().forward(image)  # forward alone: never compiled
+            copy.deepcopy(model).forward(image)  # forward alone: never compiled
         except ValueError as error:
             size = batches.batch_size
             way_out = (
@@ -247,7 +300,7 @@ def _check_batch_of_one(model: nn.Module, batches: TrainingBatches, last: int) -
 
 
 def build_optimizer(
-    config: OptimizerConfig, model: nn.Module, *, fused: bool
+    config: OptimizerConfig, model: nn.Module, *, fused: bool, layer_decay: float = 1.0
 ) -> torch.optim.Optimizer:
     """Build the optimizer with a default rate of 1, so that a group's rate is its multiplier.
 
@@ -261,27 +314,31 @@ def build_optimizer(
     entry = OPTIMIZERS[config.name]
     if fused and entry.fused:
         arguments["fused"] = True
-    groups = parameter_groups(model, weight_decay=config.weight_decay)
+    groups = parameter_groups(model, weight_decay=config.weight_decay, layer_decay=layer_decay)
     try:
         return entry.constructor()(groups, lr=1.0, **arguments)
     except (TypeError, ValueError) as error:
         raise ValueError(f"conf/optimizer/{config.name}.yaml: {error}") from None
 
 
-def load_setup(experiment: ExperimentConfig, paths: Paths | None = None) -> ExperimentSetup:
+def load_setup(
+    experiment: ExperimentConfig, paths: Paths | None = None, *, parts: Parts = ALONE
+) -> ExperimentSetup:
     """Load an experiment's images and choose this machine's settings."""
     data = load_dataset(experiment.dataset, paths or Paths.from_environment())
     settings = decide(experiment.hardware, architecture=experiment.model.architecture)
-    return assemble_setup(experiment, data, settings)
+    return assemble_setup(experiment, data, settings, parts=parts)
 
 
-def plan_experiment(loaded: Loaded, bounds: Bounds | None) -> tuple[Plan, ExperimentSetup]:
+def plan_experiment(
+    loaded: Loaded, bounds: Bounds | None, *, parts: Parts = ALONE
+) -> tuple[Plan, ExperimentSetup]:
     """Load the images of one experiment of a campaign, and plan it.
 
     Raises:
         ValueError: the images differ from those that ``download`` identified.
     """
-    setup = load_setup(loaded.experiment)
+    setup = load_setup(loaded.experiment, parts=parts)
     identity = setup.data.identity
     file = identity_file(loaded.experiment.dataset.name)
     if file.is_file() and identity_of(loaded.experiment.dataset, read_json(file)) != identity:

@@ -5,10 +5,8 @@ An experiment on signals with several subjects is one experiment for each, named
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
-from anneal.config.schema import DatasetConfig, ExperimentConfig
+from anneal.config.schema import ExperimentConfig
 
 _PREFIX = "subject-"
 
@@ -51,14 +49,6 @@ def find_subject(experiment: ExperimentConfig, subject: int) -> ExperimentConfig
             f"{', '.join(map(str, subjects)) or 'not several'}"
         )
     return _of_subject(experiment, subject)
-
-
-def identity_of(config: DatasetConfig, stored: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return, of what ``datasets.identify`` said of all subjects, the part of a configuration."""
-    if "subjects" not in stored or config.signal is None or len(config.signal.subjects) != 1:
-        return stored
-    found: Mapping[str, Any] = stored["subjects"].get(str(config.signal.subjects[0]), stored)
-    return found
 
 
 def _of_subject(experiment: ExperimentConfig, subject: int) -> ExperimentConfig:

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from anneal.training.parts import ALONE, Parts
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
@@ -48,19 +50,22 @@ def measure(
     batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
     *,
     precision: torch.dtype = torch.float32,
+    parts: Parts = ALONE,
 ) -> Measurement:
     """Evaluate a classifier over all batches in eval mode; restore the mode of each module.
 
     Args:
         model: images (B, C, H, W) -> logits (B, classes).
-        batches: pairs of images (B, C, H, W) and labels (B,).
+        batches: pairs of images (B, C, H, W) and labels (B,); of several processes each has its
+            own, and may have none.
         precision: of the forward pass (autocast); sums are kept in float64.
+        parts: the processes whose sums are added up.
 
     Raises:
         ValueError: there are no images, or logits and labels have other shapes.
     """
-    sums: torch.Tensor | None = None  # right, right in five, loss, images: read once, at the end
-    classes = 0
+    # right, right in five, loss, images, images x classes: read once, at the end
+    sums: torch.Tensor | None = None
     with eval_mode(model):
         for images, labels in batches:
             with autocast(images.device, precision):
@@ -73,14 +78,18 @@ def measure(
             loss = functional.cross_entropy(logits_BC, labels, reduction="sum")
             kind = torch.float32 if images.device.type == "mps" else torch.float64
             batch = torch.stack([right.sum().to(kind), five.any(1).sum().to(kind), loss.to(kind)])
-            batch = torch.cat([batch, batch.new_tensor([len(labels)])])
+            batch = torch.cat([batch, batch.new_tensor([len(labels), len(labels) * classes])])
             sums = batch if sums is None else sums + batch
-    if sums is None:
+    if sums is None and parts.leads:
         raise ValueError("there must be at least one image to measure on")
-    right_sum, five_sum, loss_sum, count = sums.tolist()
+    if sums is None:
+        sums = torch.zeros(5, dtype=torch.float64, device=next(model.parameters()).device)
+    right_sum, five_sum, loss_sum, count, all_classes = parts.sum(sums).tolist()
     return Measurement(
         accuracy_pct=100 * right_sum / count,
-        top5_accuracy_pct=100 * five_sum / count if classes >= TOP5_NEEDS_CLASSES else None,
+        top5_accuracy_pct=(
+            100 * five_sum / count if all_classes >= TOP5_NEEDS_CLASSES * count else None
+        ),
         loss=loss_sum / count,
         num_images=int(count),
     )

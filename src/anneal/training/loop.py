@@ -3,8 +3,10 @@
 It reads no files and no configuration: it takes objects and passes records to callbacks.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,8 +15,10 @@ from torch import nn
 from torch.nn import functional
 
 from anneal.training.evaluation import Measurement, autocast
+from anneal.training.parts import ALONE, Parts
+from anneal.training.running_statistics import RunningStatistics
 from anneal.training.scheduled_lr import ScheduledLR
-from anneal.training.seeding import random_state, restore_random_state
+from anneal.training.seeding import random_state, restore_random_state, seed_part
 
 Batches = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
 Record = dict[str, float | int]
@@ -30,10 +34,13 @@ class Learner:
         optimizer: holds the model's parameters; its rates are set by a schedule.
         batches: number of the batch since the start of the run -> images (B, C, H, W), labels (B,).
         precision: of the forward pass (autocast).
-        accumulation: batches whose mean gradient makes one update, >= 1.
+        accumulation: batches whose mean gradient makes one update, >= 1: its parts.
         label_smoothing: in [0, 1).
         closed_blocks_coast: True: weights that took no part in an update have a gradient of zero
             there, so that the rule's decay and momentum still move them. False: they stay.
+        seed: of what a forward pass draws where an update has several parts: each part has a stream
+            of its own, whichever process computes it. With one part the global generators go on.
+        parts: the processes that share the parts.
     """
 
     model: nn.Module
@@ -43,6 +50,8 @@ class Learner:
     accumulation: int = 1
     label_smoothing: float = 0.0
     closed_blocks_coast: bool = False
+    seed: int = 0
+    parts: Parts = ALONE
 
     def update(self, update: int) -> torch.Tensor:
         """Make the next update after ``update`` updates; return its mean loss as a tensor.
@@ -52,24 +61,42 @@ class Learner:
         """
         self.optimizer.zero_grad(set_to_none=True)
         total: torch.Tensor | None = None
-        for part in range(self.accumulation):
-            images, labels = self.batches(update * self.accumulation + part)
-            with autocast(images.device, self.precision):
-                logits_BC = self.model(images)
-                loss = functional.cross_entropy(
-                    logits_BC.float(), labels, label_smoothing=self.label_smoothing
-                )
-            if self.accumulation > 1:
-                loss = loss / self.accumulation
-            loss.backward()  # type: ignore[no-untyped-call]
-            total = loss.detach() if total is None else total + loss.detach()
+        several = self.parts.size > 1
+        with self._statistics.of_update(self.parts) if several else nullcontext():
+            for part in self.parts.share(self.accumulation):
+                number = update * self.accumulation + part
+                images, labels = self.batches(number)
+                if self.accumulation > 1:
+                    seed_part(self.seed, number)
+                with self._statistics.of_part() if several else nullcontext():
+                    loss = self._loss(images, labels)
+                if self.accumulation > 1:
+                    loss = loss / self.accumulation
+                loss.backward()  # type: ignore[no-untyped-call]
+                total = loss.detach() if total is None else total + loss.detach()
+        assert total is not None
+        total = self.parts.sum_gradients(self._weights, total)
         if self.closed_blocks_coast:
             for weight in self.model.parameters():
                 if weight.grad is None and weight.requires_grad:
                     weight.grad = torch.zeros_like(weight)
         self.optimizer.step()
-        assert total is not None
         return total
+
+    def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        with autocast(images.device, self.precision):
+            logits_BC = self.model(images)
+            return functional.cross_entropy(
+                logits_BC.float(), labels, label_smoothing=self.label_smoothing
+            )
+
+    @functools.cached_property
+    def _statistics(self) -> RunningStatistics:
+        return RunningStatistics(self.model)
+
+    @functools.cached_property
+    def _weights(self) -> list[torch.Tensor]:
+        return [weight for weight in self.model.parameters() if weight.requires_grad]
 
 
 def evenly_spread(count: int, total_steps: int) -> list[int]:
@@ -147,7 +174,8 @@ class Training:
             between: called after each update with the updates made; False stops the run there
                 (a checkpoint may be taken inside it: everything is consistent).
         """
-        self.learner.model.train()
+        if not self.learner.model.training:  # modules frozen with .eval() stay frozen
+            self.learner.model.train()
         while self.update < self.total_steps:
             loss = self.learner.update(self.update)
             self.scheduled.step()

@@ -19,6 +19,19 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def seed_part(seed: int, part: int) -> None:
+    """Seed the global generators for one part of an update: dropout, stochastic depth.
+
+    Args:
+        seed: of the run.
+        part: its number since the start of the run, which is that of its batch.
+    """
+    words = np.random.SeedSequence((seed, part)).generate_state(4)
+    random.seed(words.tobytes())
+    np.random.seed(words)  # noqa: NPY002
+    torch.manual_seed(int(words[0]) << 32 | int(words[1]))
+
+
 def random_state() -> dict[str, Any]:
     """Return the state of every global generator, loadable with ``weights_only=True``."""
     state: dict[str, Any] = {"torch": torch.get_rng_state()}
@@ -44,6 +57,7 @@ def restore_random_state(state: dict[str, Any]) -> None:
     version, internal, gauss_next = state["python"]
     random.setstate((version, tuple(internal), gauss_next))
     if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+        # the checkpoint may be of a machine with more of them, or fewer
+        torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
     if "mps" in state and torch.backends.mps.is_available():
         torch.mps.set_rng_state(state["mps"])

@@ -12,8 +12,10 @@ from anneal.runs.directory import RunDirectory
 from anneal.runs.inputs import Loaded, NoBoundsError, load_bounds, load_experiment
 from anneal.runs.layout import RANGE_TESTS, REPLACED, RUNS, SUGGESTION, seed_folder
 from anneal.runs.plan import Bounds
+from anneal.runs.processes import on_processes
 from anneal.runs.run import SeedRun, train_run, usual_observers
 from anneal.runs.setup import plan_experiment
+from anneal.training.parts import Parts
 
 
 @command(free=True)
@@ -29,24 +31,39 @@ def main(arguments: list[str]) -> None:
     except NoBoundsError as abstention:
         say(f"{name}: not trained. {abstention}")
         return
+    on_processes(
+        loaded.experiment.hardware,
+        accumulation=loaded.experiment.training.accumulation,
+        module="anneal.commands.stages.train",
+        arguments=arguments,
+        work=lambda parts: _train(loaded, campaign, bounds, seeds, parts),
+    )
+
+
+def _train(
+    loaded: Loaded, campaign: str, bounds: Bounds | None, seeds: Sequence[int], parts: Parts
+) -> None:
+    """Train the seeds of an experiment, of one of its subjects after another."""
     for part in loaded.of_each_subject():
-        _train_seeds(campaign, part, bounds, seeds)
+        _train_seeds(campaign, part, bounds, seeds or part.seeds, parts)
 
 
-def _train_seeds(campaign: str, loaded: Loaded, bounds: Bounds | None, seeds: list[int]) -> None:
+def _train_seeds(
+    campaign: str, loaded: Loaded, bounds: Bounds | None, seeds: Sequence[int], parts: Parts
+) -> None:
     """Train the seeds of an experiment, or of one of its subjects."""
     name = loaded.experiment.name
     folder = RUNS / campaign / name
-    plan, setup = plan_experiment(loaded, bounds)
+    plan, setup = plan_experiment(loaded, bounds, parts=parts)
     committed = committed_seeds(campaign, name, plan.configuration_hash)
     unrecorded = [seed for seed, kernels in committed.items() if kernels == "unrecorded"]
-    if unrecorded and not committed.keys() >= set(seeds or loaded.seeds):
+    if unrecorded and not committed.keys() >= set(seeds):
         say(
             f"{name}: results/{campaign} does not record whether seeds "
             f"{', '.join(map(str, unrecorded))} used CPU kernels; "
             "the seeds trained now record that they use none"
         )
-    for seed in seeds or loaded.seeds:
+    for seed in seeds:
         if seed in committed:
             say(f"{name} seed {seed}: already in results/{campaign}, not run again")
             continue
@@ -57,7 +74,7 @@ def _train_seeds(campaign: str, loaded: Loaded, bounds: Bounds | None, seeds: li
         )
         replaced = RUNS / campaign / REPLACED / name
         run = SeedRun(plan=plan, setup=setup, seed=seed, directory=directory, replaced=replaced)
-        with directory.held():
+        with run.held():
             train_run(run, usual_observers(run, job_type="train"))
 
 

@@ -1,4 +1,4 @@
-"""Batches of crops: a window of each trial, drawn anew for each update.
+"""Batches of crops: a window of each trial, drawn again for each update.
 
 Shapes: B trials of a batch, C sensors, S samples of a crop.
 """
@@ -37,7 +37,7 @@ class CropBatches:
         self._starts = samples - self._crop + 1  # that a crop may have
         self._outputs = outputs
         self._seed = seed
-        self._generator = torch.Generator()  # seeded anew before every use
+        self._generator = torch.Generator()  # seeded again before every use
 
     @property
     def steps_per_epoch(self) -> int:

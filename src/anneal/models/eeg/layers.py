@@ -82,7 +82,7 @@ class DilatedMean(nn.Module):
 
 
 def initialise(network: nn.Module, initialisation: str) -> None:
-    """Draw all weights anew and set biases to 0; batch normalisation stays at 1 and 0.
+    """Draw all weights again and set biases to 0; batch normalisation stays at 1 and 0.
 
     Raises:
         ValueError: There is no such initialisation.
