@@ -2,7 +2,17 @@
 (() => {
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
   const specs = read("data-charts");
-  const figures = read("data-figures");
+  let figures = {};
+  /** A part of the page that is there as gzip in base64. */
+  const unpack = (id) => {
+    const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (letter) => letter.charCodeAt(0));
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  };
+  /** Vega, once and when it is first needed; the page's policy knows it by its hash. */
+  let vega;
+  const loadVega = () => vega ??= unpack("library").then((text) => {
+    document.head.append(Object.assign(document.createElement("script"), { textContent: text }));
+  });
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
   // ---- The filter of the claims ----
@@ -48,6 +58,31 @@
     });
   }
   filter();
+
+  /** Open the claim that the address names. */
+  function openNamed() {
+    const node = location.hash.startsWith("#claim-") && document.getElementById(location.hash.slice(1));
+    if (!node) return;
+    for (let box = node.parentElement.closest("details"); box; box = box.parentElement.closest("details")) box.open = true;
+    const card = node.querySelector("details.card");
+    if (card) card.open = true;
+    node.scrollIntoView();
+  }
+  for (const image of all("img.packed")) {
+    const box = image.closest("details");
+    box.addEventListener("toggle", async () => {
+      if (image.src) return;
+      image.src = `data:image/svg+xml;utf8,${encodeURIComponent(await unpack(image.nextElementSibling.id))}`;
+      image.hidden = false;
+    });
+  }
+  addEventListener("hashchange", openNamed);
+  openNamed();
+  for (const code of all("code.command")) {
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "copy", textContent: "copy" });
+    button.addEventListener("click", () => navigator.clipboard.writeText(code.textContent).then(() => { button.textContent = "copied"; }));
+    code.after(" ", button);
+  }
 
   // ---- The figures ----
   const element = (name, attributes = {}, ...children) => {
@@ -173,9 +208,10 @@
       }
     }
 
-    draw() {
+    async draw() {
       if (this.started) return;
       this.started = true;
+      await loadVega();
       const datasets = rowsOf(this.data);
       for (const node of all(".chart", this.node)) {
         const name = node.dataset.chart;
@@ -198,11 +234,15 @@
     }
   }
 
-  const drawn = new Map(all("figure.interactive").map((node) => [node, new Figure(node)]));
-  const seen = new IntersectionObserver((entries) => {
-    for (const { isIntersecting, target } of entries) if (isIntersecting) drawn.get(target).draw();
-  }, { rootMargin: "300px" });
-  for (const node of drawn.keys()) seen.observe(node);
+  const drawn = new Map();
+  unpack("data-figures").then((text) => {
+    figures = JSON.parse(text);
+    for (const node of all("figure.interactive")) drawn.set(node, new Figure(node));
+    const seen = new IntersectionObserver((entries) => {
+      for (const { isIntersecting, target } of entries) if (isIntersecting) drawn.get(target).draw();
+    }, { rootMargin: "300px" });
+    for (const node of drawn.keys()) seen.observe(node);
+  });
   let closed = [];
   addEventListener("beforeprint", () => {
     closed = all("details:not([open])");

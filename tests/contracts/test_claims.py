@@ -9,9 +9,11 @@ import pytest
 
 from anneal.claims.files import Planned, load_claims, load_deviations, load_planned
 from anneal.claims.schema import Claim, parse_claims
+from anneal.config.compose import compose_run
 from anneal.config.tables import load_rows
-from anneal.io.files import read_yaml
+from anneal.io.files import read_json, read_yaml
 from anneal.report.paper_figures import PaperFigure, load_paper_figures
+from anneal.runs.costs import run_cost
 
 ROOT = Path(__file__).parents[2]
 CLAIMS = load_claims(ROOT / "paper" / "claims")
@@ -317,3 +319,12 @@ def test_every_figure_is_of_experiments_or_a_range_test_that_exist(figure: Paper
         assert tests <= set(campaign["range_tests"])
         assert set(names) <= set(campaign["experiments"])
     assert figure.id.split("/")[0] in {claim.id.split("/")[0] for claim in CLAIMS}
+
+
+def test_committed_costs_cover_every_claimed_row_and_stay_true() -> None:
+    costs = read_json(ROOT / "paper" / "costs.json")
+    named = {name for claim in CLAIMS for name in claim.experiments}
+    assert costs.keys() == named & ROWS.keys(), "run `anneal costs --claims`"
+    for name in ("clr/cifar10_triangular2", "one_cycle/mnist_lenet_1cycle_12_epochs"):
+        cost = run_cost(compose_run([f"experiment={name}"]), runs=1)
+        assert costs[name] == {"updates": cost.updates, "flop": round(cost.flop)}

@@ -83,6 +83,11 @@ def draw_all(browser):
     assert browser.execute_script(failed) == []
 
 
+def open_tables(browser):
+    """Open the fold with the numbers of each table."""
+    browser.find_element("css selector", "details.tables > summary").click()
+
+
 def marks(browser):
     """Return, by chart, how many shapes of data it shows."""
     return browser.execute_script(
@@ -125,6 +130,19 @@ def test_figures_far_down_wait_until_a_reader_comes_to_them(browser):
     assert browser.execute_script(drawn) == len(marks(browser))
 
 
+def test_click_in_forest_opens_its_claim(browser):
+    link = browser.find_element("css selector", ".forest.wide a")
+    card = "return document.querySelector(arguments[0]).querySelector('details').open"
+    name = browser.execute_script("return arguments[0].getAttribute('href')", link).replace(
+        ".", "\\."
+    )
+    assert browser.execute_script(card, name) is False
+    browser.execute_script(
+        "arguments[0].dispatchEvent(new MouseEvent('click', {bubbles: true}))", link
+    )
+    until(browser, card, name)
+
+
 def test_hostile_text_is_text(browser):
     assert browser.title == "What the papers say, and what we measured"
     heading = browser.execute_script(
@@ -141,6 +159,7 @@ def test_hostile_text_is_text(browser):
 def test_a_number_of_the_overview_shows_its_claims_and_a_second_click_all(browser):
     total = browser.execute_script(VISIBLE)
     assert total == 52
+    open_tables(browser)
     button = browser.find_element("css selector", "tfoot button[data-verdict='one run']")
     expected = int(button.text)
     assert 0 < expected < total
@@ -161,7 +180,8 @@ def test_a_number_of_the_overview_shows_its_claims_and_a_second_click_all(browse
 def test_claims_not_run_are_folded_until_they_are_asked_for(browser):
     seen = "return [...document.querySelectorAll('.claim')].filter(c => c.checkVisibility()).length"
     assert browser.execute_script(seen) == 12
-    browser.find_element("css selector", "tfoot button[data-verdict='not run']").click()
+    choose = browser.find_element("css selector", ".filters select[name=verdict]")
+    choose.send_keys("not run")
     assert browser.execute_script(seen) == 40
 
 

@@ -29,6 +29,13 @@ PAPERS = {  # how the id of a claim begins -> the paper as people call it
     "one_cycle": "1cycle",
     "baselines": "Baselines that the papers quote",
 }
+ARXIV = {  # how the id of a claim begins -> the paper's number
+    "clr": "1506.01186",
+    "sgdr": "1608.03983",
+    "snapshot": "1704.00109",
+    "super_convergence": "1708.07120",
+    "one_cycle": "1803.09820",
+}
 SETTLED = ("reproduced", "lower", "higher", "not the paper's order", "not reproduced")
 UNJUDGED = ("one run", "shorter run", "not run")
 ON_READING = "⑂ depends on the reading"
@@ -82,6 +89,22 @@ def paper_words(claim: Claim) -> str:
         give = claim.target_tolerance if not metric.higher_is_better else -claim.target_tolerance
         target += f" (judged at {claim.target + give:g}{unit})"
     return f"{claim.ratio:.3g} ± {claim.tolerance:g} of the updates to {target}"
+
+
+def difference_words(judgement: Judgement) -> str:
+    """Return how far our mean is from the paper's number, with its sign; empty without either."""
+    claim, ours = judgement.claim, judgement.ours
+    if ours is None or judgement.failure:
+        return ""
+    decimals = find_metric(claim.metric).decimals
+    if isinstance(claim, SpeedClaim):
+        return f"{ours.mean - claim.ratio:+.2f}"
+    if isinstance(claim, ValueClaim):
+        return f"{ours.mean - claim.value:+.{decimals}f}"
+    if claim.values is None:
+        return ""
+    sign = 1 if find_metric(claim.metric).higher_is_better else -1
+    return f"{ours.mean - sign * (claim.values[0] - claim.values[1]):+.{decimals}f}"
 
 
 def ours_words(judgement: Judgement) -> str:

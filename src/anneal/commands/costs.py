@@ -4,16 +4,22 @@
 for each row its updates, the images that it trains on and tests, and its floating-point operations:
 those of convolutions and matrix products, a multiplication and an addition being two, counted on
 the network itself. With the speed that your machine keeps up (a tenth to a half of what its maker
-says), also the hours. Needs neither data nor a GPU; the sizes are those of the published sets.
+says), also the hours. ``anneal costs --claims`` writes the same of every row that claims name into
+paper/costs.json, which the report reads. Needs neither data nor a GPU; the sizes are those of the
+published sets.
 """
 
 import math
 
-from anneal.config.compose import compose_campaign, load_campaign
+from anneal.claims.files import load_claims
+from anneal.config.compose import compose_campaign, compose_run, load_campaign
 from anneal.config.folders import require_repository
+from anneal.config.options import all_rows
+from anneal.io.files import json_text, write_if_changed
 from anneal.io.terminal import command, say
 from anneal.io.text import Alignment, text_table
-from anneal.runs.costs import Cost, campaign_costs
+from anneal.runs.costs import Cost, campaign_costs, run_cost
+from anneal.runs.layout import PAPER
 
 TERA = 1e12
 
@@ -49,11 +55,27 @@ def table(costs: list[Cost], *, tera_flop_per_s: float | None) -> list[str]:
     return text_table(titles[:shown], [row[:shown] for row in rows], sides=sides)
 
 
+def write_claim_costs() -> None:
+    """Write updates and operations of one run of each experiment that claims name."""
+    require_repository("the claims")
+    names = {name for claim in load_claims(PAPER / "claims") for name in claim.experiments}
+    found = {}
+    for name in sorted(names & all_rows().keys()):
+        cost = run_cost(compose_run([f"experiment={name}"]), runs=1)
+        found[name] = {"updates": cost.updates, "flop": round(cost.flop)}
+    path = PAPER / "costs.json"
+    write_if_changed(path, json_text(found))
+    say(f"{path}: {len(found)} of {len(names)} experiments that claims name")
+
+
 @command(free=True)
 def main(arguments: list[str]) -> None:
     """Say what each row of a campaign costs."""
     if len(arguments) > 2:
         raise ValueError(f"needs at most a campaign and TFLOP/s, got {' '.join(arguments)}")
+    if arguments == ["--claims"]:
+        write_claim_costs()
+        return
     speed = None
     if len(arguments) == 2:
         try:

@@ -7,6 +7,7 @@ formatted.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from anneal.claims.files import Deviation, Link
 from anneal.claims.places import place_named
@@ -140,6 +141,7 @@ class Content:
         deviations: in the order of their file.
         titles: of papers, by arXiv number without its version.
         figures: of the papers, drawn from our runs.
+        costs: updates and flop of one run, by experiment.
     """
 
     sections: tuple[Section, ...]
@@ -148,6 +150,7 @@ class Content:
     deviations: tuple[Deviation, ...]
     titles: Mapping[str, str]
     figures: tuple[Redrawn, ...] = ()
+    costs: Mapping[str, Any] = field(default_factory=dict)
 
     def all_judgements(self) -> tuple[Judgement, ...]:
         """Return the judgements of every paper, in order."""

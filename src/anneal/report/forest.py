@@ -153,7 +153,9 @@ def draw_forest(
         parts.append(
             f'{line}<text class="quiet" x="{x}" y="{floor + 20}" text-anchor="middle">{tick}</text>'
         )
-    scale = "tolerances from the paper's number; in the band the claim holds"
+    scale = "tolerances from the paper's number"
+    if not is_narrow:
+        scale += "; in the band the claim holds"
     parts.append(
         f'<text class="quiet" x="{at(0)}" y="{floor + 38}" text-anchor="middle">{scale}</text>'
     )
@@ -181,9 +183,8 @@ def draw_forest(
             if address
             else Markup('<g class="{}">{}</g>').format(kind, drawn)
         )
-    zero = Markup(f'<path class="zero" d="M{at(0)} {TOP - 6}V{floor}"/>')
     words = f"{len(rows)} claims on the scale of their tolerances; the table below has the numbers"
-    drawing = Markup("").join([*body, zero])
+    drawing = Markup("").join(body)
     if address:
         return Markup(
             '<svg class="forest {}" viewBox="0 0 {} {}" role="group" aria-label="{}">{}</svg>'
@@ -211,6 +212,7 @@ def _row(
     parts = [
         f'<rect class="band" x="{at(-1)}" y="{middle - 8}" '
         f'width="{round(band_right - at(-1), 1)}" height="16"/>',
+        f'<path class="zero" d="M{at(0)} {middle - 8}v16"/>',
         f'<path class="interval" d="M{at(row.low)} {middle}H{at(row.high)}"/>',
     ]
     parts += [

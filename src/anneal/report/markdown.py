@@ -11,6 +11,7 @@ from anneal.range_test.figure import draw_range_test
 from anneal.range_test.record import RangeTestRecord
 from anneal.report.answer import answer_lines
 from anneal.report.content import NOT_RUN, Content, ReportRow, Section, by_table, table_words
+from anneal.report.costs import left_table
 from anneal.report.counts import (
     headlines_words,
     of_role,
@@ -155,6 +156,7 @@ def render_markdown(content: Content, *, template: str) -> str:
         counted_claims=counted_claims,
         forest_rows=forest_rows,
         headlines_words=headlines_words,
+        left_table=left_table,
         paper_name=paper_name,
         strips_table=strips_table,
         of_role=of_role,

@@ -7,6 +7,7 @@ their hashes, and Vega interprets its expressions.
 
 import base64
 import functools
+import gzip
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -16,19 +17,22 @@ from pathlib import Path
 import vl_convert
 from markupsafe import Markup
 
-from anneal.claims.observed import compared_values
 from anneal.claims.schema import CONFIDENCES
 from anneal.claims.verdict import Judgement
 from anneal.claims.words import (
+    ARXIV,
     ON_READING,
     SIGNS,
+    difference_words,
     ours_words,
+    paper_name,
     paper_words,
     readings_words,
     total_words,
 )
 from anneal.io.svg import COLOURS
 from anneal.io.text import NOTHING, number
+from anneal.report.answer import answer_lines
 from anneal.report.charts import make_charts
 from anneal.report.content import (
     NOT_RUN,
@@ -39,7 +43,10 @@ from anneal.report.content import (
     table_words,
     verdicts_given,
 )
+from anneal.report.costs import LEFT_HEADER, what_is_left
+from anneal.report.counts import by_verdict, headlines_words, of_role, strips
 from anneal.report.figure_data import curves_data, ensembles_data, sweep_data
+from anneal.report.forest import counted_claims, draw_forest, forest_rows, values_behind
 from anneal.report.markdown import (
     figure_names,
     range_test_figure_name,
@@ -59,6 +66,7 @@ from anneal.results.words import (
     stage_words,
 )
 
+_PACKED = re.compile(r'(<script type="text/plain" id="[^"]+">)([A-Za-z0-9+/=]+)(?=</script>)')
 _ARXIV = re.compile(r"[0-9]{4}\.[0-9]{4,5}(v[0-9]+)?")
 
 
@@ -91,15 +99,31 @@ def render_page(content: Content, sources: PageSources) -> str:
     }
     library, script = vega_library(), Markup(sources.script)
     environment.filters["slug"] = slug
+    environment.filters["packed"] = packed
     environment.globals.update(
         CONFIDENCES=CONFIDENCES,
         NOTHING=NOTHING,
         NOT_RUN=NOT_RUN,
         VERDICTS=VERDICTS,
         ENVIRONMENT=ENVIRONMENT,
+        answer_lines=answer_lines,
         budget_words=budget_words,
         by_table=by_table,
+        by_verdict=by_verdict,
+        claim_address=claim_address,
+        cost_words=cost_words,
         count_verdicts=count_verdicts,
+        counted_claims=counted_claims,
+        difference_words=difference_words,
+        draw_forest=draw_forest,
+        forest_rows=forest_rows,
+        headlines_words=headlines_words,
+        LEFT_HEADER=LEFT_HEADER,
+        what_is_left=what_is_left,
+        next_seed=next_seed,
+        of_role=of_role,
+        paper_name=paper_name,
+        strips=strips,
         curves_data=curves_data,
         ensembles_data=ensembles_data,
         evidence_of=functools.partial(evidence_of, content.evidence),
@@ -172,10 +196,56 @@ def evidence_of(evidence: Mapping[str, Evidence], judgement: Judgement) -> list[
 
 def picture(evidence: Mapping[str, Evidence], judgement: Judgement) -> Markup:
     """Return the small picture of a claim with the single runs behind it."""
-    parts = evidence_of(evidence, judgement)
-    complete = len(parts) == len(judgement.claim.experiments)
-    values = compared_values(judgement.claim, parts) if complete else {}
-    return draw_claim(judgement, list(values.values()))
+    return draw_claim(judgement, values_behind(judgement, evidence))
+
+
+def claim_address(judgement: Judgement) -> str:
+    """Return where on the page a claim is."""
+    return f"#claim-{slug(judgement.claim.id)}"
+
+
+def next_seed(part: Evidence) -> int:
+    """Return the first seed that has not been run."""
+    return max((run.seed for run in part.runs), default=-1) + 1
+
+
+def cost_words(part: Evidence) -> str:
+    """Return what one run took: updates, minutes as measured, machines.
+
+    >>> cost_words(Evidence(experiment="a", budget_fraction=1.0, runs=()))
+    'no run yet'
+    """
+    if not part.runs:
+        return "no run yet"
+    words = [f"{number(max(run.updates for run in part.runs))} updates"]
+    timed = [run.environment.get("seconds") for run in part.runs]
+    seconds = [float(value) for value in timed if value]
+    if seconds:
+        low, high = (round(end / 60, 1) for end in (min(seconds), max(seconds)))
+        words.append(f"{low:g} to {high:g} minutes" if low < high else f"{low:g} minutes")
+    machines = dict.fromkeys(run.environment.get("device", "") for run in part.runs)
+    return ", ".join([*words, *filter(None, machines)])
+
+
+def packed(text: str) -> str:
+    """Return a text as gzip in base64, which the page's script unpacks.
+
+    >>> unpacked(f'<script type="text/plain" id="a">{packed("words")}</script>')
+    '<script type="text/plain" id="a">words</script>'
+    """
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+def unpacked(page: str) -> str:
+    """Return a page with its packed parts as text: what two pages that say the same share.
+
+    Another zlib packs the same text into other bytes.
+    """
+
+    def text_of(found: re.Match[str]) -> str:
+        return found[1] + gzip.decompress(base64.b64decode(found[2])).decode()
+
+    return _PACKED.sub(text_of, page)
 
 
 def image_address(svg: str) -> str:
@@ -196,6 +266,6 @@ def paper_address(source: str) -> str | None:
     return f"https://arxiv.org/abs/{source}" if _ARXIV.fullmatch(source) else None
 
 
-def title_of(titles: Mapping[str, str], judgements: Sequence[Judgement]) -> str:
-    """Return the title of the paper that the first of these claims is from, if it is known."""
-    return titles.get(re.sub(r"v[0-9]+$", "", judgements[0].claim.source.paper), "")
+def title_of(titles: Mapping[str, str], paper: str) -> str:
+    """Return the title of a paper, named as the ids of its claims begin, if it is known."""
+    return titles.get(ARXIV.get(paper, ""), "")

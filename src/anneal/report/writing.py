@@ -7,8 +7,9 @@ from anneal.claims.files import load_claims, load_deviations, load_links, load_t
 from anneal.io.files import write_if_changed
 from anneal.io.text import renew_block
 from anneal.report.content import Content, ReportExtras, make_content
+from anneal.report.costs import load_costs
 from anneal.report.markdown import FIGURES, draw_figures, render_markdown
-from anneal.report.page import PageSources, render_page
+from anneal.report.page import PageSources, render_page, unpacked
 from anneal.report.paper_figures import load_paper_figures, redraw
 from anneal.report.readme import readme_table, reproduce_table
 from anneal.results.store import load_all_results
@@ -29,7 +30,8 @@ def load_content(*, results: Path, paper: Path) -> Content:
             links=load_links(paper / "links.json"),
         ),
     )
-    return replace(content, figures=redraw(load_paper_figures(paper), content, paper=paper))
+    figures = redraw(load_paper_figures(paper), content, paper=paper)
+    return replace(content, figures=figures, costs=load_costs(paper))
 
 
 def render_texts(content: Content, *, paper: Path, readme: Path) -> dict[Path, str]:
@@ -44,7 +46,9 @@ def render_texts(content: Content, *, paper: Path, readme: Path) -> dict[Path, s
         paper / "report.md": render_markdown(
             content, template=(paper / "report.md.j2").read_text()
         ),
-        paper / "report.html": render_page(content, PageSources.read(paper)),
+        paper / "report.html": _unless_same(
+            paper / "report.html", render_page(content, PageSources.read(paper))
+        ),
     }
     if readme.is_file():
         text = readme.read_text()
@@ -55,6 +59,15 @@ def render_texts(content: Content, *, paper: Path, readme: Path) -> dict[Path, s
             text = renew_block(text, name=name, body=body, where=readme.name)
         texts[readme] = text
     return texts
+
+
+def _unless_same(path: Path, page: str) -> str:
+    """Return the page that is there if it says the same, packed by another zlib."""
+    there = path.read_text() if path.is_file() else ""
+    try:
+        return there if unpacked(there) == unpacked(page) else page
+    except (ValueError, OSError, EOFError):  # it is broken
+        return page
 
 
 def write_report(content: Content, *, paper: Path, readme: Path) -> list[str]:
