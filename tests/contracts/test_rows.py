@@ -508,7 +508,8 @@ def test_the_table_has_every_row_of_these_papers() -> None:
     prefixes = ("sgdr/", "snapshot/", "super_convergence/", "one_cycle/", "baselines/")
     residual = re.compile(r"clr/.*_(resnet110|resnet20|sd110|densenet40)_")
     there = {n for n in options("experiment") if n.startswith(prefixes) or residual.match(n)}
-    assert there == TABLE.keys()
+    signals = {n for n in there if re.search(r"/(eeg|hgd)", n)}  # no image, no epoch of 391 updates
+    assert there - signals == TABLE.keys()
 
 
 def test_every_row_is_in_a_campaign() -> None:

@@ -83,6 +83,8 @@ def _run_job(
     def work(parts: Parts) -> None:
         setup = load_setup(experiment, paths, parts=parts)
         if parts is ALONE and experiment.name not in options("experiment"):
+            if experiment.bounds != "range_test":  # refuse a wrong plan before anything is timed
+                plan_run(experiment, setup.data.identity, bounds=None, where=RUN_FILE)
             setup = time_setup(setup)  # rows keep the settings of the table
         take(_train(experiment, setup, seed=seed, combination=content["combination"]), parts)
 
