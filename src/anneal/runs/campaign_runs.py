@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from anneal.config.compose import compose_experiment
+from anneal.config.compose import compose_experiments
 from anneal.config.options import place_of_experiment
 from anneal.config.schema import CampaignConfig, ExperimentConfig
 from anneal.datasets.identity import identity_of
@@ -75,8 +75,9 @@ def campaign_runs(config: CampaignConfig) -> list[CampaignRun]:
     """Return every run of a campaign, in its order."""
     name = config.campaign.name
     found = []
+    composed = compose_experiments(config.campaign.experiments, config)
     for experiment, entry in config.campaign.experiments.items():
-        for part in of_each_subject(compose_experiment(experiment, config)):
+        for part in of_each_subject(composed[experiment]):
             total_steps, configuration_hash, without_bounds = _expected(part, config, experiment)
             committed: set[int] = set()
             if not config.campaign.rerun_committed:

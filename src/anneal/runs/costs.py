@@ -4,27 +4,28 @@ Floating-point operations are those of convolutions and matrix products, a multi
 addition being two, counted on the network itself.
 """
 
-import functools
 import json
 import math
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from anneal.config.compose import compose_experiment
+from anneal.config.compose import compose_experiments
 from anneal.config.durations import Clock, to_steps
 from anneal.config.options import place_of_experiment
 from anneal.config.schema import CampaignConfig, ExperimentConfig
+from anneal.config.strict import to_plain
 from anneal.datasets.registry import DATASETS, PublishedSize, find_dataset
-from anneal.models.build import build_model
-from anneal.models.eeg.decoder import build_decoder
 from anneal.runs.plan import check_plan, steps_per_epoch_of
+from anneal.runs.setup import build_network
 from anneal.runs.subjects import of_each_subject
 from anneal.training.loop import evenly_spread
 
 BATCH = 2  # images in the pass that is counted: batch normalisation needs more than one
+_COUNTED: dict[
+    tuple[str, int | None, PublishedSize], tuple[float, float]
+] = {}  # many rows share a network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +53,12 @@ def campaign_costs(config: CampaignConfig) -> list[Cost]:
     Raises:
         ValueError: a row is wrong, or its images are of no published size; names the file.
     """
-    found = [
-        run_cost(compose_experiment(name, config), runs=len(config.seeds_of(name)))
-        for name in config.campaign.experiments
-    ]
+    rows, tests = config.campaign.experiments, config.campaign.range_tests
+    swept = {name: test.experiment for name, test in tests.items()}
+    composed = compose_experiments(dict.fromkeys([*rows, *swept.values()]), config)
+    found = [run_cost(composed[name], runs=len(config.seeds_of(name))) for name in rows]
     return found + [
-        range_test_cost(compose_experiment(test.experiment, config), name=f"range test {name}")
-        for name, test in config.campaign.range_tests.items()
+        range_test_cost(composed[row], name=f"range test {name}") for name, row in swept.items()
     ]
 
 
@@ -115,49 +115,21 @@ def flop_per_image(experiment: ExperimentConfig, size: PublishedSize) -> tuple[f
 
     Where a signal is cropped, a training pass sees a crop and a testing pass the whole trial.
     """
-    model, signal = experiment.model, experiment.dataset.signal
-    return _counted(
-        model.library,
-        model.architecture,
-        json.dumps(model.arguments, sort_keys=True),
-        model.small_images,
-        size,
-        None if signal is None else signal.crop_samples,
-    )
+    signal = experiment.dataset.signal
+    crop_samples = None if signal is None else signal.crop_samples
+    key = json.dumps(to_plain(experiment.model), sort_keys=True), crop_samples, size
+    if key not in _COUNTED:
+        _COUNTED[key] = _count(experiment, size, crop_samples)
+    return _COUNTED[key]
 
 
-@functools.cache
-def _counted(
-    library: str,
-    architecture: str,
-    arguments: str,
-    small_images: bool,
-    size: PublishedSize,
-    crop_samples: int | None,
+def _count(
+    experiment: ExperimentConfig, size: PublishedSize, crop_samples: int | None
 ) -> tuple[float, float]:
-    channels, *rest = size.shape
     with torch.random.fork_rng(devices=[]), torch.device("meta"):  # shapes alone: no memory
         torch.manual_seed(0)
-        if len(rest) == 1:
-            network: nn.Module = build_decoder(
-                architecture=architecture,
-                arguments=json.loads(arguments),
-                num_classes=size.classes,
-                channels=channels,
-                samples=rest[0],
-                crop_samples=crop_samples,
-            )
-        else:
-            network = build_model(
-                library=library,
-                architecture=architecture,
-                arguments=json.loads(arguments),
-                num_classes=size.classes,
-                channels=channels,
-                image_size=rest[0],
-                small_images=small_images,
-            )
-        images = torch.empty(BATCH, channels, *rest)
+        network = build_network(experiment, shape=size.shape, num_classes=size.classes)
+        images = torch.empty(BATCH, *size.shape)
         with FlopCounterMode(display=False) as training:
             network(images[..., :crop_samples]).sum().backward()
         network.eval()
