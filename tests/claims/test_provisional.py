@@ -115,6 +115,19 @@ def test_other_reading_that_agrees_marks_the_verdict():
     assert "⑂" in verdicts_table([found])
 
 
+def test_reading_of_an_order_is_worded_as_a_difference_in_points():
+    evidence = network(at("a", [82.0]), at("b", [80.0]), at("r", [83.0]))
+    found = judge(order_claim(readings=["r"]), evidence)
+    assert readings_words(found).startswith("read as r: difference 3.00 ± ")
+    assert readings_words(found).endswith(" points, agrees so far")
+
+
+def test_two_runs_noisier_than_their_network_assume_nothing_of_it():
+    found = judge(value_claim(), network(at("a", [60.0, 70.0])))
+    assert not found.borrows
+    assert "usual spread of this network" not in found.reason
+
+
 def test_reading_that_does_not_agree_or_is_not_needed_marks_nothing():
     assert not read_as([75.0, 75.1, 75.2], at("r", [76.0, 76.1])).depends_on_reading
     assert not read_as([81.3, 81.4, 81.5], at("r", [81.3, 81.4, 81.5])).depends_on_reading

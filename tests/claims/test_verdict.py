@@ -278,9 +278,9 @@ def test_runs_that_never_reached_the_target_are_said():
         "the target"
     )
     assert reason([390, 400, 410], [1000, None, 1000]) == (
-        "0.40 of the updates against 0.4, 3 pairs; more than 99 % sure that it is within 0.1; "
-        "longer runs of the other row would tell, more seeds would not; 1 of 3 runs of b never "
-        "reached the target and count with their full length"
+        "0.40 of the updates against 0.4, 3 pairs; longer runs of the other row would tell, more "
+        "seeds would not; 1 of 3 runs of b never reached the target and count with their full "
+        "length"
     )
 
 

@@ -326,6 +326,24 @@ def test_what_is_left_counts_runs_to_three_and_takes_measured_hours(content):
     assert what_is_left(content) == ()
 
 
+def test_what_is_left_counts_the_runs_of_an_ensemble(content):
+    judgements = {
+        paper: tuple(
+            dataclasses.replace(
+                one,
+                claim=dataclasses.replace(one.claim, metric="test_accuracy_pct@ensemble_16x3"),
+            )
+            if one.claim.experiments == ("sgdr/row3",)
+            else one
+            for one in found
+        )
+        for paper, found in content.judgements.items()
+    }
+    known = {"sgdr/row3": {"updates": 7, "flop": 1e15}}  # never run
+    (left,) = what_is_left(dataclasses.replace(content, judgements=judgements, costs=known))
+    assert (left.claims, left.runs) == (1, 3 * 16)
+
+
 def test_the_text_folds_what_was_not_run_by_table(showcase):
     text = (showcase / "paper/report.md").read_text()
     assert "#### SGDR, Table 2" in text

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from anneal.advise.candidates import CANDIDATES
-from anneal.advise.question import ADVISE_FILE, Question, ask_again
+from anneal.advise.question import ADVISE_FILE, Question, ask_again, refuse_other_question
 from anneal.advise.trials import Pace, measure_pace
 from anneal.config.durations import Duration
 from anneal.config.strict import configuration_hash, parse, to_plain
@@ -164,7 +164,7 @@ def fit_minutes(question: Question, *, folder: Path) -> Question:
     The choice is kept in the folder: the same question again goes on with it.
 
     Raises:
-        ValueError: the minutes are too few.
+        ValueError: the minutes are too few, or the folder has the answer to another question.
     """
     minutes = question.advice.minutes
     assert minutes is not None
@@ -173,10 +173,13 @@ def fit_minutes(question: Question, *, folder: Path) -> Question:
     kept: dict[str, Any] = read_json(file) if file.is_file() else {}
     if kept.get("of") == key:
         budget = parse(Budget, kept["chosen"], where=str(file))
+        smaller = _within(question, budget)
         say(f"{minutes:g} min: as chosen before ({file})")
     else:
         pace = measure_pace(question.setup, question.sweep)
         budget = choose_budget(minutes, pace, _limits(question))
+        smaller = _within(question, budget)
+        refuse_other_question(folder, smaller.digest)  # whose choice is in the folder
         write_json(file, {"of": key, "chosen": to_plain(budget)})
         say(
             f"{minutes:g} min at {pace.update_seconds:.2g} s an update and "
@@ -185,7 +188,7 @@ def fit_minutes(question: Question, *, folder: Path) -> Question:
         )
     for line in describe_budget(budget, _limits(question)):
         say(f"  {line}")
-    return _within(question, budget)
+    return smaller
 
 
 def describe_budget(budget: Budget, limits: Limits) -> list[str]:

@@ -88,7 +88,7 @@ def find_failures(claim: Claim, parts: Sequence[Evidence]) -> list[Failure]:
 
     Half of three or more that diverged condemn. Runs that never reached a target do where the exact
     binomial test against one half is significant at 5 %: five of five, seven of eight. Where no run
-    of the other row reached it either, they condemn nothing.
+    of either row reached it, they condemn nothing.
     """
     found: list[Failure] = []
     praised = parts[0]

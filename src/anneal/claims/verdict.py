@@ -246,7 +246,7 @@ def _judge_estimate(found: Judgement, seen: Estimate, *, cut_short: str) -> Judg
         where = Place(inside=False, lower=where.lower, higher=False)
     verdict = _verdict_of(claim, where, seen.n)
     sd = found.ours.sd if found.ours else None
-    confidence = seen.confidence(tolerance)
+    confidence = None if cut_short else seen.confidence(tolerance)  # of a bound there is none
     is_noisy = isinstance(claim, ValueClaim) and sd is not None and sd > NOISY * claim.tolerance
     reasons = [estimate_words(claim, seen, confidence)]
     more = None
@@ -259,7 +259,7 @@ def _judge_estimate(found: Judgement, seen: Estimate, *, cut_short: str) -> Judg
         else:
             more, words = _view_power(seen, tolerance)
             reasons.append(words)
-    if seen.n < FEWEST_RUNS:
+    if seen.n < FEWEST_RUNS and seen.borrows:
         reasons.append("assumes the usual spread of this network")
     if is_noisy:
         reasons.append(f"noisy: single runs differ by sd {sd:.2g}")

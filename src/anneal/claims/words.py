@@ -6,6 +6,7 @@ from anneal.claims.schema import Claim, OrderClaim, SpeedClaim, ValueClaim
 from anneal.claims.verdict import RULE_SINCE, Judgement, Verdict
 from anneal.io.text import escape_markdown, markdown_table
 from anneal.results.metrics import find_metric
+from anneal.results.statistics import Interval
 from anneal.results.words import fraction_words, interval_words
 
 SIGNS: dict[Verdict, str] = {  # in the order in which a reader meets them
@@ -109,9 +110,10 @@ def difference_words(judgement: Judgement) -> str:
 
 def ours_words(judgement: Judgement) -> str:
     """Return our number of a claim, in the same terms as the paper's."""
-    claim, ours = judgement.claim, judgement.ours
-    if judgement.failure:
-        return judgement.failure
+    return judgement.failure or _interval_words(judgement.claim, judgement.ours)
+
+
+def _interval_words(claim: Claim, ours: Interval | None) -> str:
     metric = find_metric(claim.metric)
     if isinstance(claim, SpeedClaim):
         return interval_words(ours, decimals=2, unit="of the updates")
@@ -130,10 +132,8 @@ def marked_verdict(judgement: Judgement) -> str:
 
 def readings_words(judgement: Judgement) -> str:
     """Return what the claim's other readings give, in a sentence; empty where it has none."""
-    metric = find_metric(judgement.claim.metric)
     return "; ".join(
-        f"read as {reading.experiment}: "
-        f"{interval_words(reading.ours, decimals=metric.decimals, unit=metric.unit)}, "
+        f"read as {reading.experiment}: {_interval_words(judgement.claim, reading.ours)}, "
         f"{reading.verdict}"
         for reading in judgement.readings
     )

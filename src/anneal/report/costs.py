@@ -4,19 +4,22 @@
 experiment that claims name. Hours are those of committed runs of the same experiment.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from anneal.claims.schema import Claim, OrderClaim
 from anneal.claims.verdict import Judgement
 from anneal.claims.words import SETTLED, paper_name
 from anneal.io.files import read_json
 from anneal.io.text import NOTHING, Alignment, markdown_table, number
 from anneal.report.content import Content, by_table, table_words
 from anneal.report.counts import COUNTED, of_role
-from anneal.results.metrics import Evidence
+from anneal.results.ensembles import ensemble_of
+from anneal.results.metrics import Evidence, restate
 from anneal.results.statistics import FEWEST_RUNS
 
 COSTS_FILE = "costs.json"
@@ -26,7 +29,7 @@ PETA = 1e15
 
 @dataclass(frozen=True, kw_only=True)
 class Left:
-    """What would bring every row of one table to three runs.
+    """What would bring every row of one table to three runs, or to three ensembles.
 
     Args:
         paper: its name.
@@ -69,12 +72,12 @@ def what_is_left(content: Content) -> tuple[Left, ...]:
     for paper, judgements in content.judgements.items():
         for table, those in by_table(of_role(judgements, *COUNTED)).items():
             open_claims = [one for one in those if _is_open(one, content.costs)]
-            missing = {
-                name: FEWEST_RUNS - _num_runs(content.evidence.get(name))
-                for one in open_claims
-                for name in one.claim.experiments
-            }
-            missing = {name: n for name, n in missing.items() if n > 0}
+            needed = Counter[str]()
+            for one in open_claims:
+                needed |= _runs_for(one.claim)
+            missing = needed - Counter(
+                {name: _num_runs(content.evidence.get(name)) for name in needed}
+            )
             if not missing:
                 continue
             seconds = {name: _seconds(content.evidence.get(name)) for name in missing}
@@ -83,7 +86,10 @@ def what_is_left(content: Content) -> tuple[Left, ...]:
                 Left(
                     paper=paper_name(paper),
                     table=table_words(table),
-                    claims=len(open_claims),
+                    claims=sum(
+                        any(name in missing for name in one.claim.experiments)
+                        for one in open_claims
+                    ),
                     runs=sum(missing.values()),
                     updates=sum(n * content.costs[name]["updates"] for name, n in missing.items()),
                     flop=sum(n * content.costs[name]["flop"] for name, n in missing.items()),
@@ -106,9 +112,19 @@ def _is_open(found: Judgement, costs: Mapping[str, Any]) -> bool:
     return known and found.verdict not in SETTLED
 
 
+def _runs_for(claim: Claim) -> Counter[str]:
+    """Return how many runs of each experiment give a verdict; an ensemble takes several."""
+    metrics = claim.metrics if isinstance(claim, OrderClaim) else (claim.metric,) * 2
+    found = Counter[str]()
+    for name, metric in zip((claim.experiments[0], claim.experiments[-1]), metrics, strict=True):
+        ensemble = ensemble_of(restate(metric, 0)[0])
+        found |= Counter({name: FEWEST_RUNS * (ensemble[0] if ensemble else 1)})
+    return found
+
+
 def _num_runs(evidence: Evidence | None) -> int:
     whole = evidence is not None and evidence.budget_fraction == 1
-    return len(evidence.runs) if evidence is not None and whole else 0
+    return sum(run.finished for run in evidence.runs) if evidence is not None and whole else 0
 
 
 def _seconds(evidence: Evidence | None) -> float | None:

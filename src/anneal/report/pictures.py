@@ -69,7 +69,7 @@ def claimed_range(claim: Claim) -> tuple[float | None, float | None, float | Non
         sign = 1 if find_metric(claim.metric).higher_is_better else -1
         paper = sign * (claim.values[0] - claim.values[1]) if claim.values else None
         return paper, claim.margin, None
-    return claim.ratio, None, claim.ratio + claim.tolerance
+    return claim.ratio, claim.ratio - claim.tolerance, claim.ratio + claim.tolerance
 
 
 @dataclass(frozen=True)
