@@ -1,5 +1,6 @@
 """Many runs side by side: workers, order, failures, signals; with small programs for trainings."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -158,6 +159,17 @@ def test_failed_run_is_tried_again_and_leaves_the_others_going(project: Path) ->
 def test_dead_process_is_shown_with_its_last_line(project: Path, end: str, said: str) -> None:
     found, _ = train(lambda _run: end)
     assert {status.failure for status in found} == {said}
+
+
+def test_row_of_a_failed_subject_is_not_recorded_as_whole(project: Path) -> None:
+    asked: list[list[str]] = []
+    done = RunStatus(
+        experiment="digits/fixed", seed=0, state="done", updates=1, total_steps=1,
+        seconds_per_update=None, failure=None,
+    )  # fmt: skip
+    subject = dataclasses.replace(done, experiment="digits/sgdr/subject-02", state="failed")
+    grid._record(load_campaign(), [done, subject], lambda words: asked.append([*words]))
+    assert asked[0] == ["evaluate@digits/fixed"]
 
 
 def test_run_of_another_process_is_left_to_it(project: Path) -> None:

@@ -11,7 +11,7 @@ from anneal.commands.params import main as params_command
 from anneal.commands.stages.compose import main as compose_stage
 from anneal.config.compose import (
     compose_campaign,
-    compose_experiment,
+    compose_experiments,
     compose_plain,
     compose_run,
     load_campaign,
@@ -131,11 +131,11 @@ def test_experiment_has_hardware_tracking_and_budget_of_campaign() -> None:
     campaign = dataclasses.replace(
         campaign, budget_fraction=0.5, hardware=dataclasses.replace(campaign.hardware, threads=3)
     )
-    experiment = compose_experiment("digits/sgdr", campaign)
+    experiment = compose_experiments(["digits/sgdr"], campaign)["digits/sgdr"]
     assert (experiment.budget_fraction, experiment.hardware.threads) == (0.5, 3)
     assert experiment.tracking == campaign.tracking
     with pytest.raises(ValueError, match="no option 'digits/sgd'; did you mean 'digits/sgdr'"):
-        compose_experiment("digits/sgd", campaign)
+        compose_experiments(["digits/sgd"], campaign)["digits/sgd"]
 
 
 def test_experiment_may_set_precision_but_no_other_hardware(
@@ -150,7 +150,7 @@ def test_experiment_may_set_precision_but_no_other_hardware(
     )
     for precision in ("float32", "bf16"):
         name = f"clr/cifar10_triangular2_{precision}"
-        experiment = compose_experiment(name, campaign)
+        experiment = compose_experiments([name], campaign)[name]
         assert experiment.hardware == dataclasses.replace(campaign.hardware, precision=precision)
     table = Path("conf/table/clr/table1_readings.yaml")
     table.write_text(table.read_text().replace("precision: bf16", "threads: 1"))
@@ -158,7 +158,7 @@ def test_experiment_may_set_precision_but_no_other_hardware(
         r"table1_readings.yaml: row cifar10_triangular2_bf16: hardware must be set by the campaign"
     )
     with pytest.raises(ValueError, match=said):
-        compose_experiment(name, campaign)
+        compose_experiments([name], campaign)[name]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from anneal.config.compose import _RowNode, compose_campaign, compose_experiment, compose_run
+from anneal.config.compose import _RowNode, compose_campaign, compose_experiments, compose_run
 from anneal.config.folders import own_folder_first
 from anneal.config.options import options, place_of_experiment
 from anneal.config.tables import Row, load_rows
@@ -185,7 +185,7 @@ def test_wrong_value_names_the_row_of_its_table(conf: Path, old: str, new: str, 
     (conf / "table/new/table1.yaml").write_text(TABLE.replace(old, new, 1))
 
     def compose_and_plan() -> None:
-        experiment = compose_experiment("new/digits_high", compose_campaign("quick"))
+        (experiment,) = compose_experiments(["new/digits_high"], compose_campaign("quick")).values()
         check_plan(experiment, where=place_of_experiment(experiment.name))
 
     with pytest.raises(ValueError, match=r"table1.yaml: row digits_high: ") as refused:

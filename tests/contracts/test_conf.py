@@ -16,7 +16,6 @@ from anneal.config.compose import (
     GROUPS,
     check_experiment,
     compose_campaign,
-    compose_experiment,
     compose_experiments,
     compose_plain,
     compose_run,
@@ -252,7 +251,9 @@ def test_each_row_has_the_seeds_that_the_campaign_says() -> None:
     three = {f"clr/cifar10_{row}" for row in ("fixed", "exp", "triangular2_shuffled")}
     for count, rows in ((5, five), (3, three), (1, {*config.campaign.experiments} - five - three)):
         assert all(config.seeds_of(row) == tuple(range(count)) for row in rows)
-    tested = compose_experiment("clr/cifar10_range_test", config).range_test
+    tested = compose_experiments(["clr/cifar10_range_test"], config)[
+        "clr/cifar10_range_test"
+    ].range_test
     assert tested.seeds == (0, 1, 2, 3, 4)
 
 
@@ -299,7 +300,7 @@ def test_a_campaign_plans_each_of_its_experiments() -> None:
     config = wrong_campaign(
         experiments={"digits/sgdr": {"dataset": "digits", "range_test": "given"}}
     )
-    experiment = compose_experiment("digits/sgdr", config)
+    experiment = compose_experiments(["digits/sgdr"], config)["digits/sgdr"]
     arguments = dict(experiment.scheduler.arguments) | {"max_lr": -1.0}
     wrong = replace(experiment, scheduler=replace(experiment.scheduler, arguments=arguments))
     with pytest.raises(

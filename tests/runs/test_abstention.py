@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from anneal.commands.stages import evaluate, train
-from anneal.config.compose import compose_campaign, compose_experiment
+from anneal.config.compose import compose_campaign, compose_experiments
 from anneal.config.strict import to_plain
 from anneal.io.files import write_json, write_yaml
 from anneal.runs.inputs import NoBoundsError, load_bounds
@@ -24,7 +24,7 @@ ABSTAINED = {
 @pytest.fixture
 def campaign(tmp_path, monkeypatch, repository):
     monkeypatch.chdir(repository)
-    composed = compose_experiment(NAME, compose_campaign("quick"))
+    composed = compose_experiments([NAME], compose_campaign("quick"))[NAME]
     monkeypatch.chdir(tmp_path)
     write_yaml(
         Path(f"experiments/quick/{NAME}.yaml"),

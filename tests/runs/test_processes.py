@@ -84,6 +84,13 @@ def test_several_processes_are_refused_where_one_does_the_work():
         refuse_several(hardware(processes=2), for_what="a range test")
 
 
+def test_several_processes_of_torchrun_are_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match="processes must be 1 for a range test, got 2"):
+        refuse_several(hardware(), for_what="a range test")
+
+
 def test_one_process_does_the_work_itself():
     worked = []
     on_processes(hardware(), accumulation=1, module=PROGRAM, arguments=[], work=worked.append)

@@ -270,3 +270,20 @@ def test_a_real_network_is_timed_and_trains_as_chosen(
     assert setup.settings.timed
     assert torch.get_num_threads() == setup.settings.threads
     assert setup.learner(0).update(0).isfinite()
+
+
+def test_memory_format_of_signals_is_not_tried(
+    own: Callable[..., ExperimentSetup], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(channels_last)
+    timed_by(machine, monkeypatch)
+    setup = own()
+    experiment = dataclasses.replace(
+        setup.experiment,
+        dataset=dataclasses.replace(
+            setup.experiment.dataset, signal=SimpleNamespace(crop_samples=8)
+        ),
+    )
+    found = time_setup(dataclasses.replace(setup, experiment=experiment))
+    assert {settings.memory_format for settings in machine.built} == {"contiguous"}
+    assert found.settings.memory_format == "contiguous"

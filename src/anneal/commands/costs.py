@@ -18,10 +18,8 @@ from anneal.config.options import all_rows
 from anneal.io.files import json_text, write_if_changed
 from anneal.io.terminal import command, say
 from anneal.io.text import Alignment, text_table
-from anneal.runs.costs import Cost, campaign_costs, run_cost
+from anneal.runs.costs import TERA, Cost, campaign_costs, run_cost
 from anneal.runs.layout import PAPER
-
-TERA = 1e12
 
 
 def table(costs: list[Cost], *, tera_flop_per_s: float | None) -> list[str]:

@@ -34,7 +34,10 @@ from anneal.io.terminal import command, say
 from anneal.io.text import Alignment, did_you_mean, duration_words, shorten, text_table
 from anneal.runs.board import open_board
 from anneal.runs.campaign_runs import CampaignRun, campaign_runs
-from anneal.runs.pool import Pool, accuracy_words
+from anneal.runs.costs import TERA
+from anneal.runs.hardware import usable_cores
+from anneal.runs.pool import Pool
+from anneal.runs.processes import refuse_several
 from anneal.runs.queue import (
     STAGE,
     arguments_of,
@@ -46,7 +49,8 @@ from anneal.runs.queue import (
 )
 from anneal.runs.reproduce import reproduce
 from anneal.runs.slurm import Farm, Task, open_executor, read_parameters, run_job, script_of
-from anneal.runs.status import ENDED, LINE, RunStatus, run_status
+from anneal.runs.status import ENDED, LINE, RunStatus, accuracy_words, run_status
+from anneal.runs.subjects import split_name
 from anneal.runs.workers import Worker, core_workers, device_workers, parse_devices
 
 if TYPE_CHECKING:
@@ -54,7 +58,6 @@ if TYPE_CHECKING:
 
 FLAGS = ("--dry-run",)
 VALUES = ("--devices", "--workers", "--abreast", "--slurm", "--parallel", "--retries")
-TERA = 1e12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +188,8 @@ def lay_out_workers(config: CampaignConfig, options: Options, *, num_runs: int) 
         ValueError: they are not here, or the campaign's hardware says something else.
     """
     hardware = config.hardware
-    cores = sorted(os.sched_getaffinity(0))
+    refuse_several(hardware, for_what="anneal grid, which trains runs side by side")
+    cores = usable_cores()
     num_devices = 0 if hardware.device == "cpu" else torch.cuda.device_count()
     if options.devices is None and options.abreast is None and not num_devices:
         num = options.workers
@@ -251,7 +255,7 @@ def _record(
     reproduce: Callable[[Sequence[str]], None],
 ) -> None:
     """Have DVC measure and collect what ended; all of the campaign where nothing failed."""
-    unended = {status.experiment for status in found if status.state not in ENDED}
+    unended = {split_name(s.experiment)[0] for s in found if s.state not in ENDED}
     if not unended:
         reproduce([])
         return
@@ -271,7 +275,7 @@ def result_table(runs: Sequence[CampaignRun], found: Sequence[RunStatus]) -> lis
             str(status.seed),
             status.state,
             f"{status.updates:,}",
-            accuracy_words(run.path).removeprefix(", ") if status.state == "done" else "",
+            accuracy_words(run.path) if status.state == "done" else "",
         ]
         for run, status in zip(runs, found, strict=True)
     ]
@@ -281,7 +285,8 @@ def result_table(runs: Sequence[CampaignRun], found: Sequence[RunStatus]) -> lis
 def _print_plan(config: CampaignConfig, options: Options) -> None:
     """Print what would be run: the stages, the runs in their order, the workers."""
     runs = campaign_runs(config)
-    todo = [run for run in runs if run_status(run).state not in ENDED]
+    is_ended = ended_here(runs) if options.slurm is None else ended_somewhere
+    todo = [run for run in runs if not is_ended(run)]
     if options.slurm is not None:
         script = script_of(_executor(config, options), num_runs=max(1, len(todo)))
         who = ["sbatch gets for these runs:", *(f"  {line}" for line in script.splitlines())]
@@ -296,7 +301,8 @@ def _print_plan(config: CampaignConfig, options: Options) -> None:
     for place, run in enumerate(costliest_first(todo), start=1):
         cost = cost_left(run)
         tera = "unknown" if math.isinf(cost) else f"{cost / TERA:,.2f}"
-        cells = [str(place), run.experiment, str(run.seed), run_status(run).state]
+        state = run_status(run).state  # what ended under other code is trained again
+        cells = [str(place), run.experiment, str(run.seed), "left" if state in ENDED else state]
         rows.append([*cells, f"{run.total_steps:,}", tera])
     titles = ["", "experiment", "seed", "state", "updates", "TFLOP left"]
     sides: list[Alignment] = ["right", "left", "right", "left", "right", "right"]

@@ -8,13 +8,12 @@ import statistics
 
 import torch
 
-from anneal.config.compose import compose_plain
+from anneal.config.compose import compose_dataset
 from anneal.config.paths import Paths
-from anneal.config.schema import DatasetConfig
-from anneal.config.strict import parse
 from anneal.datasets import load_dataset
 from anneal.datasets.eeg.edf import require_extra
-from anneal.datasets.eeg.signal_set import of_subject, signal_of
+from anneal.datasets.eeg.signal_set import signal_of
+from anneal.datasets.identity import of_subject
 from anneal.io.csv_files import csv_text
 from anneal.io.files import write_whole
 from anneal.io.terminal import command, say
@@ -26,8 +25,7 @@ from anneal.runs.layout import DATA
 def main(arguments: list[str]) -> None:
     """Fit the reference decoder of each subject; write and print the test accuracies."""
     (name,) = arguments
-    section = compose_plain("run", [f"dataset={name}"])["dataset"]
-    config = parse(DatasetConfig, section, where=f"conf/dataset/{name}.yaml")
+    config = compose_dataset(name)
     subjects = signal_of(config).subjects
     require_extra(config.source)
     rows, accuracies = [], []

@@ -63,8 +63,10 @@ def _print_table(rows: Sequence[Row], *, costs: bool) -> None:
         updates = check_plan(experiment, where=row.place).total_steps
         cells = [f"{row.name:<{width}}", f"{experiment.training.length!s:>17}", f"{updates:>9,}"]
         if costs:
-            from anneal.commands.costs import TERA
-            from anneal.runs.costs import run_cost  # torch: seconds
+            from anneal.runs.costs import (
+                TERA,
+                run_cost,  # torch: seconds
+            )
 
             cost = run_cost(experiment, runs=1)
             cells += [f"{cost.images:>13,}", f"{cost.flop / TERA:>13,.1f}"]

@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> None:
     runs = [run_status(run) for run in campaign_runs(config)]
     width = max(len(r.experiment) for r in runs)
     say(f"campaign {config.campaign.name}: {config.campaign.title}")
-    for experiment in config.campaign.experiments:
+    for experiment in dict.fromkeys(r.experiment for r in runs):
         parts = [f"seed {r.seed} {r.words}" for r in runs if r.experiment == experiment]
         say(f"  {experiment:<{width}}  {', '.join(parts)}")
     for line in summary_lines(runs):

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from anneal.config.folders import CONF, conf_folder, own_folder
 from anneal.config.options import all_rows, is_group, options, place_of_experiment
-from anneal.config.schema import CampaignConfig, ExperimentConfig
+from anneal.config.schema import CampaignConfig, DatasetConfig, ExperimentConfig
 from anneal.config.strict import parse
 from anneal.config.tables import Row
 from anneal.io.files import read_yaml, write_whole
@@ -192,11 +192,6 @@ def compose_run(overrides: Sequence[str]) -> ExperimentConfig:
         raise ValueError(f"{place_of_experiment(str(plain['name']))}: {error}") from error
 
 
-def compose_experiment(name: str, campaign: CampaignConfig) -> ExperimentConfig:
-    """Compose one experiment of a campaign (:func:`compose_experiments`)."""
-    return compose_experiments([name], campaign)[name]
-
-
 def compose_experiments(
     names: Iterable[str], campaign: CampaignConfig
 ) -> dict[str, ExperimentConfig]:
@@ -237,6 +232,16 @@ def _on_hardware_of(
         tracking=campaign.tracking,
         budget_fraction=campaign.budget_fraction,
     )
+
+
+def compose_dataset(name: str) -> DatasetConfig:
+    """Compose one data set, as ``dataset=<name>`` does, and check it.
+
+    Raises:
+        ValueError: there is no such data set, or it is wrong; names the file.
+    """
+    section = compose_plain("run", [f"dataset={name}"])["dataset"]
+    return parse(DatasetConfig, section, where=f"{CONF}/dataset/{name}.yaml")
 
 
 def compose_campaign(name: str) -> CampaignConfig:

@@ -22,6 +22,7 @@ from anneal.runs.setup import build_network
 from anneal.runs.subjects import of_each_subject
 from anneal.training.loop import evenly_spread
 
+TERA = 1e12
 BATCH = 2  # images in the pass that is counted: batch normalisation needs more than one
 _COUNTED: dict[
     tuple[str, int | None, PublishedSize], tuple[float, float]
@@ -117,7 +118,8 @@ def flop_per_image(experiment: ExperimentConfig, size: PublishedSize) -> tuple[f
     """
     signal = experiment.dataset.signal
     crop_samples = None if signal is None else signal.crop_samples
-    key = json.dumps(to_plain(experiment.model), sort_keys=True), crop_samples, size
+    model = to_plain(experiment.model) | {"name": ""}
+    key = json.dumps(model, sort_keys=True), crop_samples, size
     if key not in _COUNTED:
         _COUNTED[key] = _count(experiment, size, crop_samples)
     return _COUNTED[key]

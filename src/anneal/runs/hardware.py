@@ -100,13 +100,16 @@ def decide(config: HardwareConfig, *, architecture: str) -> Settings:
     )
 
 
-def num_cores() -> int:
-    """Return the cores that this process may use: a share, where several compute one run."""
+def usable_cores() -> list[int]:
+    """Return the numbers of the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # Linux
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def num_cores() -> int:
+    """Return how many cores this process may use: a share, where several compute one run."""
+    return max(1, len(usable_cores()) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def _device(asked: str, where: str) -> str:

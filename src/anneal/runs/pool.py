@@ -9,14 +9,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from anneal.io.files import read_json, write_json
+from anneal.io.files import write_json
 from anneal.runs.board import Board
 from anneal.runs.campaign_runs import CampaignRun
-from anneal.runs.directory import RESULT, is_held
+from anneal.runs.directory import is_held
 from anneal.runs.environment import now
-from anneal.runs.status import ENDED, FAILED, RunStatus, run_status, summary_lines
+from anneal.runs.status import (
+    ENDED,
+    FAILED,
+    RunStatus,
+    ended_words,
+    run_status,
+    summary_lines,
+)
 from anneal.runs.workers import Worker
 
 POLL_SECONDS = 0.1
@@ -119,7 +125,7 @@ class Pool:
         self._left.discard(run.name)
         total = len(self._status)
         self._board.line(
-            f"{run.name}: {status.state}{accuracy_words(run.path)}; "
+            f"{run.name}: {ended_words(status, run)}; "
             f"{total - len(self._left)} of {total} runs ended"
         )
 
@@ -159,7 +165,10 @@ class Pool:
             while signals:
                 number = signals.pop(0)
                 for attempt in self._attempts.values():
-                    attempt.process.send_signal(number)
+                    # a run takes no SIGHUP: it would end without a checkpoint
+                    attempt.process.send_signal(
+                        signal.SIGTERM if number == signal.SIGHUP else number
+                    )
             time.sleep(POLL_SECONDS)
             for name, attempt in list(self._attempts.items()):
                 if attempt.process.poll() is not None:
@@ -200,13 +209,6 @@ def failure_of(attempt: Attempt, code: int) -> str:
     how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
     how += "" if code else " and without a result"
     return f"{how}; {'it said nothing' if said is None else f'last line: {said}'}"
-
-
-def accuracy_words(path: Path) -> str:
-    """Return the final test accuracy of a run in words, where it has one."""
-    result = read_json(path / RESULT) if (path / RESULT).is_file() else {}
-    accuracy = result.get("test_accuracy_pct@final")
-    return "" if accuracy is None else f", {accuracy:.2f} %"
 
 
 @contextmanager

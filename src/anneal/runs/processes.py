@@ -66,8 +66,7 @@ def on_processes(
             them failed.
         Interrupted: they were told to stop.
     """
-    rank = rank_of(os.environ)
-    size = hardware.processes if rank is None else rank.size
+    rank, size = rank_of(os.environ), _size(hardware)
     if size == 1:
         work(ALONE)
         return
@@ -90,13 +89,19 @@ def refuse_several(hardware: HardwareConfig, *, for_what: str) -> None:
     """Refuse several processes where one does the work.
 
     Raises:
-        ValueError: ``hardware.processes`` is above 1.
+        ValueError: ``hardware.processes`` is above 1, or torchrun or srun started several.
     """
-    if hardware.processes > 1:
+    size = _size(hardware)
+    if size > 1:
         raise ValueError(
-            f"conf/hardware/{hardware.name}.yaml: processes must be 1 for {for_what}, "
-            f"got {hardware.processes}"
+            f"conf/hardware/{hardware.name}.yaml: processes must be 1 for {for_what}, got {size}"
         )
+
+
+def _size(hardware: HardwareConfig) -> int:
+    """Return how many processes compute a run: what torchrun or srun says, else the setting."""
+    rank = rank_of(os.environ)
+    return hardware.processes if rank is None else rank.size
 
 
 def rank_of(variables: Mapping[str, str]) -> Rank | None:

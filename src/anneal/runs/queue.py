@@ -10,7 +10,7 @@ from anneal.runs.code_digest import code_digest, code_of_run
 from anneal.runs.costs import run_cost
 from anneal.runs.directory import RunDirectory
 from anneal.runs.hardware import decide
-from anneal.runs.status import run_status
+from anneal.runs.status import ENDED, run_status
 
 STAGE = "anneal.commands.stages.train"
 
@@ -52,7 +52,8 @@ def cost_left(run: CampaignRun) -> float:
     """Return the floating-point operations that a run still needs; infinite where unknown."""
     if find_dataset(run.config.dataset).size is None:
         return math.inf
-    made = run_status(run).updates / run.total_steps
+    status = run_status(run)  # what ended, and is asked about, is trained from its start
+    made = 0.0 if status.state in ENDED else status.updates / run.total_steps
     return run_cost(run.config, runs=1).flop * (1 - made)
 
 

@@ -16,8 +16,7 @@ from anneal.runs.board import Board
 from anneal.runs.campaign_runs import CampaignRun
 from anneal.runs.environment import now
 from anneal.runs.layout import GRID, RUNS
-from anneal.runs.pool import accuracy_words
-from anneal.runs.status import FAILED, RunStatus, run_status, summary_lines
+from anneal.runs.status import FAILED, RunStatus, ended_words, run_status, summary_lines
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
@@ -241,7 +240,7 @@ class Farm:
             run = self._jobs.pop(job)
             if self._is_ended(run):
                 run.attempt.unlink(missing_ok=True)
-                self._board.line(f"{run.name}: {run_status(run).state}{accuracy_words(run.path)}")
+                self._board.line(f"{run.name}: {ended_words(run_status(run), run)}")
                 continue
             line = last_line(Path(self._executor.folder) / f"{job}_0_log.out")
             self._failures[run.name] += 1

@@ -69,7 +69,8 @@ def run_status(run: CampaignRun) -> RunStatus:
         lines = read_lines(path / TIMING)
         updates = int(lines[-1]["update"]) if lines else 0
         pace = _pace(path, lines)
-        state = "running" if is_held(path) else "stopped"
+        if state == "left":
+            state = "running" if is_held(path) else "stopped"
         if (path / RESULT).is_file():
             ended = read_json(path / RESULT)
             state = "done" if ended["status"] == "finished" else str(ended["status"])
@@ -85,6 +86,18 @@ def run_status(run: CampaignRun) -> RunStatus:
         seconds_per_update=pace,
         failure=failure,
     )
+
+
+def accuracy_words(path: Path) -> str:
+    """Return the final test accuracy of a run, where it has one."""
+    result = read_json(path / RESULT) if (path / RESULT).is_file() else {}
+    accuracy = result.get("test_accuracy_pct@final")
+    return "" if accuracy is None else f"{accuracy:.2f} %"
+
+
+def ended_words(status: RunStatus, run: CampaignRun) -> str:
+    """Return how a run ended, and its accuracy."""
+    return ", ".join(filter(None, [status.state, accuracy_words(run.path)]))
 
 
 def _pace(path: Path, lines: list[dict[str, float]]) -> float | None:

@@ -7,6 +7,7 @@ An experiment on signals with several subjects is one experiment for each, named
 import dataclasses
 
 from anneal.config.schema import ExperimentConfig
+from anneal.datasets.identity import of_subject
 
 _PREFIX = "subject-"
 
@@ -52,13 +53,9 @@ def find_subject(experiment: ExperimentConfig, subject: int) -> ExperimentConfig
 
 
 def _of_subject(experiment: ExperimentConfig, subject: int) -> ExperimentConfig:
-    signal = experiment.dataset.signal
-    assert signal is not None
     return dataclasses.replace(
         experiment,
         name=f"{experiment.name}/{_PREFIX}{subject:02d}",
         title=f"{experiment.title}, subject {subject}",
-        dataset=dataclasses.replace(
-            experiment.dataset, signal=dataclasses.replace(signal, subjects=(subject,))
-        ),
+        dataset=of_subject(experiment.dataset, subject),
     )

@@ -40,6 +40,8 @@ def time_setup(setup: ExperimentSetup) -> ExperimentSetup:
     The same setup where the hardware is not ``auto``, or nothing is left to choose.
     """
     config = setup.experiment.hardware
+    if setup.experiment.dataset.signal is not None:  # there signals are contiguous
+        config = dataclasses.replace(config, memory_format="contiguous")
     if config.name != "auto" or config.kernels != "none" or not any(axes(config, setup.settings)):
         return setup
     case = describe_case(setup)
@@ -166,7 +168,8 @@ def _updates(setup: ExperimentSetup, settings: Settings) -> Update:
     learner = dataclasses.replace(setup, settings=settings).learner(0)
     for group in learner.optimizer.param_groups:
         group["lr"] = 0.0
-    learner.model.train()
+    if not learner.model.training:  # frozen modules stay in eval mode, as in a run
+        learner.model.train()
 
     def update(number: int) -> None:
         learner.update(number).item()  # read, so that the device has done it
@@ -179,6 +182,7 @@ def describe_case(setup: ExperimentSetup) -> dict[str, Any]:
     experiment: ExperimentConfig = setup.experiment
     device = setup.settings.device
     model, hardware = to_plain(experiment.model), to_plain(experiment.hardware)
+    signal = experiment.dataset.signal
     for section in (model, hardware):
         section.pop("name")
     return {
@@ -192,6 +196,8 @@ def describe_case(setup: ExperimentSetup) -> dict[str, Any]:
         "classes": setup.data.num_classes,
         "batch_size": experiment.training.batch_size,
         "optimizer": experiment.optimizer.name,
+        "freeze": experiment.fine_tuning.freeze,
+        "crop_samples": signal.crop_samples if signal else None,
     }
 
 

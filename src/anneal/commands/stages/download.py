@@ -3,10 +3,8 @@
 ``python -m anneal.commands.stages.download <dataset>`` writes ``data/<dataset>.identity.json``.
 """
 
-from anneal.config.compose import compose_plain
+from anneal.config.compose import compose_dataset
 from anneal.config.paths import Paths
-from anneal.config.schema import DatasetConfig
-from anneal.config.strict import parse
 from anneal.datasets import identify
 from anneal.io.files import write_json
 from anneal.io.terminal import command, say
@@ -17,8 +15,7 @@ from anneal.runs.layout import identity_file
 def main(arguments: list[str]) -> None:
     """Get one data set (``conf/dataset/<name>.yaml``) and write its identity."""
     (name,) = arguments
-    section = compose_plain("run", [f"dataset={name}"])["dataset"]
-    config = parse(DatasetConfig, section, where=f"conf/dataset/{name}.yaml")
+    config = compose_dataset(name)
     identity = identify(config, Paths.from_environment())
     write_json(identity_file(name), identity)
     sets = list(identity.get("subjects", {"": identity}).values())
