@@ -63,10 +63,11 @@ def test_head_of_as_many_classes_is_loaded_too(trained: nn.Module) -> None:
         lambda s: s,
         lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}, "epoch": 3},
         lambda s: {"state_dict": {f"model.{k}": v for k, v in s.items()}},
+        lambda s: {"state_dict": {f"model._orig_mod.module.{k}": v for k, v in s.items()}},
         lambda s: {"update": 3, "configuration_hash": "x", "model": s},
         lambda s: {"update": 3, "state": {"model": s, "optimizer": {}}},
     ],
-    ids=["plain", "ddp", "lightning", "snapshot", "checkpoint"],
+    ids=["plain", "ddp", "lightning", "nested", "snapshot", "checkpoint"],
 )
 def test_file_of_any_common_form_is_read(trained: nn.Module, tmp_path: Path, wrap: Any) -> None:
     state = trained.state_dict()

@@ -1,4 +1,4 @@
-"""Image data sets: sources, identity, and batches by number.
+"""Data sets of images and signals: sources, identity, and batches by number.
 
 Asking who a set is (:func:`identify`) needs no torch, except for torchvision's own sets.
 """

@@ -77,13 +77,10 @@ def read_split(
 
 
 def _describe(source: PublishedArchive, config: DatasetConfig) -> dict[str, Any]:
-    num_channels, height, width = source.image_shape
-    if config.image_size is not None:
-        height = width = config.image_size
     return describe_images(
         config,
         class_names=source.class_names,
-        image_shape=(num_channels, height, width),
+        image_shape=source.image_shape,
         images_per_class={
             split: [count] * len(source.class_names)
             for split, count in source.images_per_class.items()

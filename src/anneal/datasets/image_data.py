@@ -1,4 +1,4 @@
-"""Images and labels in memory as bytes, or decoded on demand.
+"""Images (bytes) or signals (float32) with labels, in memory or decoded on demand.
 
 Shapes: N images, C channels, H height, W width, B images of one batch.
 """

@@ -96,8 +96,6 @@ def _look(config: DatasetConfig) -> tuple[Listing, dict[str, Any]]:
             f"{len(sizes)} different sizes"
         )
     height, width = next(iter(sizes))
-    if config.image_size is not None:
-        height = width = config.image_size
     checksums = {"content": f"sha256:{content.hexdigest()}"}
     if turned:  # other pixels than those of the same files read without their EXIF
         checksums["orientation"] = "exif:upright"

@@ -94,13 +94,10 @@ def _read(folder: Path, member: Member) -> bytes:
 
 
 def _describe(config: DatasetConfig) -> dict[str, Any]:
-    num_channels, height, width = SOURCE.image_shape
-    if config.image_size is not None:
-        height = width = config.image_size
     return describe_images(
         config,
         class_names=SOURCE.class_names,
-        image_shape=(num_channels, height, width),
+        image_shape=SOURCE.image_shape,
         images_per_class={split: list(n) for split, n in SOURCE.images_per_class.items()},
         checksums={member.name: f"md5:{member.md5}" for member in _members()},
     )

@@ -1,4 +1,4 @@
-"""Resizing of images: shorter side, then centre crop (Pillow, no torch)."""
+"""Images as bytes: turned upright, scaled to 8 bits, resized, centre-cropped (Pillow)."""
 
 import numpy as np
 import numpy.typing as npt

@@ -164,6 +164,16 @@ def _check_name(library: str, architecture: str) -> None:
     raise ValueError(message)
 
 
+def timm_size(architecture: str, image_size: int) -> dict[str, Any]:
+    """Return the argument ``img_size`` for networks of timm that have a fixed input size."""
+    from timm.models import get_pretrained_cfg, model_entrypoint
+
+    config = get_pretrained_cfg(architecture)
+    named = inspect.signature(model_entrypoint(architecture)).parameters
+    sized = "img_size" in named or (config is not None and config.fixed_input_size)
+    return {"img_size": image_size} if sized else {}
+
+
 def _build_with_timm(
     architecture: str,
     arguments: Mapping[str, Any],
@@ -176,12 +186,8 @@ def _build_with_timm(
         build = OURS[architecture]
         return build(num_classes=num_classes, in_chans=channels, img_size=image_size, **arguments)
     import timm
-    from timm.models import get_pretrained_cfg, model_entrypoint
 
-    config = get_pretrained_cfg(architecture)
-    named = inspect.signature(model_entrypoint(architecture)).parameters
-    sized = "img_size" in named or (config is not None and config.fixed_input_size)
-    size: dict[str, Any] = {"img_size": image_size} if sized else {}
+    size = timm_size(architecture, image_size)
     model: nn.Module = timm.create_model(
         architecture,
         pretrained=False,

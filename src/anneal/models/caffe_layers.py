@@ -5,17 +5,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-def pooled_size(size: int) -> int:
-    """Side in pixels after 3x3 pooling of stride 2 (Caffe @9b89154, pooling_layer.cpp).
+def pooled_size(size: int, *, window: int = 3) -> int:
+    """Return the side in pixels after pooling of stride 2 (Caffe @9b89154, pooling_layer.cpp).
 
-    Caffe's rule is ``ceil((size - 3) / 2) + 1``. A window may stick out at the end, but always
+    Caffe's rule is ``ceil((size - window) / 2) + 1``. A window may stick out at the end, but always
     starts in the image, so that Caffe's clipping of the last window (which it does for padded
     pooling alone) would change nothing.
 
     >>> [pooled_size(side) for side in (32, 31, 24, 9, 8)]
     [16, 15, 12, 4, 4]
+    >>> [pooled_size(side, window=2) for side in (24, 8, 9)]
+    [12, 4, 5]
     """
-    return -((3 - size) // 2) + 1
+    return -((window - size) // 2) + 1
 
 
 class CaffeBatchNorm(nn.Module):

@@ -15,7 +15,8 @@ from typing import Final
 from torch import Tensor, nn
 from torch.nn import functional
 
-Multipliers = dict[str, tuple[float, float]]
+from anneal.models.caffe_layers import pooled_size
+from anneal.models.entrypoints import Multipliers
 
 SMALLEST_IMAGE: Final = 14  # px; two convolutions and two poolings leave nothing of fewer
 
@@ -39,7 +40,7 @@ class CaffeLeNet(nn.Module):
                 f"img_size must be at least {SMALLEST_IMAGE} px (two 5x5 convolutions without "
                 f"padding, each pooled), got {img_size}"
             )
-        side = _pooled(_pooled(img_size - 4) - 4)
+        side = pooled_size(pooled_size(img_size - 4, window=2) - 4, window=2)
         self.num_classes = num_classes
         self.conv1 = nn.Conv2d(in_chans, 20, 5)
         self.conv2 = nn.Conv2d(20, 50, 5)
@@ -65,12 +66,3 @@ class CaffeLeNet(nn.Module):
         x = functional.max_pool2d(self.conv2(x), 2, 2, ceil_mode=True)
         logits: Tensor = self.ip2(functional.relu(self.ip1(x.flatten(1))))
         return logits
-
-
-def _pooled(side: int) -> int:
-    """Return the side after 2x2 pooling of stride 2, which Caffe rounds up.
-
-    >>> [_pooled(side) for side in (24, 8, 9)]
-    [12, 4, 5]
-    """
-    return -(-side // 2)

@@ -1,4 +1,4 @@
-"""Layers of a network: its classifier head, a frozen backbone, rates that fall with depth."""
+"""Parts of a network for fine-tuning: head, frozen backbone, factors of rates by depth."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ def head_of(model: nn.Module) -> tuple[str, nn.Module]:
             return name, module
     if isinstance(found, tuple):
         raise ValueError(f"fine_tuning: {type(model).__name__} has several classifier heads")
-    heads = [(n, m) for n, m in named if isinstance(m, nn.Linear | nn.Conv2d)]
+    heads = [(n, m) for n, m in named if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d)]
     if not heads:
         raise ValueError(f"fine_tuning: {type(model).__name__} has no classifier head")
     return heads[-1]

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from anneal.models.build import timm_size
 from anneal.models.layers import head_names
 from anneal.models.registry import OURS
 
@@ -157,9 +157,8 @@ def _unwrapped(file: Path) -> State:
             f"got {type(content).__name__}"
         )
     state = {str(name): value for name, value in content.items()}
-    for prefix in WRAPPERS:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    while prefix := next((p for p in WRAPPERS if all(n.startswith(p) for n in state)), None):
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
     return state
 
 
@@ -200,12 +199,8 @@ def _download(
             state: State = weights.get_state_dict(progress=False, check_hash=True)
             return state
         import timm
-        from timm.models import get_pretrained_cfg, model_entrypoint
 
-        named = inspect.signature(model_entrypoint(architecture)).parameters
-        config = get_pretrained_cfg(architecture)
-        sized = "img_size" in named or (config is not None and config.fixed_input_size)
-        size: dict[str, Any] = {"img_size": image_size} if sized else {}
+        size = timm_size(architecture, image_size)
         state = timm.create_model(architecture, pretrained=True, **size, **arguments).state_dict()
     except (OSError, RuntimeError, ValueError) as error:
         (first, *_) = str(error).splitlines() or [type(error).__name__]

@@ -1,6 +1,5 @@
 """One subject's trials as a data set: identity, splits, and the rules of its configuration."""
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,19 +8,12 @@ import numpy.typing as npt
 
 from anneal.config.schema import DatasetConfig, SignalConfig
 from anneal.datasets.eeg.trial_store import StoredTrials
+from anneal.datasets.identity import of_subject
 
 if TYPE_CHECKING:
     from anneal.datasets.image_data import ImageData
 
 Store = Callable[[DatasetConfig, int], StoredTrials]  # configuration of one subject, its number
-
-
-def of_subject(config: DatasetConfig, subject: int) -> DatasetConfig:
-    """Return the configuration of one of its subjects alone."""
-    assert config.signal is not None
-    return dataclasses.replace(
-        config, signal=dataclasses.replace(config.signal, subjects=(subject,))
-    )
 
 
 def signal_of(config: DatasetConfig) -> SignalConfig:
