@@ -19,10 +19,9 @@ from anneal.report.content import (
     NOT_RUN,
     VERDICTS,
     by_paper,
-    verdicts_given,
 )
 from anneal.report.costs import what_is_left
-from anneal.report.counts import judged, of_role, shown_first
+from anneal.report.counts import by_verdict, judged, of_role, shown_first
 from anneal.report.forest import counted_claims, draw_forest, forest_rows
 from anneal.report.markdown import FIRST
 from anneal.report.page import PageSources, packed, render_page, unpacked
@@ -152,7 +151,7 @@ def test_the_overview_has_papers_with_runs_first_and_no_empty_column(showcase, c
     fewer = dataclasses.replace(
         content, judgements={"clr": tuple(spoken), "a": tuple(not_run), "b": tuple(not_run)}
     )
-    assert verdicts_given(fewer) == ("reproduced", "not run")
+    assert [*by_verdict(fewer.all_judgements())] == ["reproduced", "not run"]
     unsorted = [*not_run, *spoken]
     assert [found.claim.id.split("/")[0] for found in (unsorted[0], unsorted[-1])] == [
         "sgdr",

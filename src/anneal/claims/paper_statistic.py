@@ -66,7 +66,7 @@ def find_like_paper(
     kind, ahead = _kind_of(claim.statistic)
     name = kind if kind == "single run" else f"{kind} of {len(values)}"
     ends = _foretell(claim, values, ahead) if ahead else None
-    paper = _number_of_paper(claim) if full_budget else None
+    paper = claim.paper_number if full_budget else None
     value, words = None, []
     if kind != "single run" or len(values) == 1:
         value, said = _same_statistic(claim, parts, compared, kind)
@@ -91,15 +91,6 @@ def _kind_of(statistic: str) -> tuple[str, int]:
         return "single run", 1
     kind, _, number = statistic.partition(" of ")
     return kind, int(number) if kind == "mean" else 0
-
-
-def _number_of_paper(claim: Claim) -> float | None:
-    if isinstance(claim, OrderClaim):
-        if claim.values is None:
-            return None
-        sign = 1 if find_metric(claim.metric).higher_is_better else -1
-        return sign * (claim.values[0] - claim.values[1])
-    return claim.value if isinstance(claim, ValueClaim) else claim.ratio
 
 
 def _foretell(claim: Claim, values: Sequence[float], ahead: int) -> tuple[float, float] | None:

@@ -97,15 +97,9 @@ def difference_words(judgement: Judgement) -> str:
     claim, ours = judgement.claim, judgement.ours
     if ours is None or judgement.failure:
         return ""
-    decimals = find_metric(claim.metric).decimals
-    if isinstance(claim, SpeedClaim):
-        return f"{ours.mean - claim.ratio:+.2f}"
-    if isinstance(claim, ValueClaim):
-        return f"{ours.mean - claim.value:+.{decimals}f}"
-    if claim.values is None:
-        return ""
-    sign = 1 if find_metric(claim.metric).higher_is_better else -1
-    return f"{ours.mean - sign * (claim.values[0] - claim.values[1]):+.{decimals}f}"
+    decimals = 2 if isinstance(claim, SpeedClaim) else find_metric(claim.metric).decimals
+    paper = claim.paper_number
+    return "" if paper is None else f"{ours.mean - paper:+.{decimals}f}"
 
 
 def ours_words(judgement: Judgement) -> str:

@@ -153,6 +153,16 @@ def renew_block(text: str, *, name: str, body: str, where: str) -> str:
     return f"{text[:begin]}{first}\n{body.strip()}\n{text[end:]}"
 
 
+def last_line(text: str) -> str | None:
+    r"""Return the last line that has words, without the space around it; None if none has.
+
+    >>> last_line("one\n two \n\n"), last_line(" \n")
+    ('two', None)
+    """
+    lines = (line.strip() for line in reversed(text.splitlines()))
+    return next(filter(None, lines), None)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x' or 'y'?`` for a near miss, else the list of known names.
 

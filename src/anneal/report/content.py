@@ -4,7 +4,6 @@ The Markdown page, the web page and README's table are made from it. Its numbers
 formatted.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -209,18 +208,6 @@ def table_words(table: str) -> str:
     ('Table 1', 'section 3.1', 'wrn zca')
     """
     return place_named(table) or table.replace("_", " ")
-
-
-def count_verdicts(judgements: Sequence[Judgement]) -> dict[str, int]:
-    """Return verdict -> number of claims, with every verdict, in the reader's order."""
-    counts = Counter(found.verdict for found in judgements)
-    return {verdict: counts[verdict] for verdict in VERDICTS}
-
-
-def verdicts_given(content: Content) -> tuple[str, ...]:
-    """Return the verdicts that any claim has, in the reader's order: those worth a column."""
-    counts = count_verdicts(content.all_judgements())
-    return tuple(verdict for verdict in VERDICTS if counts[verdict])
 
 
 def by_paper(judgements: Sequence[Judgement]) -> dict[str, tuple[Judgement, ...]]:

@@ -16,7 +16,7 @@ from anneal.claims.verdict import Judgement
 from anneal.claims.words import SIGNS, finding_words, marked_verdict
 from anneal.report.content import Content, table_words
 from anneal.report.counts import COUNTED, judged, of_role
-from anneal.results.metrics import Evidence, find_metric
+from anneal.results.metrics import Evidence
 
 LIMIT = 5.0  # tolerances shown on each side; what is beyond leaves with an arrow
 ROW, TOP, BOTTOM = 21, 26, 46
@@ -74,10 +74,9 @@ def scale_of(claim: Claim) -> tuple[float, float]:
         return claim.ratio, claim.tolerance
     if not isinstance(claim, OrderClaim):
         return claim.value, claim.tolerance
-    if claim.values is None:
+    paper = claim.paper_number
+    if paper is None:
         return (0.0, -claim.margin) if claim.margin < 0 else (claim.margin + 1.0, 1.0)
-    sign = 1 if find_metric(claim.metric).higher_is_better else -1
-    paper = sign * (claim.values[0] - claim.values[1])
     return paper, paper - claim.margin
 
 

@@ -39,9 +39,7 @@ from anneal.report.content import (
     VERDICTS,
     Content,
     by_table,
-    count_verdicts,
     table_words,
-    verdicts_given,
 )
 from anneal.report.costs import LEFT_HEADER, what_is_left
 from anneal.report.counts import by_verdict, headlines_words, of_role, strips
@@ -112,7 +110,6 @@ def render_page(content: Content, sources: PageSources) -> str:
         by_verdict=by_verdict,
         claim_address=claim_address,
         cost_words=cost_words,
-        count_verdicts=count_verdicts,
         counted_claims=counted_claims,
         difference_words=difference_words,
         draw_forest=draw_forest,
@@ -149,7 +146,6 @@ def render_page(content: Content, sources: PageSources) -> str:
         SIGNS=SIGNS,
         readings_words=readings_words,
         total_words=total_words,
-        verdicts_given=verdicts_given,
         where_words=where_words,
     )
     values = {

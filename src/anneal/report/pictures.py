@@ -66,9 +66,7 @@ def claimed_range(claim: Claim) -> tuple[float | None, float | None, float | Non
     if isinstance(claim, ValueClaim):
         return claim.value, claim.value - claim.tolerance, claim.value + claim.tolerance
     if isinstance(claim, OrderClaim):
-        sign = 1 if find_metric(claim.metric).higher_is_better else -1
-        paper = sign * (claim.values[0] - claim.values[1]) if claim.values else None
-        return paper, claim.margin, None
+        return claim.paper_number, claim.margin, None
     return claim.ratio, claim.ratio - claim.tolerance, claim.ratio + claim.tolerance
 
 

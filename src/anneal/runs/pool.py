@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from anneal.io.files import write_json
+from anneal.io.text import last_line
 from anneal.runs.board import Board
 from anneal.runs.campaign_runs import CampaignRun
 from anneal.runs.directory import is_held
@@ -202,8 +203,7 @@ def failure_of(attempt: Attempt, code: int) -> str:
     """Say in one line why an attempt failed: the last line that its process left."""
     with attempt.run.log.open("rb") as log:
         log.seek(attempt.log_from)
-        lines = log.read().decode(errors="replace").splitlines()
-    said = next((line.strip() for line in reversed(lines) if line.strip()), None)
+        said = last_line(log.read().decode(errors="replace"))
     if code > 0 and said is not None:
         return said
     how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"

@@ -27,6 +27,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from anneal.config.schema import HardwareConfig
 from anneal.io.terminal import INTERRUPTED, USER_ERROR, complain, describe_error
+from anneal.io.text import last_line
 from anneal.runs.preemption import RANK_FOLDER, Interrupted, hand_on, interruptible
 from anneal.training.parts import ALONE, LostProcess, Parts
 
@@ -342,8 +343,6 @@ class _Copies:
 
     def _last_line(self, rank: int) -> str:
         """Return the line that a rank ended with, or the last of what it wrote."""
-        for name in (f"{rank}.txt", f"{rank}.err"):
-            file = self._folder / name
-            if file.is_file() and (lines := file.read_text(errors="replace").split("\n")):
-                return next((line for line in reversed(lines) if line.strip()), "")
-        return ""
+        files = (self._folder / f"{rank}.{suffix}" for suffix in ("txt", "err"))
+        said = (last_line(file.read_text(errors="replace")) for file in files if file.is_file())
+        return next(filter(None, said), "")

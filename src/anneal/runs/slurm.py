@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from anneal.io.files import read_json, write_json
 from anneal.io.terminal import say
-from anneal.io.text import did_you_mean
+from anneal.io.text import did_you_mean, last_line
 from anneal.runs.board import Board
 from anneal.runs.campaign_runs import CampaignRun
 from anneal.runs.environment import now
@@ -140,7 +140,7 @@ def run_job(executor: "SlurmExecutor", task: Task) -> None:
         alive = jobs_alive()
     result = job.paths.result_pickle
     if not result.is_file() or pickle_load(result)[0] != "success":
-        raise ValueError(f"job {job.job_id} failed: {last_line(log)} ({log})")
+        raise ValueError(f"job {job.job_id} failed: {line_of(log)} ({log})")
 
 
 @contextmanager
@@ -242,7 +242,7 @@ class Farm:
                 run.attempt.unlink(missing_ok=True)
                 self._board.line(f"{run.name}: {ended_words(run_status(run), run)}")
                 continue
-            line = last_line(Path(self._executor.folder) / f"{job}_0_log.out")
+            line = line_of(Path(self._executor.folder) / f"{job}_0_log.out")
             self._failures[run.name] += 1
             write_json(run.attempt, {FAILED: line, JOB: job, "ended": now()})
             retried = self._failures[run.name] <= self._retries
@@ -252,8 +252,7 @@ class Farm:
         return again
 
 
-def last_line(log: Path) -> str:
+def line_of(log: Path) -> str:
     """Return the last line that a job left."""
-    lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
-    said = (line.strip() for line in reversed(lines) if line.strip())
-    return next(said, "its job is gone and said nothing")
+    said = last_line(log.read_text(errors="replace")) if log.is_file() else None
+    return said or "its job is gone and said nothing"
