@@ -19,6 +19,7 @@ VERBS = {  # verb -> (its module, one line of help)
     "grid": ("anneal.commands.grid", "train a campaign side by side on many devices or cores"),
     "advise": ("anneal.commands.advise", "recommend bounds and a schedule for your data"),
     "compare": ("anneal.commands.compare", "compare two campaigns, commits or result folders"),
+    "explain": ("anneal.commands.explain", "explain why two runs differ, and from which update"),
     "ensemble": ("anneal.commands.ensemble", "evaluate snapshots of runs, alone and as ensembles"),
     "status": ("anneal.commands.status", "show finished, running and remaining runs of a campaign"),
     "costs": ("anneal.commands.costs", "show what the rows of a campaign cost"),
