@@ -157,6 +157,16 @@ lock: $(INSTALLED)  ## renew the locks after an edit of dependencies (UPGRADE=--
 build: $(INSTALLED)  ## build the wheel into dist/
 	python -m build --wheel --no-isolation
 
+.PHONY: audit
+audit: $(INSTALLED)  ## look up known vulnerabilities of the locked packages ("not run" without the service)
+	python benchmarks/audit.py
+
+.PHONY: sbom
+sbom: $(INSTALLED)  ## write the software bill of materials of the locks, dist/sbom.json (CycloneDX)
+	@mkdir -p dist
+	$(UV) tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements requirements-all.lock \
+		--output-reproducible --of JSON -o dist/sbom.json
+
 .PHONY: clean
 clean:  ## remove caches and build output; never data, runs or results
 	rm -rf build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
