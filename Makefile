@@ -95,11 +95,14 @@ NOT_FAST := schedules/test_import config/test_compose results/test_ensemble_stor
 	results/test_compare io/test_files contracts/test_conf contracts/test_docs contracts/test_report \
 	contracts/test_rows contracts/test_stages
 
-.PHONY: check
-check: $(INSTALLED)  ## format, lint, types and the fast tests, in under 90 s; what a change has to pass
+.PHONY: lint
+lint: $(INSTALLED)  ## format, lint and types
 	ruff format --check .
 	ruff check .
 	mypy
+
+.PHONY: check
+check: lint  ## lint and the fast tests, in under 90 s; what a change has to pass
 	OMP_NUM_THREADS=1 pytest -q --numprocesses=auto --dist=loadfile --no-loadscope-reorder \
 		-m "not slow and not archives and not gpu" \
 		$(FAST:%=tests/%) $(NOT_FAST:%=--ignore=tests/%.py)

@@ -260,7 +260,7 @@ def test_ci_calls_make(repository: Path) -> None:
     ci = repository / ".ci" / "run"
     assert os.access(ci, os.X_OK)
     workflow = (repository / ".github" / "workflows" / "ci.yml").read_text()
-    for verb in ("make check", "make test"):
+    for verb in ("make lint", "make test"):
         assert verb in ci.read_text()
         assert verb in workflow
     assert "make reproduce" in (repository / ".github" / "workflows" / "nightly.yml").read_text()

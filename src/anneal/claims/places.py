@@ -29,7 +29,7 @@ def place_of(at: str) -> str:
 
 
 def place_named(name: str) -> str | None:
-    """Return the place that a whole name stands for, as :func:`place_of` writes it, or None.
+    """Return the place of a full name, as :func:`place_of` writes it, or None.
 
     >>> place_named("section3.1"), place_named("fig2a"), place_named("appendix_a")
     ('section 3.1', 'Fig. 2a', 'appendix A')

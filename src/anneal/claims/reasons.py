@@ -10,7 +10,7 @@ from anneal.results.power import CHANCE, MOST_RUNS
 
 
 def estimate_words(claim: Claim, seen: Estimate, confidence: float | None) -> str:
-    """Return what was measured beside the paper's number, and how sure it is."""
+    """Return our measurement, the paper's number and the confidence."""
     metric = find_metric(claim.metric)
     points = " points" if metric.unit == "%" else ""
     decimals = metric.decimals
@@ -38,7 +38,7 @@ def _margin_words(margin: float, unit: str) -> str:
 
 
 def sure_words(confidence: float) -> str:
-    """Return a confidence as a reader takes it.
+    """Return a confidence in words.
 
     >>> sure_words(0.284), sure_words(0.9999), sure_words(0.0)
     ('28 % sure', 'more than 99 % sure', 'less than 1 % sure')
@@ -49,7 +49,7 @@ def sure_words(confidence: float) -> str:
 
 
 def power_words(more: int | None) -> str:
-    """Return how many more runs would settle a verdict; None: no reasonable number."""
+    """Return how many more runs would settle a verdict; None when no reasonable number would."""
     chance = f"with a chance of {100 * CHANCE:.0f} %"
     if more is None:
         return f"even {MOST_RUNS} seeds would not settle it {chance}, so close is it to the edge"

@@ -43,7 +43,7 @@ ON_READING = "⑂ depends on the reading"
 
 
 def paper_name(paper: str) -> str:
-    """Return a paper as people call it.
+    """Return the common name of a paper.
 
     >>> paper_name("one_cycle"), paper_name("some_other")
     ('1cycle', 'some other')
@@ -52,7 +52,7 @@ def paper_name(paper: str) -> str:
 
 
 def finding_words(judgement: Judgement) -> str:
-    """Return what was measured beside the paper's number, short enough for a sentence."""
+    """Return our measurement and the paper's number, short enough for a sentence."""
     claim, ours = judgement.claim, judgement.ours
     if ours is None or judgement.failure:
         return judgement.reason
@@ -93,7 +93,7 @@ def paper_words(claim: Claim) -> str:
 
 
 def difference_words(judgement: Judgement) -> str:
-    """Return how far our mean is from the paper's number, with its sign; empty without either."""
+    """Return our mean minus the paper's number, signed; empty without either."""
     claim, ours = judgement.claim, judgement.ours
     if ours is None or judgement.failure:
         return ""
@@ -125,7 +125,7 @@ def marked_verdict(judgement: Judgement) -> str:
 
 
 def readings_words(judgement: Judgement) -> str:
-    """Return what the claim's other readings give, in a sentence; empty where it has none."""
+    """Return the verdicts under the claim's other readings, in a sentence; empty without any."""
     return "; ".join(
         f"read as {reading.experiment}: {_interval_words(judgement.claim, reading.ours)}, "
         f"{reading.verdict}"
@@ -147,7 +147,7 @@ def total_words(judgements: Sequence[Judgement]) -> str:
 
 
 def verdicts_table(judgements: Sequence[Judgement]) -> str:
-    """Return the table that holds the paper's numbers against ours, one claim a row."""
+    """Return the table that compares the paper's numbers with ours, one claim a row."""
     header = ["claim", "the paper", "ours", "n", "verdict"]
     rows = []
     for found in judgements:

@@ -1,7 +1,7 @@
 """Layout of an image folder: which file belongs to which split and class. No image is opened.
 
-Hidden files and folders are passed over, links are followed. What is left out and may have been
-meant is said in one line; what may be read in two ways is refused.
+Hidden files and folders are skipped, links are followed. Ignored files that may have been
+meant are named in one line; an ambiguous layout is refused.
 """
 
 import logging
@@ -75,7 +75,7 @@ def _find_splits(folder: Path) -> tuple[Path | None, list[Path]]:
     """Return the folder of training images and those of test images, where there are splits.
 
     A training folder that holds images itself is a class of that name, unless it holds folders too
-    and a folder of test images is beside it.
+    and it has a folder of test images as its sibling.
     """
     visible = _folders(folder)
     tests = [path for path in visible if path.name.lower() in TEST_NAMES]

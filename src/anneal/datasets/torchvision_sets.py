@@ -31,7 +31,7 @@ _TIMEOUT_SECONDS = 30.0  # without a single byte; torchvision itself would wait 
 
 @dataclass(frozen=True, kw_only=True)
 class Constructor:
-    """How a class of torchvision is asked for its splits."""
+    """Arguments with which a class of torchvision gives its splits."""
 
     train: Mapping[str, Any]
     test: Mapping[str, Any] | None  # None: one set, split by dataset.test_fraction
@@ -239,7 +239,7 @@ def _construct(name: str, constructor: Constructor, root: Path, *, download: boo
 
 @contextlib.contextmanager
 def _socket_timeout() -> Iterator[None]:
-    """Let sockets give up when nothing comes."""
+    """Set a timeout for sockets that receive nothing."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_TIMEOUT_SECONDS)
     try:
@@ -260,7 +260,7 @@ class _Survey:
     sizes: set[tuple[int, int]] = field(default_factory=set)
 
     def read(self, split: SplitName, part: _Part) -> list[int]:
-        """Return the labels of one split; sizes and content are added up."""
+        """Return the labels of one split; add its sizes and content to the survey."""
         from anneal.datasets.image_data import decoding_threads
 
         labels = []

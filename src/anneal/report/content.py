@@ -104,7 +104,7 @@ class Redrawn:
         at: its place, paper and figure.
         place: the figure alone.
         title: of the figure.
-        shows: what the paper says of it, and what is drawn otherwise.
+        shows: the paper's caption in our words, and how our drawing differs.
         note: how to read the picture.
         missing: what has not been run.
         missing_where: where it is looked for: a campaign, or all at full length.
@@ -175,7 +175,7 @@ def make_content(
     deviations: Sequence[Deviation],
     extras: ReportExtras | None = None,
 ) -> Content:
-    """Put the report together.
+    """Make the content of the report.
 
     Campaigns of papers' rows come first, the larger budget before the smaller.
     """

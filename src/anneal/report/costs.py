@@ -1,4 +1,4 @@
-"""What is left of each table and what it costs, from ``paper/costs.json``.
+"""Open runs of each table and their cost, from ``paper/costs.json``.
 
 ``anneal costs --claims`` writes the file: updates and floating-point operations of one run of each
 experiment that claims name. Hours are those of committed runs of the same experiment.
@@ -29,7 +29,7 @@ PETA = 1e15
 
 @dataclass(frozen=True, kw_only=True)
 class Left:
-    """What would bring every row of one table to three runs, or to three ensembles.
+    """Missing runs until every row of one table has three runs, or three ensembles.
 
     Args:
         paper: its name.
@@ -58,7 +58,7 @@ class Left:
 
 
 def load_costs(paper: Path) -> dict[str, Any]:
-    """Read what one run of each experiment costs; without the file nothing is known."""
+    """Read what one run of each experiment costs; empty without the file."""
     path = paper / COSTS_FILE
     found = read_json(path) if path.is_file() else {}
     if not isinstance(found, dict):
@@ -67,7 +67,7 @@ def load_costs(paper: Path) -> dict[str, Any]:
 
 
 def what_is_left(content: Content) -> tuple[Left, ...]:
-    """Return each table with claims that runs would settle, the cheapest first."""
+    """Return each table with open claims, the cheapest first."""
     found = []
     for paper, judgements in content.judgements.items():
         for table, those in by_table(of_role(judgements, *COUNTED)).items():
@@ -100,7 +100,7 @@ def what_is_left(content: Content) -> tuple[Left, ...]:
 
 
 def left_table(content: Content) -> str:
-    """Return what is left as a table."""
+    """Return the open runs as a table."""
     sides: list[Alignment] = ["left", "left", "right", "right", "right", "right", "right"]
     return markdown_table(
         LEFT_HEADER, [left.cells() for left in what_is_left(content)], sides=sides

@@ -68,7 +68,7 @@ def scale_of(claim: Claim) -> tuple[float, float]:
     """Return the value at 0 and the length of one tolerance, in the claim's unit.
 
     An order is at 0 where the paper has it and at -1 where it no longer holds; without the paper's
-    numbers a margin below zero is held against no difference, and any other against one unit.
+    numbers a margin below zero is compared with no difference, and any other with one unit.
     """
     if isinstance(claim, SpeedClaim):
         return claim.ratio, claim.tolerance

@@ -77,7 +77,7 @@ class PaperFigure:
     id: Annotated[str, ID_RULE]
     at: Annotated[str, PLACED]  # paper and figure
     title: str
-    shows: str  # what the paper says of it, and what is drawn otherwise
+    shows: str  # the paper's caption in our words, and how our drawing differs
     campaign: str | None = None
     curves: Annotated[tuple[PaperCurve, ...], SOME] = ()
     range_test: PaperRangeTest | None = None
@@ -254,7 +254,7 @@ def _sweep(
 
 
 def printed_errors(experiment: str, claims: Sequence[Claim]) -> dict[Size, float]:
-    """Return what the paper says that ensembles of one experiment err (%), by their size."""
+    """Return the paper's test errors (%) of one experiment's ensembles, by their size."""
     errors = {}
     for claim in claims:
         if isinstance(claim, ValueClaim) and claim.experiments == (experiment,):
@@ -270,7 +270,7 @@ def printed_errors(experiment: str, claims: Sequence[Claim]) -> dict[Size, float
 def marks_of(
     experiment: str, claims: Sequence[Claim], *, total_steps: int, ends: Sequence[int] = ()
 ) -> tuple[Mark, ...]:
-    """Return what the paper says that one experiment reaches, and when, as its claims have it.
+    """Return the paper's accuracies of one experiment and their updates, from its claims.
 
     Args:
         experiment: its name.
