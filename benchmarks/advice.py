@@ -6,7 +6,7 @@ python benchmarks/advice.py --page
 Each comparison of benchmarks/advice_sets.py asks ``anneal advise``, then trains on all training
 images, for the full length and with seeds that the advice did not use: the advised schedule, the
 optimizer's default rate held constant, and one cosine from the usual rate to 0; with fine-tuning
-also that cosine without the weights. Their test accuracies, the page of the advice and its snippet
+also a cosine from the default rate without the weights. Their test accuracies, the page of the advice and its snippet
 are in results/advice/<name>/, and the tables in docs/your_own_network.md are renewed. Finished
 trials and runs are not run again, nor is a comparison whose result is in results/advice.
 
@@ -86,15 +86,18 @@ def schedules(
     if advice.choice.recommended is not None:
         plans = dataclasses.replace(question, experiment=whole).plans(advice.base_lr, advice.max_lr)
         found[ADVISED] = plans[advice.choice.recommended].experiment
-    cosine = dataclasses.replace(
-        whole, scheduler=_scheduler("cosine", f"scheduler.max_lr={comparison.usual_lr}")
-    )
     found[DEFAULT] = dataclasses.replace(
         whole, scheduler=_scheduler("constant", f"scheduler.lr={DEFAULT_LR}")
     )
-    found[COSINE] = cosine
+    found[COSINE] = dataclasses.replace(
+        whole, scheduler=_scheduler("cosine", f"scheduler.max_lr={comparison.usual_lr}")
+    )
     if comparison.fine_tunes:
-        found[SCRATCH] = dataclasses.replace(cosine, fine_tuning=FineTuningConfig())
+        found[SCRATCH] = dataclasses.replace(
+            whole,
+            fine_tuning=FineTuningConfig(),
+            scheduler=_scheduler("cosine", f"scheduler.max_lr={DEFAULT_LR}"),
+        )
     return {
         name: dataclasses.replace(of, name=f"advice/{comparison.name}/{name}")
         for name, of in found.items()
@@ -229,12 +232,11 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
 
 def _schedule_words(record: Mapping[str, Any], name: str) -> str:
     declared = record["declared"]
-    cosine = f"cosine from {declared['usual_lr']:g} ({declared['usual']})"
     return {
         ADVISED: f"advised: {record['advice']['recommended']}",
         DEFAULT: f"constant {declared['default_lr']:g}",
-        COSINE: cosine,
-        SCRATCH: f"{cosine}, without the weights",
+        COSINE: f"cosine from {declared['usual_lr']:g} ({declared['usual']})",
+        SCRATCH: f"cosine from {declared['default_lr']:g}, without the weights",
     }[name]
 
 

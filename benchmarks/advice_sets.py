@@ -31,13 +31,14 @@ PREPARED = Path("data/advice")
 CLASSES = 10  # of CIFAR-100: the first by name
 SMALL = 100  # training images a class of the small subset
 WEIGHTS = PREPARED / "caffe_cifar10.pt"
-ONE_THREAD = (
+SMALL_BUDGET = (
     "hardware=cpu",
     "hardware.threads=1",
-    "hardware.compile=off",
-    "advise.seeds=[0,1,2]",
     "training.evaluations=2",
+    "advise.seeds=[0,1,2]",
 )
+# the six that a budget in minutes tries first
+SIX = "advise.candidates=[step_decay_max,linear,cosine,warmup_cosine,warmup_stable_decay,one_cycle]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,11 +157,12 @@ PRETRAINING = [
     "optimizer=sgd",
     "scheduler=one_cycle",
     "training.batch_size=100",
-    "training.length=1000 steps",
+    "training.length=600 steps",
     "training.evaluations=2",
     "training.snapshots=every 1.0 run",
     "hardware=cpu",
     "hardware.threads=1",
+    "tracking=off",
 ]
 RAW = ("dataset.test_fraction=null", "dataset.scale=255", "dataset.divide=nothing")
 TUNING = (
@@ -170,22 +172,24 @@ TUNING = (
     "optimizer=adamw",
     f"fine_tuning.weights={WEIGHTS}",
     "advise.candidates=[constant,linear,cosine,warmup_cosine,warmup_stable_decay]",
-    *ONE_THREAD,
+    *SMALL_BUDGET,
 )
 CIFAR100_FEW = (
     f"dataset.folder={PREPARED}/cifar100_few",
     "dataset.image_size=32",
     "dataset.crop_padding=4",
     "training.batch_size=32",
-    "training.length=160 steps",
+    "training.length=100 steps",
     "budget_fraction=0.5",
-    "range_test.length=150 steps",
+    "range_test.length=120 steps",
 )
 ANTS_BEES = (
     f"dataset.folder={PREPARED}/ants_bees",
+    "dataset.image_size=32",
+    "dataset.crop_padding=4",
     "training.batch_size=16",
-    "training.length=80 steps",
-    "range_test.length=150 steps",
+    "training.length=60 steps",
+    "range_test.length=90 steps",
     "range_test.held_out_fraction=0.4",
 )
 HEAD = ("fine_tuning.freeze=true",)
@@ -199,8 +203,9 @@ COMPARISONS = (
             "dataset=digits",
             "dataset.image_size=16",
             "optimizer=sgd",
-            "budget_fraction=0.5",
-            *ONE_THREAD,
+            "budget_fraction=0.3",
+            SIX,
+            *SMALL_BUDGET,
         ),
         usual_lr=0.001,
         usual="of the network's own solver",
@@ -215,9 +220,11 @@ COMPARISONS = (
             "model=caffe_lenet",
             "optimizer=adamw",
             "training.batch_size=64",
-            "training.length=6 epochs",
+            "training.length=4 epochs",
+            "range_test.length=150 steps",
             "budget_fraction=0.25",
-            *ONE_THREAD,
+            SIX,
+            *SMALL_BUDGET,
         ),
         usual_lr=0.001,
         usual="AdamW's default",
@@ -234,9 +241,11 @@ COMPARISONS = (
             "model=cifar_resnet20",
             "optimizer=sgd",
             "training.batch_size=50",
-            "training.length=5 epochs",
+            "training.length=3 epochs",
+            "range_test.length=210 steps",
             "budget_fraction=0.25",
-            *ONE_THREAD,
+            SIX,
+            *SMALL_BUDGET,
         ),
         usual_lr=0.1,
         usual="of the network's paper",
