@@ -6,9 +6,10 @@ python benchmarks/advice.py --page
 Each comparison of benchmarks/advice_sets.py asks ``anneal advise``, then trains on all training
 images, for the full length and with seeds that the advice did not use: the advised schedule, the
 optimizer's default rate held constant, and one cosine from the usual rate to 0; with fine-tuning
-also a cosine from the default rate without the weights. Their test accuracies, the page of the advice and its snippet
-are in results/advice/<name>/, and the tables in docs/your_own_network.md are renewed. Finished
-trials and runs are not run again, nor is a comparison whose result is in results/advice.
+also a cosine from the default rate without the weights. Their test accuracies, the page of the
+advice and its snippet are in results/advice/<name>/, and the tables in docs/your_own_network.md are
+renewed. Finished trials and runs are not run again, nor is a comparison whose result is in
+results/advice.
 
 NAME: of the comparisons to run; none: all. --folder: ``train/`` and ``val/`` of photos of ants and
 bees. --page renews the tables without training. ANNEAL_ARCHIVES names the folder of archives.
