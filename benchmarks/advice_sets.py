@@ -17,6 +17,7 @@ from anneal.config.compose import compose_run
 from anneal.config.paths import Paths
 from anneal.datasets import load_dataset
 from anneal.io.terminal import say
+from anneal.models.layers import head_names
 from anneal.runs.code_digest import code_of_run
 from anneal.runs.directory import RunDirectory
 from anneal.runs.layout import MULTIRUN, REPLACED, seed_folder
@@ -107,7 +108,7 @@ def write_classes(folder: Path, *, images_per_class: int | None) -> None:
 
 
 def pretrain() -> None:
-    """Train Caffe's network on CIFAR-10 and write its weights; nothing if they exist."""
+    """Train Caffe's network on CIFAR-10, write its weights but the head; nothing if they exist."""
     if WEIGHTS.is_file():
         return
     experiment = dataclasses.replace(compose_run(PRETRAINING), name="advice/pretraining")
@@ -122,8 +123,10 @@ def pretrain() -> None:
     with run.held():
         result = train_run(run, usual_observers(run, job_type="multirun"))
     say(f"CIFAR-10: {result['test_accuracy_pct@final']:.2f} % test accuracy")
+    state = directory.read_snapshot(plan.total_steps)  # weights_only
+    head = head_names(setup.build())
     WEIGHTS.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(directory.snapshots()[plan.total_steps], WEIGHTS)
+    torch.save({name: value for name, value in state.items() if name not in head}, WEIGHTS)
 
 
 def _many(_folder: Path | None) -> None:
