@@ -17,12 +17,15 @@ import pytest
 import timm
 import torch
 import torchvision
+from PIL import Image
 from safetensors.torch import save
 from torch import nn
 from torchvision.models import get_model_weights
 
+from anneal.config.compose import compose_run
 from anneal.models import build_model
 from anneal.models.pretrained import load_weights, read_weights
+from anneal.runs.setup import load_setup
 
 TIMM, TORCHVISION = "test_resnet", "squeezenet1_1"
 ON_HUB = "/timm/test_resnet.r160_in1k/resolve/main/model.safetensors"
@@ -159,6 +162,48 @@ def test_torchvision_downloads_once(server: Server, monkeypatch: pytest.MonkeyPa
     assert len(server.requests) == 1
     assert_backbone_is(fine_tuned("torchvision", TORCHVISION), state)
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("library", "architecture"), [("timm", TIMM), ("torchvision", TORCHVISION)]
+)
+def test_run_starts_from_downloaded_weights(
+    library: str,
+    architecture: str,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("ants", "bees"):
+        Path("photos", name).mkdir(parents=True)
+        for number in range(5):
+            Image.effect_noise((64, 64), 50 + number).convert("RGB").save(
+                f"photos/{name}/{number}.png"
+            )
+    create = timm.create_model if library == "timm" else torchvision.models.get_model
+    state = shaken(create(architecture))
+    server.files[ON_HUB] = save(state)
+    publish(server, monkeypatch, saved(state))
+    experiment = compose_run(
+        [
+            "dataset=imagefolder",
+            "dataset.folder=photos",
+            f"model={library}",
+            f"model.architecture={architecture}",
+            "model.small_images=false",
+            "optimizer=adamw",
+            "scheduler=constant",
+            "fine_tuning.weights=library",
+            "hardware=cpu",
+            "hardware.threads=1",
+        ]
+    )
+    learner = load_setup(experiment).learner(0)
+    assert "weights of library: all but the head" in capsys.readouterr().out
+    assert_backbone_is(learner.model, state)
+    assert torch.isfinite(learner.update(0))
 
 
 def refused(library: str, reason: str) -> None:
