@@ -71,10 +71,14 @@ $(INSTALLED)-%: $(INSTALLED) requirements-all.lock
 	@touch $@
 
 .PHONY: reproduce
-reproduce: $(INSTALLED)  ## set up, run what is out of date of the default campaign, write the report
+reproduce: $(INSTALLED)  ## set up, run the default campaign in local/reproduce, compare with what is committed
 	$(require_git)$(require_dvc)
-	dvc repro
-	@echo "The report: paper/report.html (opens from disk, without a network) and paper/report.md"
+	@anneal reproduce
+
+.PHONY: renew-quick
+renew-quick: $(INSTALLED)  ## run the default campaign here: renews results/quick, dvc.lock and the report
+	$(require_git)$(require_dvc)
+	anneal grid
 
 # Of `dvc exp show`: the dependencies, how many runs there were, what a campaign lists.
 LITTLE := (conf|data|evaluations|experiments|paper|params.yaml|range_tests|results|runs|src)(/[^:]*)?$$$$|$\

@@ -17,6 +17,7 @@ from anneal.io.terminal import USER_ERROR, command, complain, say
 VERBS = {  # verb -> (its module, one line of help)
     "run": ("anneal.commands.run", "train one run, or every combination of options (-m)"),
     "grid": ("anneal.commands.grid", "train a campaign side by side on many devices or cores"),
+    "reproduce": ("anneal.commands.reproduce", "reproduce a campaign in a copy, and compare"),
     "advise": ("anneal.commands.advise", "recommend bounds and a schedule for your data"),
     "compare": ("anneal.commands.compare", "compare two campaigns, commits or result folders"),
     "explain": ("anneal.commands.explain", "explain why two runs differ, and from which update"),
