@@ -96,20 +96,19 @@ def test_results_equal_those_of_dvc_repro_after_two_kills(project):
 
 
 def test_failed_run_leaves_the_results_of_the_others(project):
-    project.python("-m", "anneal", "params", "campaign=smoke", "tracking=off", "hardware=cpu",
-                   "hardware.threads=1", "budget_fraction=0.05")  # fmt: skip
-    blocked = project.root / "runs/smoke/smoke/found/seed-1"
-    shutil.rmtree(blocked, ignore_errors=True)
-    blocked.parent.mkdir(parents=True, exist_ok=True)
+    project.python("-m", "anneal", "params", "campaign=failing", "tracking=off", "hardware=cpu",
+                   "hardware.threads=1")  # fmt: skip
+    blocked = project.root / "runs/failing/smoke/diverging/seed-0"
+    blocked.parent.mkdir(parents=True)
     blocked.write_text("a file where the run's folder should be")
     said = project.run(*GRID, "--retries", "0", expect=1)
-    assert "5 of 6 runs ended" in said
-    assert "smoke/found seed 1 failed: error: runs/smoke/smoke/found/seed-1" in said
+    assert "1 of 2 runs ended" in said
+    assert "smoke/diverging seed 0 failed: error: runs/failing/smoke/diverging/seed-0" in said
     assert "the same command tries them again" in said
     status = project.python("-m", "anneal", "status")
-    assert "seed 1 failed" in status
-    rows = (project.root / "results/smoke/runs.csv").read_text()
+    assert "seed 0 failed" in status
+    rows = (project.root / "results/failing/runs.csv").read_text()
     assert "smoke/plain,0" in rows
     blocked.unlink()
-    assert "6 of 6 runs ended" in project.run(*GRID)
+    assert "2 of 2 runs ended" in project.run(*GRID)
     assert "up to date" in project.run("dvc", "status")
