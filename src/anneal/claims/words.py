@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from anneal.claims.reasons import measured_words
 from anneal.claims.schema import Claim, OrderClaim, SpeedClaim, ValueClaim
 from anneal.claims.verdict import RULE_SINCE, Judgement, Verdict
 from anneal.io.text import escape_markdown, markdown_table
@@ -52,21 +53,10 @@ def paper_name(paper: str) -> str:
 
 
 def finding_words(judgement: Judgement) -> str:
-    """Return what was measured beside the paper's number, short enough for a sentence."""
-    claim, ours = judgement.claim, judgement.ours
-    if ours is None or judgement.failure:
+    """Return what was measured beside the paper's number, or why it is nothing."""
+    if judgement.ours is None or judgement.failure:
         return judgement.reason
-    metric = find_metric(claim.metric)
-    points = " points" if metric.unit == "%" else ""
-    n = judgement.n
-    pairs = f"{n} pair{'s' * (n != 1)}"
-    if isinstance(claim, SpeedClaim):
-        return f"{ours.mean:.2f} of the updates against {claim.ratio:.3g}, {pairs}"
-    if isinstance(claim, OrderClaim):
-        ahead = f"{abs(ours.mean):.{metric.decimals}f}{points}"
-        return f"{ahead} {'better' if ours.mean >= 0 else 'worse'}, {pairs}"
-    numbers = f"{ours.mean:.{metric.decimals}f} against {claim.value:g}"
-    return f"{numbers} {metric.unit}".rstrip() + f", {n} run{'s' * (n != 1)}"
+    return measured_words(judgement.claim, judgement.ours.mean, judgement.n, has_unit=True)
 
 
 def paper_words(claim: Claim) -> str:
