@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from anneal.claims.files import Deviation, Link
-from anneal.claims.places import place_named
+from anneal.claims.places import place_named, spelled
 from anneal.claims.schema import Claim
 from anneal.claims.verdict import Judgement, judge_all
 from anneal.claims.words import SIGNS
@@ -205,9 +205,9 @@ def table_words(table: str) -> str:
     """Return the name of a table as a paper prints it.
 
     >>> table_words("table1"), table_words("section3.1"), table_words("wrn_zca")
-    ('Table 1', 'section 3.1', 'wrn zca')
+    ('Table 1', 'section 3.1', 'WRN ZCA')
     """
-    return place_named(table) or table.replace("_", " ")
+    return place_named(table) or spelled(table)
 
 
 def by_paper(judgements: Sequence[Judgement]) -> dict[str, tuple[Judgement, ...]]:
