@@ -1,6 +1,6 @@
 """Wording of claims and verdicts, alone and in tables."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from anneal.claims.reasons import measured_words
 from anneal.claims.schema import Claim, OrderClaim, SpeedClaim, ValueClaim
@@ -136,13 +136,21 @@ def total_words(judgements: Sequence[Judgement]) -> str:
     )
 
 
-def verdicts_table(judgements: Sequence[Judgement]) -> str:
-    """Return the table that holds the paper's numbers against ours, one claim a row."""
+def verdicts_table(
+    judgements: Sequence[Judgement], *, needed: Callable[[Judgement], str] = lambda _: ""
+) -> str:
+    """Return the table that holds the paper's numbers against ours, one claim a row.
+
+    Args:
+        judgements: in the order of the rows.
+        needed: what a claim that was not run takes, in words.
+    """
     header = ["claim", "the paper", "ours", "n", "verdict"]
     rows = []
     for found in judgements:
         source = found.claim.source
         where = f"{source.paper}, {source.at} ({source.confidence})"
+        verdict = ", ".join(filter(None, [f"**{_verdict_with_budget(found)}**", needed(found)]))
         beside = [found.like_paper.words if found.like_paper else "", readings_words(found)]
         rows.append(
             [
@@ -151,7 +159,7 @@ def verdicts_table(judgements: Sequence[Judgement]) -> str:
                 escape_markdown(ours_words(found))
                 + "".join(f"<br>{escape_markdown(words)}" for words in beside if words),
                 _count_words(found.n, found.num_diverged),
-                f"**{_verdict_with_budget(found)}**: {escape_markdown(found.reason)}",
+                f"{verdict}: {escape_markdown(found.reason)}",
             ]
         )
     return markdown_table(header, rows, sides=["left", "left", "left", "right", "left"])

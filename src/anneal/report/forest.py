@@ -141,7 +141,7 @@ def draw_forest(
         address: where a click leads; without it the picture is a file with its own style.
         is_narrow: whether words stand above each row, for a phone.
     """
-    width, left, right = (360, 12, 348) if is_narrow else (960, 330, 700)
+    width, left, right = (360, 12, 348) if is_narrow else (980, 350, 720)
     step = 36 if is_narrow else ROW
     height = TOP + step * len(rows) + BOTTOM
 
