@@ -17,7 +17,7 @@ from anneal.config.strict import POSITIVE, Rule, parse
 from anneal.io.csv_files import read_columns
 from anneal.io.files import read_yaml
 from anneal.io.text import number
-from anneal.report.content import Content, Redrawn, ReportRow, Section
+from anneal.report.content import Content, Redrawn, RedrawnCurve, ReportRow, Section
 from anneal.report.figures import PlottedExperiment
 from anneal.report.redrawing import (
     DigitisedCurve,
@@ -120,6 +120,7 @@ class _Picture:
     svg: str | None
     note: str
     missing: tuple[str, ...]
+    curves: tuple[RedrawnCurve, ...] = ()
 
 
 def redraw(figures: Sequence[PaperFigure], content: Content, *, paper: Path) -> tuple[Redrawn, ...]:
@@ -157,7 +158,7 @@ def _redraw(
     elif figure.ensembles:
         picture = _grid(figure.ensembles, _rows(sections), its, heading)
     else:
-        picture = _curves(figure.curves, _rows(sections), its, heading)
+        picture = _curves(figure.curves, sections, its, heading)
     note = picture.note
     if scaled:
         said = f"{budget}, campaign {figure.campaign}; no number of the paper is drawn"
@@ -174,6 +175,7 @@ def _redraw(
         missing_where=where,
         file=f"{figure.id.replace('/', '-')}.svg",
         svg=picture.svg,
+        curves=picture.curves,
     )
 
 
@@ -198,10 +200,11 @@ def _budget_words(figure: PaperFigure, section: Section) -> str:
 
 def _curves(
     curves: Sequence[PaperCurve],
-    rows: Mapping[str, ReportRow],
+    sections: Sequence[Section],
     claims: Sequence[Claim],
     heading: Heading,
 ) -> _Picture:
+    rows, drawn = _rows(sections), []
     plotted, marks = [], []
     for look, curve in enumerate(curves):
         if row := rows.get(curve.experiment):
@@ -209,11 +212,21 @@ def _curves(
             one = row.experiment
             ends = cycle_ends(from_description(one.schedule), one.total_steps)
             marks.append(marks_of(one.name, claims, total_steps=one.total_steps, ends=ends))
+            drawn.append(
+                RedrawnCurve(
+                    experiment=one.name,
+                    label=curve.label,
+                    look=look,
+                    campaign=next(s.name for s in sections if any(r is row for r in s.rows)),
+                    marks=tuple((mark.update, mark.value) for mark in marks[-1]),
+                )
+            )
     band = "band goes from the lowest to the highest seed."
     return _Picture(
         svg=draw_curves(plotted, marks, heading) if plotted else None,
         note=f"A {band}" if heading.budget else f"Diamonds are the paper's numbers; a {band}",
         missing=tuple(c.experiment for c in curves if c.experiment not in rows),
+        curves=tuple(drawn),
     )
 
 
