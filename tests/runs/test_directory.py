@@ -58,6 +58,17 @@ def test_the_checkpoint_before_is_kept(directory):
     assert before["update"] == 1
 
 
+def test_finished_run_keeps_one_checkpoint(directory):
+    checkpoint(directory, 1)
+    checkpoint(directory, 2)
+    directory.finish({"status": "finished"})
+    assert not (directory.path / PREVIOUS).exists()
+    assert directory.read_checkpoint()["update"] == 2
+    (directory.path / CHECKPOINT).write_bytes(b"")
+    with pytest.raises(ValueError, match="move the run away to train it again"):
+        directory.read_checkpoint()
+
+
 def test_a_full_disk_leaves_the_last_checkpoint_and_no_partial_file(directory, monkeypatch):
     checkpoint(directory, 1)
 
@@ -82,6 +93,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(directory):
 
 def test_a_checkpoint_that_cannot_be_read_is_refused_and_stays(directory):
     checkpoint(directory, 1)
+    checkpoint(directory, 2)
     file = directory.path / CHECKPOINT
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"checkpoint.pt cannot be read .* checkpoint.previous.pt"):

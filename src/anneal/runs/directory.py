@@ -1,8 +1,8 @@
 """The run directory: files of a run, checkpoints, resume.
 
 ``experiment.yaml`` (the plan), ``environment.json`` (one entry per start), ``history.jsonl`` (a
-line per logged update, no wall time), ``timing.jsonl``, ``checkpoint.pt`` and the previous one,
-``snapshots/<update>.pt`` if requested, and ``result.json`` after the run has ended.
+line per logged update, no wall time), ``timing.jsonl``, ``checkpoint.pt`` and, until the run has
+ended, the previous one, ``snapshots/<update>.pt`` if requested, and ``result.json`` after the end.
 """
 
 import json
@@ -184,7 +184,10 @@ class RunDirectory:
         checkpoint = self.path / CHECKPOINT
         if not checkpoint.is_file():
             return None
-        return self._load(checkpoint, f"rename {PREVIOUS} to {CHECKPOINT} to resume from it")
+        advice = "move the run away to train it again"
+        if (self.path / PREVIOUS).is_file():
+            advice = f"rename {PREVIOUS} to {CHECKPOINT} to resume from it"
+        return self._load(checkpoint, advice)
 
     def _load(self, file: Path, advice: str) -> dict[str, Any]:
         """Read a file that ``torch.save`` wrote for this configuration.
@@ -197,9 +200,8 @@ class RunDirectory:
         try:
             content = torch.load(file, weights_only=True, map_location="cpu")
         except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-            raise ValueError(
-                f"{file} cannot be read ({str(error).splitlines()[0]}); {advice}"
-            ) from error
+            why = next(iter(str(error).splitlines()), "it is empty")
+            raise ValueError(f"{file} cannot be read ({why}); {advice}") from error
         found = content["configuration_hash"]
         if found != self.configuration_hash:
             raise ValueError(
@@ -234,7 +236,7 @@ class RunDirectory:
         return list(read_json(file)) if file.is_file() else []
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write result.json, after which the run is not run again.
+        """Write result.json, after which the run is not run again and needs one checkpoint.
 
         A run resumed under other code or settings has no code digest: the next start of its stage
         runs it again.
@@ -243,6 +245,7 @@ class RunDirectory:
         code = self.code if len(codes) == 1 else None
         header = {"configuration_hash": self.configuration_hash, "code": code}
         write_json(self.path / RESULT, header | result)
+        (self.path / PREVIOUS).unlink(missing_ok=True)
 
 
 def lock_of(path: Path) -> Path:
