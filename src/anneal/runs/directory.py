@@ -1,8 +1,8 @@
 """The run directory: files of a run, checkpoints, resume.
 
 ``experiment.yaml`` (the plan), ``environment.json`` (one entry per start), ``history.jsonl`` (a
-line per logged update, no wall time), ``timing.jsonl``, ``checkpoint.pt`` and the previous one,
-``snapshots/<update>.pt`` if requested, and ``result.json`` after the run has ended.
+line per logged update, no wall time), ``timing.jsonl``, ``checkpoint.pt`` and, until the run has
+ended, the previous one, ``snapshots/<update>.pt`` if requested, and ``result.json`` after the end.
 """
 
 import json
@@ -271,7 +271,8 @@ class RunDirectory:
                     raise UnreadableError(file, f"checksum of {damaged}", advice)
             content = torch.load(file, weights_only=True, map_location="cpu")
         except (zipfile.BadZipFile, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-            raise UnreadableError(file, str(error).splitlines()[0], advice) from error
+            why = next(iter(str(error).splitlines()), "it is empty")
+            raise UnreadableError(file, why, advice) from error
         if not isinstance(content, dict) or "configuration_hash" not in content:
             raise UnreadableError(file, "no file of a run", advice)
         found = content["configuration_hash"]
@@ -308,7 +309,7 @@ class RunDirectory:
         return list(read_json(file)) if file.is_file() else []
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write result.json, after which the run is not run again.
+        """Write result.json, after which the run is not run again and needs one checkpoint.
 
         A run resumed under other code or settings has no code digest: the next start of its stage
         runs it again.
@@ -317,6 +318,7 @@ class RunDirectory:
         code = self.code if len(codes) == 1 else None
         header = {"configuration_hash": self.configuration_hash, "code": code}
         write_json(self.path / RESULT, header | result)
+        (self.path / PREVIOUS).unlink(missing_ok=True)
 
 
 def _keep(checkpoint: Path, previous: Path) -> None:
