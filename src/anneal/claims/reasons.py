@@ -4,28 +4,32 @@ import math
 from collections.abc import Mapping
 
 from anneal.claims.estimate import Estimate
+from anneal.claims.over_subjects import MedianEstimate
 from anneal.claims.schema import Claim, OrderClaim, SpeedClaim
 from anneal.results.metrics import find_metric
 from anneal.results.power import CHANCE, MOST_RUNS
 
 
-def estimate_words(claim: Claim, seen: Estimate, confidence: float | None) -> str:
+def estimate_words(claim: Claim, seen: Estimate | MedianEstimate, confidence: float | None) -> str:
     """Return what was measured beside the paper's number, and how sure it is."""
     metric = find_metric(claim.metric)
     points = " points" if metric.unit == "%" else ""
     decimals = metric.decimals
     sure = "" if confidence is None else f"; {sure_words(confidence)}"
+    unit = "subject" if isinstance(seen, MedianEstimate) else None
     if isinstance(claim, SpeedClaim):
         ratio = math.exp(seen.mean)
         words = f"{ratio:.2f} of the updates against {claim.ratio:.3g}, {_count(seen.n, 'pair')}"
         return f"{words}{sure} that it is within {claim.tolerance:g}" if sure else words
     if isinstance(claim, OrderClaim):
         ahead = f"{abs(seen.mean):.{decimals}f}{points}"
-        words = f"{ahead} {'better' if seen.mean >= 0 else 'worse'}, {_count(seen.n, 'pair')}"
+        words = (
+            f"{ahead} {'better' if seen.mean >= 0 else 'worse'}, {_count(seen.n, unit or 'pair')}"
+        )
         return f"{words}{sure} that it is {_margin_words(claim.margin, points)}" if sure else words
     away = seen.mean - claim.value
     side = "above" if away >= 0 else "below"
-    numbers = f"{seen.mean:.{decimals}f} against {claim.value:g}, {_count(seen.n, 'run')}"
+    numbers = f"{seen.mean:.{decimals}f} against {claim.value:g}, {_count(seen.n, unit or 'run')}"
     words = f"{abs(away):.{decimals}f}{points} {side} the paper ({numbers})"
     return f"{words}{sure} that it is within {claim.tolerance:g}" if sure else words
 

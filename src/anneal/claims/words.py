@@ -59,14 +59,16 @@ def finding_words(judgement: Judgement) -> str:
     metric = find_metric(claim.metric)
     points = " points" if metric.unit == "%" else ""
     n = judgement.n
-    pairs = f"{n} pair{'s' * (n != 1)}"
+    pairs, runs = f"{n} pair{'s' * (n != 1)}", f"{n} run{'s' * (n != 1)}"
+    if not isinstance(claim, SpeedClaim) and claim.subjects == "median":
+        pairs = runs = f"median of {n} subject{'s' * (n != 1)}"
     if isinstance(claim, SpeedClaim):
         return f"{ours.mean:.2f} of the updates against {claim.ratio:.3g}, {pairs}"
     if isinstance(claim, OrderClaim):
         ahead = f"{abs(ours.mean):.{metric.decimals}f}{points}"
         return f"{ahead} {'better' if ours.mean >= 0 else 'worse'}, {pairs}"
     numbers = f"{ours.mean:.{metric.decimals}f} against {claim.value:g}"
-    return f"{numbers} {metric.unit}".rstrip() + f", {n} run{'s' * (n != 1)}"
+    return f"{numbers} {metric.unit}".rstrip() + f", {runs}"
 
 
 def paper_words(claim: Claim) -> str:

@@ -15,6 +15,7 @@ from anneal.datasets.registry import DATASETS
 from anneal.results.ensembles import Group
 from anneal.results.metrics import Evidence, Run
 from anneal.results.setting import Setting
+from anneal.results.subjects import over_subjects
 
 RunKey = tuple[str, int, str]  # experiment, seed, configuration hash
 GroupKey = tuple[str, Group, str]  # experiment, seeds, configuration hash
@@ -74,7 +75,10 @@ class CampaignResults:
         return [self.experiments[name] for name in [*listed, *earlier]]
 
     def evidence(self) -> dict[str, Evidence]:
-        """Return experiment -> runs of its current configuration."""
+        """Return experiment -> runs of its current configuration; over subjects, of all of them."""
+        return over_subjects(self._parts())
+
+    def _parts(self) -> dict[str, Evidence]:
         return {name: self._evidence_of(found) for name, found in self.experiments.items()}
 
     def _evidence_of(self, found: MeasuredExperiment) -> Evidence:
@@ -133,9 +137,9 @@ def gather_evidence(campaigns: Sequence[CampaignResults]) -> dict[str, Evidence]
     by_name: dict[str, list[Evidence]] = {}
     for results in sorted(campaigns, key=lambda found: found.name):
         for name, evidence in results.evidence().items():
-            if evidence.runs:
+            if evidence.runs and not evidence.subjects:
                 by_name.setdefault(name, []).append(evidence)
-    return {name: _join(parts) for name, parts in sorted(by_name.items())}
+    return over_subjects({name: _join(parts) for name, parts in sorted(by_name.items())})
 
 
 def _join(parts: Sequence[Evidence]) -> Evidence:
