@@ -21,6 +21,12 @@ FIGURES = load_paper_figures(ROOT / "paper")
 DEVIATIONS = load_deviations(ROOT / "paper" / "deviations.yaml")
 PLANNED = load_planned(ROOT / "paper" / "planned.yaml")
 ROWS = load_rows(ROOT / "conf")
+DERIVED = {  # that campaigns make without training anything
+    name
+    for path in (ROOT / "conf" / "campaign").glob("*.yaml")
+    for kind in ("references", "ensembles")
+    for name in read_yaml(path)["campaign"].get(kind, ())
+}
 
 # Tables as printed, written down apart from the claims.
 CLR_TABLE_1 = {  # 1506.01186v6, CIFAR-10
@@ -61,7 +67,7 @@ def experiments_of(entries: Iterable[Claim] | Iterable[Planned]) -> list[str]:
 
 
 def exists(name: str) -> bool:
-    return name in ROWS
+    return name in ROWS or name in DERIVED
 
 
 def printed(prefix: str) -> dict[str, float]:
@@ -221,7 +227,9 @@ def test_numbers_of_one_cell_agree_between_claims_of_one_source() -> None:
     values = {
         (c.source.paper, c.experiments[0], c.metric): c.value for c in CLAIMS if c.kind == "value"
     }
-    del values["1608.03983v5", "sgdr/eeg_reference", "test_error_pct@final"]  # Fig. 4 is relative
+    del values[
+        "1608.03983v5", "baselines/hgd_deep_0_125hz", "test_error_pct@final"
+    ]  # Fig. 4 is relative
     compared = 0
     for claim in CLAIMS:
         if claim.kind == "order" and claim.values:
@@ -248,7 +256,7 @@ def test_every_text_fits_a_table_and_ends_without_a_full_stop() -> None:
 
 def test_one_claim_has_the_papers_number_and_the_logs() -> None:
     twice = [claim for claim in CLAIMS if any("@" in other.paper for other in claim.also)]
-    assert len(twice) == 23
+    assert len(twice) == 27  # four of them are of a later example on High-Gamma
     assert not {claim.id for claim in twice if "@" in claim.source.paper}
     failed = [o for c in twice for o in c.also if abs(o.value - c.value) > 2 * c.tolerance]
     assert [(other.value, other.note is not None) for other in failed] == [(62.33, True)]

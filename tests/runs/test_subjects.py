@@ -5,8 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from anneal.commands import reference
-from anneal.commands.stages import collect, compose, download, evaluate, train
+from anneal.commands.stages import (
+    collect,
+    compose,
+    download,
+    ensemble,
+    evaluate,
+    reference,
+    train,
+)
 from anneal.config.compose import compose_run
 from anneal.datasets.identity import identity_of
 from anneal.results.store import load_results
@@ -68,14 +75,21 @@ def test_a_campaign_trains_evaluates_and_collects_each_subject(tmp_path, monkeyp
     train.main(["eeg_simulated", ROW, "given"])
     train.main(["eeg_simulated", f"{ROW}/subject-02", "given"])  # finished already
     evaluate.main(["eeg_simulated", ROW, "given"])
+    pytest.importorskip("mne")
+    reference.main(["eeg_simulated", "sgdr/eeg_simulated_reference", "simulated_eeg"])
+    ensemble.main(["eeg_simulated", "sgdr/eeg_simulated_both", ROW, ROW])
     collect.main(["eeg_simulated"])
     results = load_results(tmp_path / "results" / "eeg_simulated")
     assert sorted(results.experiments) == [f"{ROW}/subject-0{n}" for n in (1, 2, 3)]
-    finals = [run.metrics["test_accuracy_pct@final"] for run in results.runs.values()]
-    assert min(finals) > 85  # measured: 97 to 100
-    assert len({run.configuration_hash for run in results.runs.values()}) == 3
+    finals = results.evidence()[ROW].values("test_accuracy_pct@final")
+    assert sorted(finals) == [1, 2, 3]
+    assert min(finals.values()) > 85  # measured: 97 to 100
+    hashes = {run.configuration_hash for (name, _, _), run in results.runs.items() if ROW in name}
+    assert len(hashes) == 3
     assert load_experiment("eeg_simulated", f"{ROW}/subject-03").experiment.name.endswith("-03")
-    pytest.importorskip("mne")
-    reference.main(["simulated_eeg"])
-    lines = (tmp_path / "data" / "simulated_eeg.reference.csv").read_text().splitlines()
-    assert [line.split(",")[:2] for line in lines[1:]] == [[str(n), "80"] for n in (1, 2, 3)]
+    decoded = results.evidence()["sgdr/eeg_simulated_reference"]
+    assert sorted(decoded.values("test_accuracy_pct@final")) == [1, 2, 3]
+    assert decoded.runs[0].environment["precision"] == "float64"
+    twice = results.evidence()["sgdr/eeg_simulated_both"].values("test_accuracy_pct@ensemble_2x1")
+    assert twice == finals  # the last snapshot of a run with itself
+    assert not list((tmp_path / "results" / "eeg_simulated" / "curves").glob("*reference*"))

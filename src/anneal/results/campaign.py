@@ -79,7 +79,28 @@ class CampaignResults:
         return over_subjects(self._parts())
 
     def _parts(self) -> dict[str, Evidence]:
-        return {name: self._evidence_of(found) for name, found in self.experiments.items()}
+        found = {name: self._evidence_of(one) for name, one in self.experiments.items()}
+        return self._derived() | found
+
+    def _derived(self) -> dict[str, Evidence]:
+        """Return the runs that trained nothing (:mod:`anneal.results.derived`), the last ones."""
+        last: dict[tuple[str, int], Run] = {}
+        for (name, seed, _), run in self.runs.items():
+            before = last.get((name, seed))
+            if name not in self.experiments and not (before and _started(before) > _started(run)):
+                last[name, seed] = run
+        found: dict[str, list[Run]] = {}
+        for name, seed in sorted(last):
+            found.setdefault(name, []).append(last[name, seed])
+        return {
+            name: Evidence(
+                experiment=name,
+                budget_fraction=float(self.campaign["budget_fraction"]),
+                runs=tuple(runs),
+                campaigns=(self.name,),
+            )
+            for name, runs in found.items()
+        }
 
     def _evidence_of(self, found: MeasuredExperiment) -> Evidence:
         current = (found.name, found.configuration_hash)
@@ -108,6 +129,10 @@ class CampaignResults:
             total_steps=found.total_steps,
             test_images=source.size.test if source and source.size else None,
         )
+
+
+def _started(run: Run) -> str:
+    return run.environment.get("started", "")
 
 
 def merge(committed: CampaignResults | None, measured: CampaignResults) -> CampaignResults:
@@ -144,7 +169,7 @@ def gather_evidence(campaigns: Sequence[CampaignResults]) -> dict[str, Evidence]
 
 def _join(parts: Sequence[Evidence]) -> Evidence:
     def weight(part: Evidence) -> tuple[float, str]:
-        return part.budget_fraction, max(run.environment.get("started", "") for run in part.runs)
+        return part.budget_fraction, max(map(_started, part.runs))
 
     best = max(parts, key=weight)
     configuration = best.runs[0].configuration_hash
