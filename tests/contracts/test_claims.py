@@ -320,12 +320,13 @@ def test_each_file_parses_by_itself(path: Path) -> None:
 def test_every_figure_is_of_experiments_or_a_range_test_that_exist(figure: PaperFigure) -> None:
     names = [curve.experiment for curve in figure.curves]
     names += [figure.ensembles] if figure.ensembles else []
+    names += figure.less_reference.experiments() if figure.less_reference else []
     assert all(map(exists, names))
     if figure.campaign:
         campaign = read_yaml(ROOT / f"conf/campaign/{figure.campaign}.yaml")["campaign"]
         tests = {figure.range_test.name} if figure.range_test else set()
         assert tests <= set(campaign["range_tests"])
-        assert set(names) <= set(campaign["experiments"])
+        assert set(names) <= {*campaign["experiments"], *DERIVED}
     assert figure.id.split("/")[0] in {claim.id.split("/")[0] for claim in CLAIMS}
 
 

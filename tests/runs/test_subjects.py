@@ -1,8 +1,10 @@
 """The level between experiment and seed: names, folders and identities of subjects."""
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from anneal.commands.stages import (
@@ -14,8 +16,9 @@ from anneal.commands.stages import (
     reference,
     train,
 )
-from anneal.config.compose import compose_run
+from anneal.config.compose import compose_run, write_params
 from anneal.datasets.identity import identity_of
+from anneal.results.derived import read_derived
 from anneal.results.store import load_results
 from anneal.runs.inputs import load_experiment
 from anneal.runs.subjects import find_subject, of_each_subject, split_name
@@ -55,12 +58,31 @@ def test_the_identity_of_a_subject_is_found_among_all(experiment):
     assert identity_of(compose_run(["dataset=digits"]).dataset, {"b": 1}) == {"b": 1}
 
 
+def test_snapshots_of_two_rows_are_averaged_for_each_subject(tmp_path, monkeypatch, capsys):
+    for folder in ("conf", "paper"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    monkeypatch.chdir(tmp_path)
+    write_params(["campaign=eeg_simulated", "tracking=off"], output=tmp_path / "params.yaml")
+    compose.main([])
+    both = "sgdr/eeg_simulated_both"
+    asked = ["eeg_simulated", both, ROW, ROW]
+    with pytest.raises(SystemExit):
+        ensemble.main(asked)
+    assert "no snapshots of" in capsys.readouterr().err
+    sure, torn = np.array([[0.9, 0.1]] * 80), np.array([[0.0, 1.0]] * 80)  # half are of class 0
+    for update, output in ((4, torn), (12, sure)):
+        file = tmp_path / "evaluations/eeg_simulated" / ROW / f"subject-02/seed-0/{update}.npy"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(file, output)
+    ensemble.main(asked)
+    runs = read_derived(tmp_path / "evaluations/eeg_simulated" / both / "derived.json")
+    (((name, seed, _), run),) = runs.items()
+    assert (name, seed) == (f"{both}/subject-02", 0)
+    assert run.metrics == {f"test_accuracy_pct@ensemble_2x{m}": 50.0 for m in (1, 2)}
+
+
 @pytest.mark.slow
 def test_a_campaign_trains_evaluates_and_collects_each_subject(tmp_path, monkeypatch):
-    import shutil
-
-    from anneal.config.compose import write_params
-
     for folder in ("conf", "paper"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     monkeypatch.chdir(tmp_path)
@@ -77,7 +99,6 @@ def test_a_campaign_trains_evaluates_and_collects_each_subject(tmp_path, monkeyp
     evaluate.main(["eeg_simulated", ROW, "given"])
     pytest.importorskip("mne")
     reference.main(["eeg_simulated", "sgdr/eeg_simulated_reference", "simulated_eeg"])
-    ensemble.main(["eeg_simulated", "sgdr/eeg_simulated_both", ROW, ROW])
     collect.main(["eeg_simulated"])
     results = load_results(tmp_path / "results" / "eeg_simulated")
     assert sorted(results.experiments) == [f"{ROW}/subject-0{n}" for n in (1, 2, 3)]
@@ -90,6 +111,4 @@ def test_a_campaign_trains_evaluates_and_collects_each_subject(tmp_path, monkeyp
     decoded = results.evidence()["sgdr/eeg_simulated_reference"]
     assert sorted(decoded.values("test_accuracy_pct@final")) == [1, 2, 3]
     assert decoded.runs[0].environment["precision"] == "float64"
-    twice = results.evidence()["sgdr/eeg_simulated_both"].values("test_accuracy_pct@ensemble_2x1")
-    assert twice == finals  # the last snapshot of a run with itself
     assert not list((tmp_path / "results" / "eeg_simulated" / "curves").glob("*reference*"))

@@ -16,6 +16,7 @@ from anneal.results.ensembles import Group
 from anneal.results.metrics import Evidence, Run
 from anneal.results.setting import Setting
 from anneal.results.subjects import over_subjects
+from anneal.runs.subjects import split_name
 
 RunKey = tuple[str, int, str]  # experiment, seed, configuration hash
 GroupKey = tuple[str, Group, str]  # experiment, seeds, configuration hash
@@ -69,10 +70,19 @@ class CampaignResults:
         return str(self.campaign["name"])
 
     def ordered(self) -> list[MeasuredExperiment]:
-        """Return the measured experiments in the campaign's order, then those no longer listed."""
-        listed = [name for name in self.campaign["experiments"] if name in self.experiments]
-        earlier = sorted(self.experiments.keys() - set(listed))
-        return [self.experiments[name] for name in [*listed, *earlier]]
+        """Return the measured experiments in the campaign's order, then those no longer listed.
+
+        The subjects of an experiment are one.
+        """
+        found: dict[str, MeasuredExperiment] = {}
+        for name, one in sorted(self.experiments.items()):
+            whole, subject = split_name(name)
+            if whole not in found:
+                title = one.title.removesuffix(f", subject {subject}")
+                found[whole] = dataclasses.replace(one, name=whole, title=title)
+        listed = [name for name in self.campaign["experiments"] if name in found]
+        earlier = sorted(found.keys() - set(listed))
+        return [found[name] for name in [*listed, *earlier]]
 
     def evidence(self) -> dict[str, Evidence]:
         """Return experiment -> runs of its current configuration; over subjects, of all of them."""

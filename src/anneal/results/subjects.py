@@ -7,6 +7,7 @@ import dataclasses
 import statistics
 from collections.abc import Mapping
 
+from anneal.results.curves import COLUMNS, Curve, Point
 from anneal.results.metrics import Evidence, Run
 from anneal.runs.subjects import split_name
 
@@ -62,7 +63,7 @@ def _mean_run(runs: list[Run]) -> Run:
         runs[0],
         status="finished" if finished else "diverged",
         metrics=_mean([run.metrics for run in runs]) if finished else {},
-        curve=None,
+        curve=_mean_curve([run.curve for run in runs if run.curve]) if finished else None,
         snapshots=None,
     )
 
@@ -74,3 +75,21 @@ def _mean(metrics: list[Mapping[str, float]]) -> dict[str, float]:
         for name in metrics[0]
         if all(name in of_one for of_one in metrics)
     }
+
+
+def _mean_curve(curves: list[Curve]) -> Curve | None:
+    """Return the mean over curves with the same updates; None where there are others."""
+    if len({tuple(point.update for point in curve) for curve in curves}) != 1:
+        return None
+    return tuple(
+        Point(
+            update=points[0].update,
+            **{column: _mean_value([getattr(p, column) for p in points]) for column in COLUMNS},
+        )
+        for points in zip(*curves, strict=True)
+    )
+
+
+def _mean_value(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if len(known) == len(values) else None

@@ -41,6 +41,11 @@ def main(arguments: list[str]) -> None:
             metrics = {ensemble_metric(2, m): pct for m, pct in enumerate(accuracies, start=1)}
             run = derived_run(seed, metrics=metrics, made_of=made_of, precision="float32")
             found.setdefault(own, []).append(run)
+    if not found:
+        raise ValueError(
+            f"{name}: no snapshots of {' and '.join(experiments)} were evaluated; train them with "
+            "training.snapshots=cycle_ends"
+        )
     save_derived(EVALUATIONS / campaign / name, found)
     say(f"{name}: {sum(map(len, found.values()))} ensembles of two runs")
 
