@@ -19,6 +19,7 @@ from anneal.results.ensemble_store import seeds_words
 from anneal.results.ensembles import ensemble_of
 from anneal.results.metrics import Evidence
 from anneal.results.statistics import Interval, mean_interval
+from anneal.results.subjects import mean_over_subjects
 
 VERDICTS = tuple(SIGNS)
 NOT_RUN = "not run"
@@ -268,7 +269,10 @@ def _section(
     deviations: Sequence[Deviation],
     extras: ReportExtras,
 ) -> Section:
-    evidence = results.evidence()
+    evidence = {  # a seed of an experiment over subjects is the mean over them
+        name: mean_over_subjects(part) if part.subjects else part
+        for name, part in results.evidence().items()
+    }
     rows = tuple(
         ReportRow(
             experiment=experiment,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from anneal.claims.observed import compared_values
+from anneal.claims.over_subjects import evidence_of
 from anneal.claims.places import spelled
 from anneal.claims.schema import Claim, OrderClaim, SpeedClaim
 from anneal.claims.verdict import Judgement
@@ -88,9 +89,9 @@ def scale_of(claim: Claim) -> tuple[float, float]:
 def values_behind(judgement: Judgement, evidence: Mapping[str, Evidence]) -> list[float]:
     """Return single runs, pairs or ratios behind a claim; none where an experiment has no run."""
     names = judgement.claim.experiments
-    parts = [evidence[name] for name in names if name in evidence and evidence[name].runs]
-    if len(parts) < len(names):
+    if not all(name in evidence and evidence[name].runs for name in names):
         return []
+    parts = evidence_of(judgement.claim, evidence, names)
     return list(compared_values(judgement.claim, parts).values())
 
 
