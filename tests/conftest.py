@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.room_times import start_order, times_by_room
+from tests.servers import NEEDED, reason_to_skip
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WRONG_PROCESSOR = "wrong processor: "  # how a test's reason to skip begins
@@ -27,6 +28,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("frameworks"):
                 item.add_marker(pytest.mark.skip(reason=reason))
+    for marker in NEEDED:
+        if (reason := reason_to_skip(marker)) is not None:
+            for item in items:
+                if item.get_closest_marker(marker):
+                    item.add_marker(pytest.mark.skip(reason=reason))
     on_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if on_gpu and not _has_gpu():
         for item in on_gpu:

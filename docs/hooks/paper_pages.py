@@ -9,20 +9,13 @@ from mkdocs.structure.files import File, Files
 
 from anneal.claims.files import load_claims, load_planned
 from anneal.claims.schema import Claim, ValueClaim
+from anneal.claims.words import ARXIV, PAPERS
 from anneal.config.options import options
 from anneal.config.tables import load_rows
 from anneal.io.files import read_yaml
 from anneal.report.costs import load_costs
 
 ROOT = Path(__file__).resolve().parents[2]
-TITLES = {  # a file of paper/claims/ -> the page's title
-    "clr": "Cyclical Learning Rates (1506.01186)",
-    "sgdr": "SGDR: warm restarts (1608.03983)",
-    "snapshot": "Snapshot Ensembles (1704.00109)",
-    "super_convergence": "Super-convergence (1708.07120)",
-    "one_cycle": "1cycle (1803.09820)",
-    "baselines": "Baselines that the papers quote",
-}
 PETA = 1e15
 
 
@@ -148,9 +141,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     }
     campaigns, rows = campaigns_by_row(), load_rows(ROOT / "conf")
     costs = committed_costs()
-    for paper, title in TITLES.items():
+    for paper, name in PAPERS.items():
         page = paper_page(
-            title,
+            f"{name} ({ARXIV[paper]})" if paper in ARXIV else name,
             [claim for claim in claims if claim.id.startswith(f"{paper}/")],
             planned=planned,
             campaigns=campaigns,

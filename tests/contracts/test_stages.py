@@ -195,7 +195,8 @@ def matches(one: str, other: str) -> bool:
 
 def instances(written: str) -> str:
     """Write ``range_tests/x/${item.range_test}/f`` as the stage that makes it writes it."""
-    return written.replace("${item.dataset}", "${item}").replace("${item.range_test}", "${key}")
+    written = written.replace("${item.dataset}", "${item}").replace("${item.range_test}", "${key}")
+    return written.replace("${item.first}", "${key}").replace("${item.second}", "${key}")
 
 
 @pytest.mark.parametrize("stage", STAGES)

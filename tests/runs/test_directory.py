@@ -60,6 +60,17 @@ def test_the_checkpoint_before_is_kept(directory):
     assert before["update"] == 1
 
 
+def test_finished_run_keeps_one_checkpoint(directory):
+    checkpoint(directory, 1)
+    checkpoint(directory, 2)
+    directory.finish({"status": "finished"})
+    assert not (directory.path / PREVIOUS).exists()
+    assert directory.read_checkpoint()["update"] == 2
+    (directory.path / CHECKPOINT).write_bytes(b"")
+    with pytest.raises(ValueError, match="move the run away to train it again"):
+        directory.read_checkpoint()
+
+
 def test_a_full_disk_leaves_the_last_checkpoint_and_no_partial_file(directory, monkeypatch):
     checkpoint(directory, 1)
 
@@ -121,6 +132,7 @@ def test_damaged_checkpoint_is_kept_and_the_previous_one_resumed(directory, dama
 
 def test_damaged_checkpoint_without_a_previous_one_is_refused(directory):
     checkpoint(directory, 1)
+    checkpoint(directory, 2)
     file = directory.path / CHECKPOINT
     truncate(file)
     with pytest.raises(ValueError, match=r"checkpoint.pt cannot be read .* move .* away to start"):

@@ -16,7 +16,6 @@ from anneal.results.equivalence import (
     half_width,
     level_for,
     place,
-    runs_behind,
 )
 from anneal.results.metrics import Evidence
 from anneal.results.network_prior import NetworkPrior, prior_of, spread
@@ -160,3 +159,23 @@ def tolerance_of(claim: Claim) -> Tolerance:
         paper=claim.value if runs else None,
         paper_runs=runs or math.inf,
     )
+
+
+def runs_behind(statistic: str) -> float | None:
+    """Return how many runs a paper's number is as good as the mean of; None: not known, or a best.
+
+    A median of five or more scatters as the mean of 2/pi times as many.
+
+    >>> runs_behind("single run"), runs_behind("mean of 5"), runs_behind("best of 3")
+    (1.0, 5.0, None)
+    >>> round(runs_behind("median of 5"), 3), runs_behind("median of 3")
+    (3.183, 3.0)
+    """
+    if statistic == "single run":
+        return 1.0
+    kind, _, number = statistic.partition(" of ")
+    if kind == "mean":
+        return float(number)
+    if kind == "median":
+        return 2 * int(number) / math.pi if int(number) >= 5 else float(number)
+    return None

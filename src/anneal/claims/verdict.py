@@ -33,10 +33,11 @@ from typing import Literal
 
 from anneal.claims.estimate import Estimate, Priors, estimate, tolerance_of
 from anneal.claims.observed import compared_values, cut_short_words, find_failures
+from anneal.claims.over_subjects import MedianEstimate, evidence_of
 from anneal.claims.paper_statistic import LikePaper, find_like_paper
 from anneal.claims.reasons import estimate_words, power_words, sensitivity_words
 from anneal.claims.schema import Claim, OrderClaim, ValueClaim
-from anneal.results.equivalence import Place, Tolerance
+from anneal.results.equivalence import Place, Tolerance, level_for
 from anneal.results.metrics import Evidence
 from anneal.results.network_prior import find_priors
 from anneal.results.power import runs_to_verdict
@@ -150,7 +151,7 @@ def judge(
             reason=f"no run yet of {' and '.join(missing)}",
         )
     priors = find_priors(evidence) if priors is None else priors
-    parts = tuple(evidence[name] for name in claim.experiments)
+    parts = tuple(evidence_of(claim, evidence, claim.experiments))
     found = replace(
         _weigh(claim, parts, priors),
         num_diverged=sum(part.num_diverged for part in parts),
@@ -178,7 +179,7 @@ def _read_as(
     names = (name, *claim.experiments[1:])
     if _missing(names, evidence):
         return ReadingResult(experiment=name, verdict="not run", ours=None)
-    parts = tuple(evidence[each] for each in names)
+    parts = tuple(evidence_of(claim, evidence, names))
     found = _weigh(claim, parts, priors, num_readings=len(claim.readings))
     return ReadingResult(experiment=name, verdict=found.verdict, ours=found.ours)
 
@@ -198,8 +199,12 @@ def _weigh(
     compared = compared_values(claim, parts)
     values = list(compared.values())
     found = Judgement(claim=claim, verdict="shorter run", n=len(values), reason="no verdict")
-    seen = None
-    if values:
+    seen: Estimate | MedianEstimate | None = None
+    if values and parts[0].subjects:  # the paper's statistic itself
+        level = level_for(len(values), num_readings=num_readings)
+        seen = MedianEstimate(values=tuple(values), level=level)
+        found = replace(found, ours=seen.interval())
+    elif values:
         seen = estimate(claim, parts, values, priors, num_readings=num_readings)
         found = replace(
             found,
@@ -232,11 +237,17 @@ def _weigh(
     return replace(found, reason="; ".join(filter(None, [found.reason, notes])))
 
 
-def _judge_estimate(found: Judgement, seen: Estimate, *, cut_short: str) -> Judgement:
+def _judge_estimate(
+    found: Judgement, seen: Estimate | MedianEstimate, *, cut_short: str
+) -> Judgement:
     """Return the verdict that the interval gives, failed runs aside."""
     claim, tolerance = found.claim, tolerance_of(found.claim)
     where = seen.place(tolerance)
+    if where is None and isinstance(seen, MedianEstimate):
+        few = f"{seen.n} subject{'s are' if seen.n > 1 else ' is'} not enough for an interval"
+        return replace(found, verdict="one run", reason=few)
     if where is None:
+        assert isinstance(seen, Estimate)
         more, words = _view_expected(claim, seen, tolerance)
         what = "run" if isinstance(claim, ValueClaim) else "pair"
         few = f"one {what} is" if seen.n == 1 else f"two {what}s are"
@@ -256,6 +267,8 @@ def _judge_estimate(found: Judgement, seen: Estimate, *, cut_short: str) -> Judg
             reasons.append("outside it, but the paper's own number may be as far off by chance")
         if cut_short:
             reasons.append("longer runs of the other row would tell, more seeds would not")
+        elif isinstance(seen, MedianEstimate):
+            reasons.append("more subjects would tell, more seeds of these hardly")
         else:
             more, words = _view_power(seen, tolerance)
             reasons.append(words)
@@ -263,7 +276,9 @@ def _judge_estimate(found: Judgement, seen: Estimate, *, cut_short: str) -> Judg
         reasons.append("assumes the usual spread of this network")
     if is_noisy:
         reasons.append(f"noisy: single runs differ by sd {sd:.2g}")
-    sensitivity = _sensitivity(claim, seen, tolerance, verdict) if verdict in SO_FAR else ""
+    sensitivity = ""
+    if verdict in SO_FAR and isinstance(seen, Estimate):
+        sensitivity = _sensitivity(claim, seen, tolerance, verdict)
     reasons += [words for words in (sensitivity, cut_short) if words]
     return replace(
         found,

@@ -97,7 +97,12 @@ def _rest_field(hints: Mapping[str, Any]) -> str | None:
 def _defaults(cls: type) -> list[tuple[str, Any]]:
     """Return the optional fields with their defaults."""
     fields = dataclasses.fields(cls)
-    return [(f.name, f.default) for f in fields if f.default is not dataclasses.MISSING]
+    made = [
+        (f.name, f.default_factory())
+        for f in fields
+        if f.default_factory is not dataclasses.MISSING
+    ]
+    return made + [(f.name, f.default) for f in fields if f.default is not dataclasses.MISSING]
 
 
 def _convert(hint: Any, value: Any, *, where: str, key: str) -> Any:

@@ -1,7 +1,8 @@
 """Image folders: one folder for each class.
 
-Either ``<folder>/train/<class>/...`` with ``val/`` or ``test/``, or ``<folder>/<class>/...`` with
-a seeded split. Images may lie deeper inside a class. They are turned upright as EXIF says.
+Either ``<folder>/train/<class>/...`` beside ``val/`` or ``test/``, or ``<folder>/<class>/...`` with
+a seeded split; a folder of test images may list their classes in ``val_annotations.txt``, as Tiny
+ImageNet does. Images may lie deeper inside a class. They are turned upright as EXIF says.
 """
 
 import hashlib

@@ -8,6 +8,7 @@ from anneal.claims.verdict import Judgement, Verdict
 from anneal.claims.words import SIGNS, UNJUDGED, paper_name
 from anneal.io.text import NOTHING
 from anneal.report.content import Content
+from anneal.report.effort import Effort
 from anneal.results.statistics import FEWEST_RUNS
 
 COUNTED = ("headline", "detail")  # roles: a claim that is context is shown, and not counted
@@ -76,12 +77,14 @@ def verdicts_words(judgements: Sequence[Judgement]) -> str:
 
 
 def strips_rows(content: Content) -> list[list[str]]:
-    """Return a row a paper: name, headlines judged, their verdicts, other claims judged."""
+    """Return a row a paper: name, headlines judged, verdicts, hours to go, others judged."""
+    effort = Effort(content)
     return [
         [
             one.name,
             f"{len(one.judged)} of {len(one.headlines)}",
             verdicts_words(one.judged) or NOTHING,
+            effort.total(one.headlines).words.removeprefix("left: ") or NOTHING,
             f"{len(one.details)} of {one.num_details}",
         ]
         for one in strips(content)

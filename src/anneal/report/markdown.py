@@ -1,5 +1,6 @@
 """The report as ``paper/report.md`` with its figures."""
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -11,13 +12,14 @@ from anneal.range_test.figure import draw_range_test
 from anneal.range_test.record import RangeTestRecord
 from anneal.report.answer import answer_lines
 from anneal.report.content import NOT_RUN, Content, ReportRow, Section, by_table, table_words
-from anneal.report.costs import left_table
+from anneal.report.costs import left_table, left_words
 from anneal.report.counts import (
     headlines_words,
     of_role,
     shown_first,
     strips_rows,
 )
+from anneal.report.effort import Effort
 from anneal.report.ensemble_figure import draw_ensembles
 from anneal.report.figures import PlottedExperiment, draw_accuracy, draw_rates
 from anneal.report.forest import counted_claims, draw_forest, forest_rows
@@ -38,12 +40,12 @@ from anneal.schedules import cycle_ends, from_description
 FIGURES = "figures"
 FOREST, HEADLINES = "forest.svg", "headlines.svg"
 FIRST = 8  # claims in README
-STRIP_HEADER = ["paper", "headlines judged", "verdicts", "other claims judged"]
+STRIP_HEADER = ["paper", "headlines judged", "verdicts", "headlines left", "other claims judged"]
 
 
 def strips_table(content: Content) -> str:
-    """Return the progress of each paper: its headline claims and its other claims."""
-    return markdown_table(STRIP_HEADER, strips_rows(content), sides=["left"] * 4)
+    """Return how far each paper is: its headline claims, and its other claims."""
+    return markdown_table(STRIP_HEADER, strips_rows(content), sides=["left"] * 5)
 
 
 def judged_apart(
@@ -157,6 +159,7 @@ def render_markdown(content: Content, *, template: str) -> str:
         forest_rows=forest_rows,
         headlines_words=headlines_words,
         left_table=left_table,
+        left_words=left_words,
         paper_name=paper_name,
         strips_table=strips_table,
         of_role=of_role,
@@ -175,7 +178,7 @@ def render_markdown(content: Content, *, template: str) -> str:
         results_file_name=file_name,
         trained_between_words=trained_between_words,
         where_words=where_words,
-        verdicts_table=verdicts_table,
+        verdicts_table=functools.partial(verdicts_table, needed=Effort(content).need_words),
     )
     rendered = fill_in(environment, template, name="report.md.j2", values={"content": content})
     return re.sub(r"\n{3,}", "\n\n", rendered).strip() + "\n"

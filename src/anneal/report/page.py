@@ -41,9 +41,16 @@ from anneal.report.content import (
     by_table,
     table_words,
 )
-from anneal.report.costs import LEFT_HEADER, what_is_left
+from anneal.report.costs import LEFT_HEADER, left_words, what_is_left
 from anneal.report.counts import by_verdict, headlines_words, of_role, strips
-from anneal.report.figure_data import curves_data, ensembles_data, sweep_data
+from anneal.report.effort import Effort
+from anneal.report.figure_data import (
+    curves_data,
+    ensembles_data,
+    group_key,
+    redrawn_data,
+    sweep_data,
+)
 from anneal.report.forest import counted_claims, draw_forest, forest_rows, values_behind
 from anneal.report.markdown import (
     figure_names,
@@ -116,6 +123,8 @@ def render_page(content: Content, sources: PageSources) -> str:
         forest_rows=forest_rows,
         headlines_words=headlines_words,
         LEFT_HEADER=LEFT_HEADER,
+        effort=Effort(content),
+        left_words=left_words,
         what_is_left=what_is_left,
         next_seed=next_seed,
         of_role=of_role,
@@ -123,6 +132,8 @@ def render_page(content: Content, sources: PageSources) -> str:
         strips=strips,
         curves_data=curves_data,
         ensembles_data=ensembles_data,
+        group_key=group_key,
+        redrawn_data=redrawn_data,
         evidence_of=functools.partial(evidence_of, content.evidence),
         figure_names=figure_names,
         file_name=file_name,

@@ -1,15 +1,13 @@
 """The run directory: files of a run, checkpoints, resume.
 
 ``experiment.yaml`` (the plan), ``environment.json`` (one entry per start), ``history.jsonl`` (a
-line per logged update, no wall time), ``timing.jsonl``, ``checkpoint.pt`` and the previous one,
-``snapshots/<update>.pt`` if requested, and ``result.json`` after the run has ended.
+line per logged update, no wall time), ``timing.jsonl``, ``checkpoint.pt`` and, until the run has
+ended, the previous one, ``snapshots/<update>.pt`` if requested, and ``result.json`` after the end.
 """
 
 import json
 import os
-import pickle
 import shutil
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +18,7 @@ from filelock import FileLock, Timeout
 from anneal.config.strict import flat_numbers
 from anneal.io.files import read_json, read_yaml, synced, write_json, write_yaml
 from anneal.io.terminal import say
+from anneal.runs.torch_files import UnreadableError, keep_as, load_checked
 
 HISTORY = "history.jsonl"
 TIMING = "timing.jsonl"
@@ -34,20 +33,6 @@ RESUME = "ANNEAL_RESUME"  # environment variable; other-code: resume a run that 
 OTHER_CODE = "other-code"
 KEYS_SHOWN = 3
 LOCK_SECONDS = 1.0  # `status` holds a lock for a moment to see whether it is free
-
-
-class UnreadableError(ValueError):
-    """A file that ``torch.load`` cannot read.
-
-    Args:
-        file: its path.
-        reason: in torch's words.
-        advice: what to do.
-    """
-
-    def __init__(self, file: Path, reason: str, advice: str) -> None:
-        super().__init__(f"{file} cannot be read ({reason}); {advice}")
-        self.file, self.reason = file, reason
 
 
 class RunDirectory:
@@ -156,7 +141,7 @@ class RunDirectory:
         with synced(checkpoint) as file:
             torch.save(content, file)
             if checkpoint.is_file():
-                _keep(checkpoint, self.path / PREVIOUS)
+                keep_as(checkpoint, self.path / PREVIOUS)
 
     def save_snapshot(self, weights: dict[str, Any], *, update: int) -> None:
         """Write the weights after ``update`` updates to ``snapshots/<update>.pt``, atomically."""
@@ -263,15 +248,7 @@ class RunDirectory:
             UnreadableError: it is damaged, or no file of a run.
             ValueError: it is of another configuration; names the file.
         """
-        import torch
-
-        try:
-            with zipfile.ZipFile(file) as packed:  # torch.load checks no checksum
-                if (damaged := packed.testzip()) is not None:
-                    raise UnreadableError(file, f"checksum of {damaged}", advice)
-            content = torch.load(file, weights_only=True, map_location="cpu")
-        except (zipfile.BadZipFile, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-            raise UnreadableError(file, str(error).splitlines()[0], advice) from error
+        content = load_checked(file, advice=advice)
         if not isinstance(content, dict) or "configuration_hash" not in content:
             raise UnreadableError(file, "no file of a run", advice)
         found = content["configuration_hash"]
@@ -308,7 +285,7 @@ class RunDirectory:
         return list(read_json(file)) if file.is_file() else []
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write result.json, after which the run is not run again.
+        """Write result.json, after which the run is not run again and needs one checkpoint.
 
         A run resumed under other code or settings has no code digest: the next start of its stage
         runs it again.
@@ -317,17 +294,7 @@ class RunDirectory:
         code = self.code if len(codes) == 1 else None
         header = {"configuration_hash": self.configuration_hash, "code": code}
         write_json(self.path / RESULT, header | result)
-
-
-def _keep(checkpoint: Path, previous: Path) -> None:
-    """Give a checkpoint a second name, atomically; copy it where there are no hard links."""
-    temporary = previous.with_name(f".{previous.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(checkpoint, temporary)
-    except OSError:
-        shutil.copyfile(checkpoint, temporary)
-    temporary.replace(previous)
+        (self.path / PREVIOUS).unlink(missing_ok=True)
 
 
 def lock_of(path: Path) -> Path:
