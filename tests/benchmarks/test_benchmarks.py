@@ -45,7 +45,7 @@ def training(benchmarks: Path) -> ModuleType:
 # --- the gate ------------------------------------------------------------------------------------
 
 
-def test_a_round_counts_whole_updates_after_those_that_are_not_timed(
+def test_round_counts_whole_updates_after_those_that_are_not_timed(
     gated: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(1_000))
@@ -67,7 +67,7 @@ def test_a_round_counts_whole_updates_after_those_that_are_not_timed(
     assert len(answers.getvalue().splitlines()) == 2, "a long round goes on"
 
 
-def test_a_contender_that_nobody_asks_any_more_ends(gated: ModuleType) -> None:
+def test_contender_that_nobody_asks_any_more_ends(gated: ModuleType) -> None:
     gate = gated.Gate(io.StringIO(""), io.StringIO(), unit=1.0, untimed=6, cuda=False)
     with pytest.raises(SystemExit):
         gate()
@@ -156,7 +156,7 @@ APART = {
 }
 
 
-def test_a_ratio_is_the_median_of_the_ratios_within_each_round(training: ModuleType) -> None:
+def test_ratio_is_the_median_of_the_ratios_within_each_round(training: ModuleType) -> None:
     """The machine was half as fast in the second round; that changes no ratio."""
     found = training.summarise("caffe", RATES, 1e8, APART)
     assert found["rates"]["ours"] == 900.0
@@ -225,7 +225,7 @@ def test_sentences_give_ratios_shares_and_intervals(training: ModuleType) -> Non
     assert said[3] == "1.0% of an update is what ours without all four leaves out"
 
 
-def test_the_operations_of_the_network_are_those_counted_by_hand(training: ModuleType) -> None:
+def test_operations_of_the_network_are_those_counted_by_hand(training: ModuleType) -> None:
     """Two for each product and sum, three passes; the first layer passes nothing back."""
     layers = [32 * 32 * 75 * 32, 16 * 16 * 800 * 32, 8 * 8 * 800 * 64, 1024 * 10]
     expected = 2 * (3 * sum(layers) - layers[0])
@@ -321,7 +321,7 @@ def test_parts_are_left_out_of_rounds_of_one_process(training: ModuleType) -> No
 
 
 @pytest.mark.slow
-def test_a_contender_that_cannot_start_is_one_line(benchmarks: Path, tmp_path: Path) -> None:
+def test_contender_that_cannot_start_is_one_line(benchmarks: Path, tmp_path: Path) -> None:
     done = run(benchmarks, "plain, 0 workers", ANNEAL_ARCHIVES=str(tmp_path))
     assert done.returncode == 1
     said = done.stderr.splitlines()[-1]

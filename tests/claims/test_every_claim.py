@@ -122,7 +122,7 @@ def test_runs_at_the_papers_number_reproduce_each_claim(paper):
 
 
 @pytest.mark.parametrize("paper", PAPERS)
-def test_the_verdict_on_each_claim_flips_when_its_number_is_another(paper):
+def test_verdict_on_each_claim_flips_when_its_number_is_another(paper):
     tried = 0
     for claim in BY_PAPER[paper]:
         evidence = at_its_own_number(claim)
@@ -137,7 +137,7 @@ def test_the_verdict_on_each_claim_flips_when_its_number_is_another(paper):
 
 
 @pytest.mark.parametrize("paper", PAPERS)
-def test_an_order_turned_round_is_not_reproduced(paper):
+def test_order_turned_round_is_not_reproduced(paper):
     turned = 0
     for claim in BY_PAPER[paper]:
         if isinstance(claim, OrderClaim) and claim.margin >= 0:
@@ -182,7 +182,7 @@ def test_every_claim_has_words_for_both_numbers_and_a_row_in_both_tables(paper):
         assert len(table.splitlines()) == 2 + len(found)
 
 
-def test_a_claim_without_runs_names_each_experiment_once():
+def test_claim_without_runs_names_each_experiment_once():
     for claim in CLAIMS:
         found = judge(claim, {})
         assert found.verdict == "not run"

@@ -12,7 +12,7 @@ def beside(claim, *parts):
     return judge(claim, {part.experiment: part for part in parts}).like_paper
 
 
-def test_a_median_of_five_stands_beside_the_mean():
+def test_median_of_five_stands_beside_the_mean():
     judged = judge(value_claim(statistic="median of 5"), {"a": runs([80.0, 81.0, 85.0])})
     found = judged.like_paper
     assert (found.statistic, found.value, found.paper) == ("median of 3", 81.0, 81.4)
@@ -23,7 +23,7 @@ def test_a_median_of_five_stands_beside_the_mean():
     assert r"82.00 ± 4.46 \[77.54, 86.46\] %<br>median of 3: 81.00 %" in shown
 
 
-def test_the_best_is_the_highest_accuracy_and_the_lowest_loss():
+def test_best_is_the_highest_accuracy_and_the_lowest_loss():
     assert beside(value_claim(statistic="best"), runs([80.0, 81.0, 85.0])).value == 85.0
     claim = value_claim(
         statistic="best", metric="test_loss@final", value=0.5, tolerance=0.1, seed_sd=None
@@ -37,7 +37,7 @@ def test_the_best_is_the_highest_accuracy_and_the_lowest_loss():
     assert (found.value, found.words) == (0.48, "best of 3: 0.4800")
 
 
-def test_a_single_run_is_held_against_where_one_more_of_ours_would_fall():
+def test_single_run_is_held_against_where_one_more_of_ours_would_fall():
     # by hand: sd 1, 4.303 * sqrt(1 + 1/3) = 4.968
     found = beside(value_claim(value=86.9), runs([81.0, 82.0, 83.0]))
     assert (found.statistic, found.value) == ("single run", None)
@@ -51,7 +51,7 @@ def test_a_single_run_is_held_against_where_one_more_of_ours_would_fall():
     assert outside.words.endswith("%, does not contain the paper's 87")
 
 
-def test_a_mean_of_five_is_held_against_the_mean_of_five_more_of_ours():
+def test_mean_of_five_is_held_against_the_mean_of_five_more_of_ours():
     # by hand: sd 1, 4.303 * sqrt(1/5 + 1/3) = 3.142
     found = beside(value_claim(statistic="mean of 5", value=85.5), runs([81.0, 82.0, 83.0]))
     assert (found.statistic, found.value) == ("mean of 3", 82.0)
@@ -78,7 +78,7 @@ def test_where_the_paper_compares_medians_so_do_we():
     assert found.paper == 2.0
 
 
-def test_a_pair_of_single_runs_is_held_against_one_more_pair():
+def test_pair_of_single_runs_is_held_against_one_more_pair():
     found = beside(order_claim(), runs([82.0, 83.0, 84.0]), runs([81.0] * 3, name="b"))
     assert (found.low, found.high) == pytest.approx((-2.968, 6.968), abs=1e-3)
     assert found.words == (
@@ -86,7 +86,7 @@ def test_a_pair_of_single_runs_is_held_against_one_more_pair():
     )  # 82 against 80
 
 
-def test_a_ratio_is_foretold_by_its_logarithms():
+def test_ratio_is_foretold_by_its_logarithms():
     a = runs([81.0] * 3, reached=[250, 500, 1000])
     b = runs([81.0] * 3, name="b", reached=[1000] * 3)
     found = beside(speed_claim(), a, b)

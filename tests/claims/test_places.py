@@ -18,5 +18,5 @@ from anneal.claims.places import place_named
         ("table1_extra", None),
     ],
 )
-def test_a_name_in_an_id_is_a_place_where_it_says_nothing_else(name, place):
+def test_name_in_an_id_is_a_place_where_it_says_nothing_else(name, place):
     assert place_named(name) == place

@@ -53,7 +53,7 @@ def parse_one(kind, changes, without=()):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_claim_as_it_should_be_is_read(kind):
+def test_claim_as_it_should_be_is_read(kind):
     claim = parse_one(kind, {})
     assert (claim.id, claim.kind, claim.seed_sd) == ("clr/a", kind, None)
     assert (claim.role, claim.readings, claim.also, claim.corrections) == ("detail", (), (), ())
@@ -157,7 +157,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("kind", "changes", "said"), BROKEN)
-def test_a_claim_that_breaks_a_rule_is_one_clear_line(kind, changes, said):
+def test_claim_that_breaks_a_rule_is_one_clear_line(kind, changes, said):
     with pytest.raises(ValueError, match=r".") as error:
         parse_one(kind, changes)
     assert str(error.value) == f"{HERE}: claim 'clr/a': {said}"
@@ -185,13 +185,13 @@ def test_each_missing_key_is_named(kind):
         ("clr/A", "id must be lower-case words joined by slashes, the paper first, got 'clr/A'"),
     ],
 )
-def test_an_id_begins_with_the_name_of_its_file(name, said):
+def test_id_begins_with_the_name_of_its_file(name, said):
     with pytest.raises(ValueError, match=r".") as error:
         parse_one("value", {"id": name})
     assert str(error.value) == f"{HERE}: claim '{name}': {said}"
 
 
-def test_an_id_stands_once():
+def test_id_stands_once():
     with pytest.raises(ValueError, match=r".") as error:
         parse_claims([VALUE, VALUE], where=HERE)
     assert str(error.value) == f"{HERE}: claim 'clr/a': id must be unique, it is here twice"
@@ -206,7 +206,7 @@ def test_an_id_stands_once():
         ([VALUE, "clr/b"], "claim number 2 must be a mapping, got 'clr/b'"),
     ],
 )
-def test_a_file_that_is_no_list_of_claims_is_refused(entries, said):
+def test_file_that_is_no_list_of_claims_is_refused(entries, said):
     with pytest.raises(ValueError, match=r".") as error:
         parse_claims(entries, where=HERE)
     assert str(error.value) == f"{HERE}: {said}"
@@ -217,7 +217,7 @@ def test_a_file_that_is_no_list_of_claims_is_refused(entries, said):
     ["single run", "best", "best of 5", "mean of 5", "median of 16", "mean of 10",
      "runs not stated"],
 )  # fmt: skip
-def test_a_papers_own_statistic_is_one_of_a_few(statistic):
+def test_papers_own_statistic_is_one_of_a_few(statistic):
     assert parse_one("value", {"statistic": statistic}).statistic == statistic
 
 

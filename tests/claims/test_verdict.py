@@ -290,7 +290,7 @@ def test_what_is_printed_is_what_condemns():
     assert ours_words(found) == "7 of 8 runs of a never reached the target"
 
 
-def test_the_log_rank_test_of_three_runs_errs_twice_as_often_as_it_says():
+def test_log_rank_test_of_three_runs_errs_twice_as_often_as_it_says():
     # why it does not judge: of all 20 ways to deal six ranks, equally likely where nothing differs,
     # it calls 2 significant at 5 %
     significant = 0
@@ -300,14 +300,14 @@ def test_the_log_rank_test_of_three_runs_errs_twice_as_often_as_it_says():
     assert significant == 2
 
 
-def test_a_diverged_run_is_counted_and_takes_a_good_verdict_back():
+def test_diverged_run_is_counted_and_takes_a_good_verdict_back():
     found = judge(value_claim(), {"a": runs([81.3, 81.4, 81.5, 81.4, None])})
     assert (found.verdict, found.n, found.num_diverged) == ("too close to call", 4, 1)
     assert found.reason == "1 of 5 runs of a diverged; the others alone would say reproduced"
     assert "4 (+1 diverged)" in verdicts_table([found])
 
 
-def test_a_number_that_a_diverged_run_left_is_in_no_mean():
+def test_number_that_a_diverged_run_left_is_in_no_mean():
     made = runs([81.3, 81.4, 81.5, None])
     left = dataclasses.replace(made.runs[3], metrics={FINAL: 10.0})
     found = judge(value_claim(), {"a": dataclasses.replace(made, runs=(*made.runs[:3], left))})
@@ -315,7 +315,7 @@ def test_a_number_that_a_diverged_run_left_is_in_no_mean():
     assert found.ours.mean == pytest.approx(81.4, rel=1e-12)
 
 
-def test_a_diverged_run_does_not_soften_a_bad_verdict():
+def test_diverged_run_does_not_soften_a_bad_verdict():
     found = judge(value_claim(), {"a": runs([70.0, 70.1, 70.2, None])})
     assert found.verdict == "lower"
     assert found.reason.endswith("1 of 4 runs of a diverged")
@@ -327,14 +327,14 @@ def test_where_half_of_the_runs_diverge_nothing_is_reproduced():
     assert verdict(value_claim(), runs([None])) == "one run"
 
 
-def test_a_pair_whose_worse_run_diverged_is_left_out():
+def test_pair_whose_worse_run_diverged_is_left_out():
     better, worse = runs([82.0, 82.1, 82.2, 82.0]), runs([80.0, 80.1, 80.0, None], name="b")
     found = judge(order_claim(), {"a": better, "b": worse})
     assert (found.verdict, found.n, found.num_diverged) == ("reproduced", 3, 1)
     assert verdict(order_claim(), runs([82.0, 82.1, 82.2, None]), worse) == "too close to call"
 
 
-def test_the_words_of_a_claim_hold_its_numbers():
+def test_words_of_a_claim_hold_its_numbers():
     assert paper_words(value_claim()) == "81.4 % ± 0.6"
     assert paper_words(order_claim(margin=-0.6)) == "82 against 80 %, not worse by more than 0.6"
     assert paper_words(speed_claim()) == "0.4 ± 0.1 of the updates to 80 %"

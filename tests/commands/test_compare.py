@@ -79,7 +79,7 @@ def test_answer_says_which_rows_agree_with_what_is_committed(history: Any) -> No
     assert said[-1].startswith("1 of 3 experiments agree with what is committed")
 
 
-def test_a_commit_is_read_without_touching_what_is_checked_out(
+def test_commit_is_read_without_touching_what_is_checked_out(
     history: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status, tree = git("status", "--porcelain"), history.files("results")
@@ -100,7 +100,7 @@ def test_any_name_of_a_commit_will_do(history: Any) -> None:
         ) == {0: 80.0, 1: 82.0, 2: 84.0}
 
 
-def test_a_copy_of_a_results_folder_is_a_side(
+def test_copy_of_a_results_folder_is_a_side(
     history: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     Path("results/quick").rename(tmp_path / "theirs")
@@ -139,7 +139,7 @@ def test_budget_configuration_and_machine_are_said_in_the_row(
         assert words in row
 
 
-def test_a_row_of_which_a_seed_now_diverges_says_so_and_is_counted(
+def test_row_of_which_a_seed_now_diverges_says_so_and_is_counted(
     world: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     measure(world, {"digits/fixed": {0: 90.0, 1: 91.0, 2: 92.0}})
@@ -229,7 +229,7 @@ def test_combinations_of_two_multiruns_are_matched_by_their_label(
     assert row["configuration"] == [{"key": "of", "before": "0" * 12, "after": "1" * 12}]
 
 
-def test_a_label_stands_for_the_configuration_it_was_last_run_with(tmp_path: Path) -> None:
+def test_label_stands_for_the_configuration_it_was_last_run_with(tmp_path: Path) -> None:
     """The tenth job is later than the second, and what conf/ said before does not count."""
     folder = tmp_path / "multirun"
     for stamp, configuration_hash in (("2026-01-01", "a" * 12), ("2026-01-02", "b" * 12)):
@@ -285,7 +285,7 @@ def test_runs_without_job_have_own_name_and_replaced_ones_are_ignored(
         (["quick", "quick", "--metric=test_los@final"], "did you mean 'test_loss@final'"),
     ],
 )
-def test_a_mistake_is_one_line(
+def test_mistake_is_one_line(
     history: Any, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -296,7 +296,7 @@ def test_a_mistake_is_one_line(
     assert (printed.err.count("\n"), printed.out) == (1, "")
 
 
-def test_a_damaged_record_in_a_commit_is_named_by_commit_and_file(
+def test_damaged_record_in_a_commit_is_named_by_commit_and_file(
     history: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("results/quick/experiments.yaml").write_text("digits/fixed: {title: x}\n")

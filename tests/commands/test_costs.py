@@ -24,7 +24,7 @@ def _at_the_root(monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:
     monkeypatch.chdir(repository)
 
 
-def test_a_row_costs_its_updates_times_the_operations_of_its_network() -> None:
+def test_row_costs_its_updates_times_the_operations_of_its_network() -> None:
     config = compose_campaign("clr_resnet20_short")
     rows = {cost.name: cost for cost in campaign_costs(config)}
     assert len(rows) == 3
@@ -36,7 +36,7 @@ def test_a_row_costs_its_updates_times_the_operations_of_its_network() -> None:
     assert cost.flop == cost.images * TRAINING + cost.tested * TESTING
 
 
-def test_a_range_test_is_a_row_of_its_own() -> None:
+def test_range_test_is_a_row_of_its_own() -> None:
     config = compose_campaign("super_convergence_short")
     *_, cost = campaign_costs(config)
     assert cost.name == "range test cifar10_caffe_resnet20"
@@ -66,7 +66,7 @@ def test_dropped_blocks_cost_nothing_and_leave_callers_stream_alone() -> None:
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_the_command_says_it_in_a_table_and_the_hours_where_asked(
+def test_command_says_it_in_a_table_and_the_hours_where_asked(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     costs.main(["clr_resnet20_short", "0.5"])
@@ -89,7 +89,7 @@ def test_the_command_says_it_in_a_table_and_the_hours_where_asked(
         (["quick", "1", "2"], "needs at most a campaign and TFLOP/s, got quick 1 2"),
     ],
 )
-def test_a_mistake_is_one_line(
+def test_mistake_is_one_line(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):

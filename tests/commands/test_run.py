@@ -41,7 +41,7 @@ def rows_of(cells: list[Cell]) -> list[list[str]]:
     return cut[2:]
 
 
-def test_a_combination_has_its_mean_interval_and_number_of_runs() -> None:
+def test_combination_has_its_mean_interval_and_number_of_runs() -> None:
     """90, 92, 94: mean 92, sd 2; Student's t for 2 degrees of freedom is 4.3027, so 92 +- 4.97."""
     cells = [cell("scheduler=hann", seed, pct) for seed, pct in enumerate([90.0, 92.0, 94.0])]
     assert rows_of(cells) == [["scheduler=hann", "92.00 %", "87.03 to 96.97", "3", "92.00 %", ""]]
@@ -53,7 +53,7 @@ def test_one_run_has_no_interval_and_the_table_says_what_it_needs() -> None:
     ]
 
 
-def test_the_best_on_the_way_is_a_mean_of_its_own() -> None:
+def test_best_on_the_way_is_a_mean_of_its_own() -> None:
     cells = [
         cell("a=1", 0, 90.0, best_accuracy_pct=91.0),
         cell("a=1", 1, 90.0, best_accuracy_pct=94),
@@ -71,7 +71,7 @@ def test_combinations_stand_in_the_order_they_were_run() -> None:
     assert [row[3] for row in rows_of(cells)] == ["2", "2", "2"]
 
 
-def test_the_seed_is_no_part_of_a_combination() -> None:
+def test_seed_is_no_part_of_a_combination() -> None:
     assert combination_of(["scheduler=hann", "seed=1"]) == "scheduler=hann"
     assert combination_of(["seed=1", "dataset.split_seed=2"]) == "dataset.split_seed=2"
     assert combination_of(["++seed=1", "scheduler=hann"]) == "scheduler=hann"
@@ -88,13 +88,13 @@ def test_what_all_combinations_have_in_common_stands_above() -> None:
     assert [row[0] for row in rows_of(cells)] == ["scheduler=hann", "scheduler=welch"]
 
 
-def test_a_single_combination_keeps_its_whole_name() -> None:
+def test_single_combination_keeps_its_whole_name() -> None:
     cells = [cell("scheduler=hann training.batch_size=50", seed, 90.0) for seed in (0, 1)]
     assert rows_of(cells)[0][0] == "scheduler=hann training.batch_size=50"
     assert not multirun_table(cells).startswith("all with")
 
 
-def test_a_value_with_spaces_is_not_torn_apart() -> None:
+def test_value_with_spaces_is_not_torn_apart() -> None:
     """`10 steps` and `10 epochs` once had their 10 in common."""
     cells = [
         cell("training.length=10 steps +model.arguments.depth=2", 0, 90.0),
@@ -107,7 +107,7 @@ def test_a_value_with_spaces_is_not_torn_apart() -> None:
     ]
 
 
-def test_a_combination_that_is_all_in_common_still_has_a_name() -> None:
+def test_combination_that_is_all_in_common_still_has_a_name() -> None:
     cells = [cell("a=1", 0, 90.0), cell("a=1 b=2", 0, 91.0)]
     assert [row[0] for row in rows_of(cells)] == ["nothing else", "b=2"]
 
@@ -118,14 +118,14 @@ def test_diverged_runs_are_counted_and_are_no_part_of_the_mean() -> None:
     assert (row[1], row[3], row[5]) == ("92.00 %", "2", "1")
 
 
-def test_a_combination_of_which_every_run_diverged_has_no_accuracy() -> None:
+def test_combination_of_which_every_run_diverged_has_no_accuracy() -> None:
     cells = [cell("a=1", seed, None, best_accuracy_pct=11.0) for seed in (0, 1)]
     assert rows_of(cells) == [["a=1", "none", "none", "0", "11.00 %", "2"]]
     without = [cell("a=1", 0, None, best_accuracy_pct=None)]
     assert rows_of(without)[0][4] == "none"
 
 
-def test_the_same_run_asked_for_twice_counts_once() -> None:
+def test_same_run_asked_for_twice_counts_once() -> None:
     once = [cell("a=1", 0, 90.0), cell("a=1", 1, 94.0)]
     assert rows_of([*once, cell("a=1", 0, 90.0)]) == rows_of(once)
 
@@ -138,7 +138,7 @@ def test_what_a_job_leaves_is_what_the_table_reads(tmp_path: Path) -> None:
     assert read_cells(paths) == cells  # the third job failed and left nothing
 
 
-def test_a_jobs_line_that_was_edited_is_refused_with_its_file(tmp_path: Path) -> None:
+def test_jobs_line_that_was_edited_is_refused_with_its_file(tmp_path: Path) -> None:
     write_cell(tmp_path / "job.json", cell("a=1", 0, 90.0))
     text = (tmp_path / "job.json").read_text()
     (tmp_path / "job.json").write_text(text.replace('"seed": 0', '"seed": "0"'))
@@ -223,7 +223,7 @@ def test_failed_combination_leaves_table_of_the_others(
     assert last == "error: 2 of 4 runs failed"
 
 
-def test_a_mistake_of_ours_keeps_its_traceback_and_the_table(tmp_path: Path) -> None:
+def test_mistake_of_ours_keeps_its_traceback_and_the_table(tmp_path: Path) -> None:
     ended = multirun(tmp_path, "seed=0,2,3")
     assert ended.returncode == 1
     assert "KeyError: 'ours'" in ended.stderr

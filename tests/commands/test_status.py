@@ -85,14 +85,14 @@ def test_only_the_seeds_of_an_experiment_are_expected(project: Path) -> None:
     assert list(found) == [("sgdr", 0), ("one_cycle", 0), ("one_cycle", 1)]
 
 
-def test_a_run_with_a_result_is_done_or_diverged(project: Path) -> None:
+def test_run_with_a_result_is_done_or_diverged(project: Path) -> None:
     make_run("digits/sgdr", 0, updates=STEPS, seconds=10.0, ended="finished")
     make_run("digits/sgdr", 1, updates=70, seconds=3.0, ended="diverged")
     assert states()["sgdr", 0] == "done"
     assert states()["sgdr", 1] == "diverged"
 
 
-def test_a_run_whose_directory_is_held_is_running_and_else_stopped(project: Path) -> None:
+def test_run_whose_directory_is_held_is_running_and_else_stopped(project: Path) -> None:
     path = make_run("digits/sgdr", 0, updates=100, seconds=5.0)
     assert states()["sgdr", 0] == "stopped"
     with FileLock(lock_of(path)):
@@ -100,12 +100,12 @@ def test_a_run_whose_directory_is_held_is_running_and_else_stopped(project: Path
     assert states()["sgdr", 0] == "stopped"  # the lock file stays, its holder does not
 
 
-def test_a_run_of_another_length_is_none_of_this_campaign(project: Path) -> None:
+def test_run_of_another_length_is_none_of_this_campaign(project: Path) -> None:
     make_run("digits/sgdr", 0, updates=90, seconds=5.0, ended="finished", total_steps=100)
     assert states()["sgdr", 0] == "left"
 
 
-def test_a_row_in_results_is_committed_unless_the_campaign_runs_it_again(project: Path) -> None:
+def test_row_in_results_is_committed_unless_the_campaign_runs_it_again(project: Path) -> None:
     Path("results/quick").mkdir(parents=True)
     rows = (
         "experiment,seed,configuration_hash,status,updates\n"
@@ -121,7 +121,7 @@ def test_a_row_in_results_is_committed_unless_the_campaign_runs_it_again(project
     assert states(campaign(rerun_committed=False))["sgdr", 1] == "done"
 
 
-def test_the_pace_is_that_of_the_last_start(project: Path) -> None:
+def test_pace_is_that_of_the_last_start(project: Path) -> None:
     """60 updates before a stop, 40 after it in 8 s: 0.2 s each, and not 0.08."""
     make_run("digits/sgdr", 0, updates=100, from_update=60, seconds=8.0)
     (run, *_) = campaign_status(campaign())
@@ -129,7 +129,7 @@ def test_the_pace_is_that_of_the_last_start(project: Path) -> None:
     assert run.seconds_per_update == pytest.approx(0.2)
 
 
-def test_a_start_that_made_no_update_yet_has_no_pace(project: Path) -> None:
+def test_start_that_made_no_update_yet_has_no_pace(project: Path) -> None:
     make_run("digits/sgdr", 0, updates=100, from_update=100, seconds=8.0)
     make_run("digits/sgdr", 1)
     assert [r.seconds_per_update for r in campaign_status(campaign())] == [None] * 4
@@ -146,7 +146,7 @@ def a_run(experiment: str, state: str, *, updates: int = 0, pace: float | None =
     )
 
 
-def test_the_time_left_is_the_updates_left_at_the_pace_of_their_experiment() -> None:
+def test_time_left_is_the_updates_left_at_the_pace_of_their_experiment() -> None:
     runs = [
         a_run("a", "done", updates=100, pace=1.0),
         a_run("a", "left"),  # 100 x 1 s
@@ -156,7 +156,7 @@ def test_the_time_left_is_the_updates_left_at_the_pace_of_their_experiment() -> 
     assert seconds_left(runs) == pytest.approx(100 + 100 + 200)
 
 
-def test_an_experiment_without_a_pace_goes_at_the_median_of_the_others() -> None:
+def test_experiment_without_a_pace_goes_at_the_median_of_the_others() -> None:
     measured = {"a": 1.0, "b": 2.0, "c": 9.0}
     paces = [a_run(name, "done", updates=100, pace=pace) for name, pace in measured.items()]
     assert seconds_left([*paces, a_run("d", "left")]) == pytest.approx(200)
@@ -173,7 +173,7 @@ def test_before_the_first_measurement_nobody_knows() -> None:
     assert seconds_left([a_run("a", "left")]) is None
 
 
-def test_the_command_says_it_all_in_one_line_each(
+def test_command_says_it_all_in_one_line_each(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_run("digits/sgdr", 0, updates=STEPS, seconds=250.0, ended="finished")
@@ -187,7 +187,7 @@ def test_the_command_says_it_all_in_one_line_each(
     ]
 
 
-def test_the_command_says_so_when_nothing_is_left_or_nothing_was_measured(
+def test_command_says_so_when_nothing_is_left_or_nothing_was_measured(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status.main([])
@@ -213,7 +213,7 @@ def test_any_campaign_can_be_asked_for_by_name(
         (["quick", "more"], "error: needs at most the name of one campaign, got quick more"),
     ],
 )
-def test_a_mistake_is_one_line(
+def test_mistake_is_one_line(
     project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
     with pytest.raises(SystemExit):

@@ -126,7 +126,7 @@ def test_what_has_no_use_for_bounds_is_refused(name):
         apply_bounds(name, {}, BASE, MAX)
 
 
-def test_an_unknown_scheduler_is_refused():
+def test_unknown_scheduler_is_refused():
     with pytest.raises(ValueError, match="got 'triangle'"):
         apply_bounds("triangle", {}, BASE, MAX)
 
@@ -154,7 +154,7 @@ def test_one_cycle_ends_as_far_below_its_base_as_before():
     assert changed["final_lr"] == pytest.approx(BASE / 10)
 
 
-def test_a_warm_up_starts_as_far_below_the_peak_as_before():
+def test_warm_up_starts_as_far_below_the_peak_as_before():
     changed = apply_bounds("warmup", SECTIONS["warmup"], BASE, MAX)
     assert changed["first_lr"] == pytest.approx(MAX / 10)
     assert changed["schedule"]["max_lr"] == MAX
@@ -184,6 +184,6 @@ def test_rates_that_were_left_open_are_filled_in():
         ("warmup", {"first_lr": 0.1}, "with a name"),
     ],
 )
-def test_a_ratio_that_does_not_exist_is_refused(name, section, message):
+def test_ratio_that_does_not_exist_is_refused(name, section, message):
     with pytest.raises(ValueError, match=message):
         apply_bounds(name, section, BASE, MAX)

@@ -48,7 +48,7 @@ def test_text_that_hydra_cannot_read_is_shown_quoted(folder: str) -> None:
     assert compose_run(["dataset=imagefolder", quoted]).dataset.folder == folder
 
 
-def test_an_override_without_a_value_is_named() -> None:
+def test_override_without_a_value_is_named() -> None:
     assert complaint("digits") == "Hydra cannot read digits: <key>=<value> is expected"
 
 
@@ -64,11 +64,11 @@ def test_an_override_without_a_value_is_named() -> None:
         ("tracking=zzz", "conf/tracking has no option 'zzz'; there is auto, off, offline, online"),
     ],
 )  # fmt: skip
-def test_an_unknown_option_is_answered_with_the_near_ones(override: str, said: str) -> None:
+def test_unknown_option_is_answered_with_the_near_ones(override: str, said: str) -> None:
     assert complaint(override) == said
 
 
-def test_an_unknown_experiment_is_answered_with_the_near_ones_of_its_paper() -> None:
+def test_unknown_experiment_is_answered_with_the_near_ones_of_its_paper() -> None:
     said = complaint("experiment=clr/cifar10_triangular3")
     assert said.startswith("conf/experiment/clr has no option 'cifar10_triangular3'; did you mean")
     assert "'cifar10_triangular2'" in said
@@ -90,17 +90,17 @@ def test_an_unknown_experiment_is_answered_with_the_near_ones_of_its_paper() -> 
         ("~training.length", "conf/run.yaml: missing key training.length"),
     ],
 )  # fmt: skip
-def test_an_unknown_key_is_answered_with_its_neighbours(override: str, said: str) -> None:
+def test_unknown_key_is_answered_with_its_neighbours(override: str, said: str) -> None:
     assert complaint(override).startswith(said)
 
 
-def test_the_neighbours_are_those_of_the_options_that_were_chosen() -> None:
+def test_neighbours_are_those_of_the_options_that_were_chosen() -> None:
     said = complaint("scheduler=one_cycle", "scheduler.final_rl=1")
     assert said == "unknown key 'scheduler.final_rl'; did you mean 'final_lr'?"
     assert "'final_lr'" not in complaint("scheduler=constant", "scheduler.final_rl=1")
 
 
-def test_a_group_that_is_none_of_a_runs_is_an_unknown_key() -> None:
+def test_group_that_is_none_of_a_runs_is_an_unknown_key() -> None:
     """It once ended in an endless recursion."""
     assert complaint("campaign=quick").startswith("unknown key 'campaign'; there is bounds, ")
 
@@ -118,7 +118,7 @@ def test_interpolations_are_resolved() -> None:
     assert plain["name"] == "run/digits_caffe_cifar_constant"
 
 
-def test_a_value_of_an_option_is_refused_with_the_options_own_file() -> None:
+def test_value_of_an_option_is_refused_with_the_options_own_file() -> None:
     said = complaint("model=timm", "model.small_images=3")
     assert said.startswith("conf/model/timm.yaml (or an override): small_images must be true or")
 
@@ -164,7 +164,7 @@ def test_experiment_may_set_precision_but_no_other_hardware(
 @pytest.mark.parametrize(
     ("num_seeds", "trained"), [(None, (4, 5, 6)), (1, (4,)), (2, (4, 5)), (9, (4, 5, 6))]
 )
-def test_an_experiment_is_trained_with_the_first_seeds_of_its_campaign(
+def test_experiment_is_trained_with_the_first_seeds_of_its_campaign(
     num_seeds: int | None, trained: tuple[int, ...]
 ) -> None:
     plain = compose_plain("config", ["campaign=quick", "seeds=[4,5,6]"])
@@ -189,7 +189,7 @@ def test_compose_writes_the_seeds_of_each_experiment(
     assert written == {"cifar10_fixed": [7, 8, 9], "cifar10_adam_fixed_70000": [7]}
 
 
-def test_an_unknown_campaign_is_answered_with_the_near_ones() -> None:
+def test_unknown_campaign_is_answered_with_the_near_ones() -> None:
     with pytest.raises(
         ValueError, match="conf/campaign has no option 'quik'; did you mean 'quick'"
     ):
@@ -209,7 +209,7 @@ def test_an_unknown_campaign_is_answered_with_the_near_ones() -> None:
         ("hardware=gpus", "conf/hardware has no option 'gpus'"),
     ],
 )
-def test_a_wrong_campaign_is_refused_and_params_yaml_stays(
+def test_wrong_campaign_is_refused_and_params_yaml_stays(
     tmp_path: Path, override: str, said: str
 ) -> None:
     output = tmp_path / "params.yaml"
@@ -235,7 +235,7 @@ def test_params_yaml_edited_by_hand_is_checked_with_its_name(tmp_path: Path) -> 
         load_campaign(output)
 
 
-def test_the_command_says_what_it_wrote(
+def test_command_says_what_it_wrote(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

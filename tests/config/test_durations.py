@@ -25,7 +25,7 @@ CLOCK = Clock(steps_per_epoch=500, images_per_step=100, total_steps=25_000)
         ("3steps", 3, "steps"),
     ],
 )
-def test_a_duration_is_a_number_and_a_unit(written: str, value: float, unit: str) -> None:
+def test_duration_is_a_number_and_a_unit(written: str, value: float, unit: str) -> None:
     assert parse_duration(written) == Duration(value, unit)  # type: ignore[arg-type]
 
 
@@ -61,7 +61,7 @@ def test_what_is_no_duration_is_refused_with_the_three_ways_to_write_one(written
     assert repr(written) in str(refused.value)
 
 
-def test_a_number_too_large_for_a_float_is_refused() -> None:
+def test_number_too_large_for_a_float_is_refused() -> None:
     with pytest.raises(ValueError, match="must be finite"):
         parse_duration("9" * 400 + " steps")
 
@@ -85,7 +85,7 @@ def test_what_a_duration_writes_is_read_back_as_the_same(value: float, unit: str
         (0.00001, "0.00001 steps"),
     ],
 )
-def test_a_duration_is_written_as_a_person_would(value: float, written: str) -> None:
+def test_duration_is_written_as_a_person_would(value: float, written: str) -> None:
     assert str(Duration(value, "steps")) == written
 
 
@@ -108,7 +108,7 @@ def test_a_duration_is_written_as_a_person_would(value: float, written: str) -> 
         ("5 steps", 0.5, 2),
     ],
 )
-def test_a_duration_becomes_whole_updates(written: str, fraction: float, steps: int) -> None:
+def test_duration_becomes_whole_updates(written: str, fraction: float, steps: int) -> None:
     made = to_steps(parse_duration(written), CLOCK, budget_fraction=fraction)
     assert (made, type(made)) == (steps, int)
 
@@ -134,13 +134,13 @@ def test_nothing_stays_nothing_and_something_stays_at_least_one_update(unit: str
     assert to_steps(parse_duration(f"0.001 {unit}"), CLOCK, budget_fraction=0.00001) == 1
 
 
-def test_the_length_of_a_run_is_no_fraction_of_itself() -> None:
+def test_length_of_a_run_is_no_fraction_of_itself() -> None:
     clock = Clock(steps_per_epoch=500, images_per_step=100)
     with pytest.raises(ValueError, match=r"a fraction of itself, got 0\.5 run"):
         to_steps(parse_duration("0.5 run"), clock)
 
 
 @given(steps=st.integers(1, 10**6), fraction=st.floats(1e-4, 1))
-def test_a_smaller_budget_never_makes_a_duration_longer(steps: int, fraction: float) -> None:
+def test_smaller_budget_never_makes_a_duration_longer(steps: int, fraction: float) -> None:
     duration = Duration(float(steps), "steps")
     assert 1 <= to_steps(duration, CLOCK, budget_fraction=fraction) <= steps

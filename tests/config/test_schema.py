@@ -59,18 +59,18 @@ def complaint(plain: object, kind: type = ExperimentConfig) -> str:
         ("range_test.point", "points"),
     ],
 )
-def test_an_unknown_key_is_named_with_its_path_and_the_nearest_spelling(
+def test_unknown_key_is_named_with_its_path_and_the_nearest_spelling(
     plain: dict[str, Any], path: str, nearest: str
 ) -> None:
     assert complaint(set_at(plain, path, 1)) == f"unknown key '{path}'; did you mean '{nearest}'?"
 
 
-def test_an_unknown_key_like_no_other_is_answered_with_all_there_are(plain: dict[str, Any]) -> None:
+def test_unknown_key_like_no_other_is_answered_with_all_there_are(plain: dict[str, Any]) -> None:
     said = complaint(set_at(plain, "training.zzz", 1))
     assert said.startswith("unknown key 'training.zzz'; there is accumulation, batch_size, ")
 
 
-def test_a_key_that_is_no_text_is_unknown_too(plain: dict[str, Any]) -> None:
+def test_key_that_is_no_text_is_unknown_too(plain: dict[str, Any]) -> None:
     """YAML reads the key `on` as true."""
     plain[True] = 1  # type: ignore[index]
     assert complaint(plain).startswith("unknown key 'True'")
@@ -112,7 +112,7 @@ def test_every_key_must_be_there(plain: dict[str, Any], path: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "default"), OPTIONAL.items())
-def test_a_key_with_a_default_may_be_left_out_of_an_experiment(
+def test_key_with_a_default_may_be_left_out_of_an_experiment(
     plain: dict[str, Any], path: str, default: object
 ) -> None:
     section, key = path.split(".")
@@ -126,7 +126,7 @@ def test_all_missing_keys_are_named_at_once(plain: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("section", [None, [], "text", 3])
-def test_a_section_must_be_a_mapping(plain: dict[str, Any], section: object) -> None:
+def test_section_must_be_a_mapping(plain: dict[str, Any], section: object) -> None:
     said = complaint(set_at(plain, "training", section))
     assert said == f"training must be a mapping, got {section!r}"
     assert complaint(section) == f"the whole file must be a mapping, got {section!r}"
@@ -153,30 +153,30 @@ WRONG_TYPES = [
 
 
 @pytest.mark.parametrize(("path", "value", "kind"), WRONG_TYPES)
-def test_a_value_of_the_wrong_type_is_refused(
+def test_value_of_the_wrong_type_is_refused(
     plain: dict[str, Any], path: str, value: object, kind: str
 ) -> None:
     assert complaint(set_at(plain, path, value)) == f"{path} must be {kind}, got {value!r}"
 
 
-def test_a_number_beyond_any_float_is_refused(plain: dict[str, Any]) -> None:
+def test_number_beyond_any_float_is_refused(plain: dict[str, Any]) -> None:
     said = complaint(set_at(plain, "dataset.scale", 10**400))
     assert said.startswith("dataset.scale must be a finite number, got 1000")
     assert len(said) < 130
 
 
-def test_a_whole_number_will_do_where_a_number_is_asked_for(plain: dict[str, Any]) -> None:
+def test_whole_number_will_do_where_a_number_is_asked_for(plain: dict[str, Any]) -> None:
     scale = parse(ExperimentConfig, set_at(plain, "dataset.scale", 255), where=WHERE).dataset.scale
     assert (scale, type(scale)) == (255.0, float)
 
 
-def test_an_item_of_a_list_is_named_by_its_place(plain: dict[str, Any]) -> None:
+def test_item_of_a_list_is_named_by_its_place(plain: dict[str, Any]) -> None:
     said = complaint(set_at(plain, "range_test.seeds", [0, "1"]))
     assert said == "range_test.seeds[1] must be a whole number, got '1'"
 
 
 @pytest.mark.parametrize("value", ["fast", "-4 epochs", 4, "4 epoks"])
-def test_a_duration_is_read_at_the_border(plain: dict[str, Any], value: object) -> None:
+def test_duration_is_read_at_the_border(plain: dict[str, Any], value: object) -> None:
     said = complaint(set_at(plain, "training.length", value))
     assert said.startswith("training.length must be a duration: ")
     assert said.endswith(f"got {value!r}")
@@ -237,7 +237,7 @@ WRONG_VALUES = [
 
 
 @pytest.mark.parametrize(("path", "value", "rule"), WRONG_VALUES)
-def test_a_value_out_of_range_is_refused_with_the_rule(
+def test_value_out_of_range_is_refused_with_the_rule(
     plain: dict[str, Any], path: str, value: object, rule: str
 ) -> None:
     assert complaint(set_at(plain, path, value)) == f"{path} {rule}, got {value!r}"
@@ -259,7 +259,7 @@ def test_a_value_out_of_range_is_refused_with_the_rule(
         ("paper", None),
     ],
 )
-def test_the_ends_of_a_range_that_belong_to_it_are_taken(
+def test_ends_of_a_range_that_belong_to_it_are_taken(
     plain: dict[str, Any], path: str, value: object
 ) -> None:
     parsed = to_plain(parse(ExperimentConfig, set_at(plain, path, value), where=WHERE))
@@ -284,14 +284,14 @@ def test_every_range_in_the_configuration_is_tested_here() -> None:
 # --- mappings that take what no field names -------------------------------------------------------
 
 
-def test_the_rest_takes_the_keys_that_no_field_names() -> None:
+def test_rest_takes_the_keys_that_no_field_names() -> None:
     section = {"name": "triangular", "momentum": None, "base_lr": 0.1, "half_cycle": "4 epochs"}
     parsed = parse(SchedulerConfig, section, where=WHERE)
     assert parsed.arguments == {"base_lr": 0.1, "half_cycle": "4 epochs"}
     assert to_plain(parsed) == section
 
 
-def test_the_name_of_the_rest_is_a_key_like_any_other() -> None:
+def test_name_of_the_rest_is_a_key_like_any_other() -> None:
     section = {"name": "sgd", "weight_decay": 0.0, "arguments": {"momentum": 0.9}}
     parsed = parse(OptimizerConfig, section, where=WHERE)
     assert parsed.arguments == {"arguments": {"momentum": 0.9}}
@@ -314,7 +314,7 @@ def test_what_is_deep_in_the_rest_is_plain_and_finite(
     assert complaint(plain) == f"{place} {rule}"
 
 
-def test_the_rest_is_a_copy(plain: dict[str, Any]) -> None:
+def test_rest_is_a_copy(plain: dict[str, Any]) -> None:
     plain["scheduler"]["milestones"] = [1, 2]
     parsed = parse(ExperimentConfig, plain, where=WHERE)
     plain["scheduler"]["milestones"].append(3)
@@ -359,7 +359,7 @@ class WithDefault:
         ({"batch_size": 1, "cycles": 3}, 3, {"batch_size": 1, "cycles": 3}),
     ],
 )
-def test_a_key_with_a_default_may_be_left_out_and_changes_no_hash_there(
+def test_key_with_a_default_may_be_left_out_and_changes_no_hash_there(
     section: dict[str, Any], cycles: int | None, back: dict[str, Any]
 ) -> None:
     parsed = parse(WithDefault, section, where=WHERE)
@@ -367,7 +367,7 @@ def test_a_key_with_a_default_may_be_left_out_and_changes_no_hash_there(
     assert to_plain(parsed) == back
 
 
-def test_a_key_with_a_default_is_checked_as_any_other() -> None:
+def test_key_with_a_default_is_checked_as_any_other() -> None:
     assert complaint({"batch_size": 1, "cycles": 0}, WithDefault) == (
         "cycles must be positive, got 0"
     )
@@ -379,7 +379,7 @@ def test_a_key_with_a_default_is_checked_as_any_other() -> None:
 # --- there and back -------------------------------------------------------------------------------
 
 
-def test_a_configuration_survives_the_way_to_plain_data_and_back(
+def test_configuration_survives_the_way_to_plain_data_and_back(
     experiment: ExperimentConfig,
 ) -> None:
     there = to_plain(experiment)
@@ -405,7 +405,7 @@ def test_long_lengths_survive_the_way_back(plain: dict[str, Any], length: str) -
     assert parse(ExperimentConfig, to_plain(parsed), where=WHERE) == parsed
 
 
-def test_a_campaign_survives_the_way_there_and_back(repository: Any) -> None:
+def test_campaign_survives_the_way_there_and_back(repository: Any) -> None:
     import yaml
 
     plain = yaml.safe_load((repository / "params.yaml").read_text())
@@ -416,7 +416,7 @@ def test_a_campaign_survives_the_way_there_and_back(repository: Any) -> None:
     assert parse(CampaignConfig, to_plain(campaign), where="params.yaml") == campaign
 
 
-def test_a_configuration_is_frozen(experiment: ExperimentConfig) -> None:
+def test_configuration_is_frozen(experiment: ExperimentConfig) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         experiment.name = "other"  # type: ignore[misc]
 
@@ -424,7 +424,7 @@ def test_a_configuration_is_frozen(experiment: ExperimentConfig) -> None:
 # --- small parts ----------------------------------------------------------------------------------
 
 
-def test_an_optional_value_with_a_rule_may_be_absent_and_not_wrong() -> None:
+def test_optional_value_with_a_rule_may_be_absent_and_not_wrong() -> None:
     @dataclass(frozen=True, kw_only=True)
     class Section:
         size: Annotated[int | None, POSITIVE]
@@ -443,13 +443,11 @@ def test_an_optional_value_with_a_rule_may_be_absent_and_not_wrong() -> None:
         ("q", [], "; there is nothing"),
     ],
 )
-def test_the_nearest_names_are_offered_or_all_of_them(
-    name: str, known: list[str], said: str
-) -> None:
+def test_nearest_names_are_offered_or_all_of_them(name: str, known: list[str], said: str) -> None:
     assert did_you_mean(name, known) == said
 
 
-def test_the_hash_sees_values_types_and_nesting_and_not_the_order_of_keys() -> None:
+def test_hash_sees_values_types_and_nesting_and_not_the_order_of_keys() -> None:
     one = {"a": {"x": 1, "y": [1, 2]}, "b": None}
     assert configuration_hash(one) == configuration_hash({"b": None, "a": {"y": [1, 2], "x": 1}})
     others = [
@@ -464,6 +462,6 @@ def test_the_hash_sees_values_types_and_nesting_and_not_the_order_of_keys() -> N
     assert {len(h) for h in hashes} == {12}
 
 
-def test_the_hash_of_what_is_no_number_is_refused() -> None:
+def test_hash_of_what_is_no_number_is_refused() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         configuration_hash({"a": math.nan})

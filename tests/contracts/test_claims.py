@@ -156,7 +156,7 @@ WRONG_PLANS = [
 
 
 @pytest.mark.parametrize(("text", "said"), WRONG_PLANS)
-def test_a_plan_that_breaks_the_schema_is_one_clear_error(
+def test_plan_that_breaks_the_schema_is_one_clear_error(
     text: str, said: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "planned.yaml"
@@ -181,7 +181,7 @@ def test_all_five_papers_and_their_baselines_are_claimed() -> None:
         assert "speed" in kinds or paper in ("snapshot", "baselines"), paper
 
 
-def test_the_tables_are_claimed_as_printed() -> None:
+def test_tables_are_claimed_as_printed() -> None:
     assert printed("clr/table1/cifar10/") == {
         f"clr/cifar10_{row}": value for row, value in CLR_TABLE_1.items()
     }
@@ -299,14 +299,14 @@ def test_no_counted_order_is_smaller_than_one_standard_deviation() -> None:
             assert said or apart > claim.seed_sd - 1e-9, claim.id  # said of every network
 
 
-def test_a_text_is_a_sentence_that_says_what_was_measured() -> None:
+def test_text_is_a_sentence_that_says_what_was_measured() -> None:
     for claim in CLAIMS:
         assert claim.text[0].isupper() or claim.text[0].isdigit() or claim.text[:4] in (
             "tria", "exp_"), claim.id  # fmt: skip
         assert "iteration" not in claim.text or "Caffe" in claim.text, claim.id
 
 
-def test_a_quotation_that_differs_from_its_original_is_no_silent_copy() -> None:
+def test_quotation_that_differs_from_its_original_is_no_silent_copy() -> None:
     """SGDR calls He's best of five, 6.43, a mean: the claim is the mean, and says both."""
     (he,) = [c for c in CLAIMS if c.id == "baselines/resnet/cifar10/resnet110"]
     assert (he.value, he.statistic) == (6.61, "mean of 5")

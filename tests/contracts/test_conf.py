@@ -100,7 +100,7 @@ SOME_CAMPAIGNS = [
 ]
 
 
-def test_the_groups_are_the_folders_of_conf() -> None:
+def test_groups_are_the_folders_of_conf() -> None:
     folders = {path.name for path in CONF.iterdir() if path.is_dir()}
     assert folders == {*GROUPS, "recipe", "table", "campaign", "hydra"}
     assert {path.name for path in CONF.glob("*.yaml")} == {"advise.yaml", "config.yaml", "run.yaml"}
@@ -226,7 +226,7 @@ def test_no_row_is_offered_that_is_none() -> None:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_papers_experiment_says_where_in_the_paper_it_stands(name: str) -> None:
+def test_papers_experiment_says_where_in_the_paper_it_stands(name: str) -> None:
     paper = composed_once(name)["paper"]
     if name.startswith("digits/"):
         assert paper is None, f"{name} is a demonstration of ours"
@@ -301,7 +301,7 @@ WRONG_CAMPAIGNS = [
 
 
 @pytest.mark.parametrize(("changes", "said"), WRONG_CAMPAIGNS)
-def test_a_campaign_that_disagrees_is_refused_with_its_key(
+def test_campaign_that_disagrees_is_refused_with_its_key(
     changes: dict[str, Any], said: str
 ) -> None:
     config = wrong_campaign(**changes)
@@ -311,7 +311,7 @@ def test_a_campaign_that_disagrees_is_refused_with_its_key(
     assert said in str(refused.value)
 
 
-def test_a_campaign_plans_each_of_its_experiments() -> None:
+def test_campaign_plans_each_of_its_experiments() -> None:
     config = wrong_campaign(
         experiments={"digits/sgdr": {"dataset": "digits", "range_test": "given"}}
     )
@@ -347,7 +347,7 @@ def test_params_yaml_is_what_dvc_itself_would_write(tmp_path: Path, overrides: l
 
 
 @pytest.mark.parametrize("name", CAMPAIGNS)
-def test_the_root_of_params_yaml_has_five_keys(name: str) -> None:
+def test_root_of_params_yaml_has_five_keys(name: str) -> None:
     plain = compose_plain("config", [f"campaign={name}"])
     assert sorted(plain) == sorted(KEYS)
     assert sorted(yaml.safe_load((ROOT / "params.yaml").read_text())) == sorted(KEYS)
@@ -359,7 +359,7 @@ def test_dvc_reads_the_same_root_of_conf() -> None:
     assert hydra == {"enabled": "true", "config_dir": "conf", "config_name": "config"}
 
 
-def test_a_root_with_another_key_is_not_written(tmp_path: Path) -> None:
+def test_root_with_another_key_is_not_written(tmp_path: Path) -> None:
     output = tmp_path / "params.yaml"
     output.write_text("as it was")
     with pytest.raises(ValueError, match="unknown key 'foo'"):

@@ -47,7 +47,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_section_fits_a_page_and_every_block_names_its_file() -> None:
+def test_section_fits_a_page_and_every_block_names_its_file() -> None:
     section = the_section()
     assert len(section.strip().splitlines()) <= LINES_OF_A_PAGE
     assert section.count("```yaml") == len(blocks()) == 3
@@ -55,7 +55,7 @@ def test_the_section_fits_a_page_and_every_block_names_its_file() -> None:
         assert (ROOT / folder).exists() or folder in blocks(), folder
 
 
-def test_the_example_parses_composes_and_is_judged(copy: Path) -> None:
+def test_example_parses_composes_and_is_judged(copy: Path) -> None:
     (claim,) = [c for c in load_claims(copy / "paper" / "claims") if c.id.startswith("one_cycle/")]
     (name,) = claim.experiments
     assert load_rows(copy / "conf")[name].file.relative_to(copy).as_posix() in blocks()
@@ -74,13 +74,13 @@ def test_the_example_parses_composes_and_is_judged(copy: Path) -> None:
     assert judge(other, evidence).verdict in ("lower", "higher")
 
 
-def test_the_examples_deviation_stands_beside_the_others(copy: Path) -> None:
+def test_examples_deviation_stands_beside_the_others(copy: Path) -> None:
     ours = load_deviations(ROOT / "paper" / "deviations.yaml")
     ids = [deviation.id for deviation in load_deviations(copy / "paper" / "deviations.yaml")]
     assert ids == [*(deviation.id for deviation in ours), "one-cycle-caffe-network"]
 
 
-def test_the_example_says_what_the_registry_says() -> None:
+def test_example_says_what_the_registry_says() -> None:
     """A claim that changes must change here too."""
     (shown,) = yaml.safe_load(blocks()["paper/claims/one_cycle.yaml"])
     entries = yaml.safe_load((ROOT / "paper" / "claims" / "one_cycle.yaml").read_text())

@@ -52,7 +52,7 @@ def test_every_public_schedule_has_its_picture() -> None:
     assert gallery.picture("triangular2").startswith(b"<?xml")
 
 
-def test_a_papers_page_has_row_claim_command_and_cost() -> None:
+def test_papers_page_has_row_claim_command_and_cost() -> None:
     pages = hook("paper_pages")
     claims = load_claims(DOCS.parent / "paper" / "claims")
     assert pages.PAPERS.keys() == {claim.id.split("/")[0] for claim in claims}
@@ -89,7 +89,7 @@ def test_doctests_of_a_docstring_are_shown_as_code() -> None:
 
 
 @pytest.mark.slow
-def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
+def test_documentation_builds_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs", reason="the extra docs is not installed")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     built = subprocess.run(

@@ -67,7 +67,7 @@ def test_only_registries_and_new_files_are_touched() -> None:
 
 
 @pytest.mark.slow
-def test_the_new_schedule_is_public_planned_and_bound(tree: Path) -> None:
+def test_new_schedule_is_public_planned_and_bound(tree: Path) -> None:
     code = f"""
 import json
 import anneal
@@ -97,7 +97,7 @@ print(json.dumps({{
 
 
 @pytest.mark.slow
-def test_the_new_schedule_is_drawn(tree: Path) -> None:
+def test_new_schedule_is_drawn(tree: Path) -> None:
     says(tree, "-m", "anneal", "plot", *ASKED, *SHORT, "to=sawtooth.svg")
     assert (tree / "sawtooth.svg").read_text().startswith("<?xml")
 

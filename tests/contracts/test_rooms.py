@@ -76,7 +76,7 @@ def test_every_module_stands_in_a_room() -> None:
     assert {name.split(".")[0] for name in MODULES} == {*BELOW, *DOORS}
 
 
-def test_a_room_imports_only_rooms_below_it() -> None:
+def test_room_imports_only_rooms_below_it() -> None:
     found = [line for name, path in MODULES.items() for line in violations(name, path.read_text())]
     assert not found, "\n".join(found)
 
@@ -93,12 +93,12 @@ def test_a_room_imports_only_rooms_below_it() -> None:
         ("io.files", "from anneal.config import strict"),
     ],
 )
-def test_the_rules_catch(module: str, source: str) -> None:
+def test_rules_catch(module: str, source: str) -> None:
     assert len(violations(module, source)) == 1
 
 
 @pytest.mark.parametrize("use", ["import anneal", "import anneal; anneal.triangular"])
-def test_the_library_is_there_without_torch_or_numpy(use: str) -> None:
+def test_library_is_there_without_torch_or_numpy(use: str) -> None:
     code = f"{use}\nimport sys\nprint(*{{'torch', 'numpy', 'yaml', 'hydra'}} & set(sys.modules))"
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60

@@ -517,7 +517,7 @@ def rule_of(experiment: ExperimentConfig) -> str:
     "name",
     [name if name in SAMPLE else pytest.param(name, marks=pytest.mark.slow) for name in TABLE],
 )
-def test_a_row_trains_what_was_written_down_by_hand(name: str) -> None:
+def test_row_trains_what_was_written_down_by_hand(name: str) -> None:
     experiment, plan = planned(name)
     row = TABLE[name]
     training = experiment.training
@@ -544,7 +544,7 @@ def test_a_row_trains_what_was_written_down_by_hand(name: str) -> None:
         assert momenta == pytest.approx(row.momenta, rel=RTOL)
 
 
-def test_the_table_has_every_row_of_these_papers() -> None:
+def test_table_has_every_row_of_these_papers() -> None:
     prefixes = ("sgdr/", "snapshot/", "super_convergence/", "one_cycle/", "baselines/")
     residual = re.compile(r"clr/.*_(resnet110|resnet20|sd110|densenet40)_")
     there = {n for n in options("experiment") if n.startswith(prefixes) or residual.match(n)}
@@ -560,7 +560,7 @@ def test_every_row_is_in_a_campaign() -> None:
     assert TABLE.keys() - listed == set()
 
 
-def test_the_papers_numbers_of_runs_are_the_campaigns() -> None:
+def test_papers_numbers_of_runs_are_the_campaigns() -> None:
     table_1 = compose_campaign("sgdr_table1_cifar10")
     seeds = {name: len(table_1.seeds_of(name)) for name in table_1.campaign.experiments}
     assert {n for name, n in seeds.items() if "28_10" in name} == {5}

@@ -152,7 +152,7 @@ def test_every_stage_has_a_module_of_its_name_and_every_module_a_stage() -> None
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_depends_on_all_it_imports_and_on_no_other_code(stage: str) -> None:
+def test_stage_depends_on_all_it_imports_and_on_no_other_code(stage: str) -> None:
     loaded = loaded_by_each()
     modules = loaded[f"anneal.commands.stages.{stage}"]
     assert f"anneal.commands.stages.{stage}" in modules
@@ -200,7 +200,7 @@ def instances(written: str) -> str:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_dependency_is_in_the_repository_or_comes_out_of_another_stage(stage: str) -> None:
+def test_dependency_is_in_the_repository_or_comes_out_of_another_stage(stage: str) -> None:
     outs = {
         out: other
         for other in STAGES
@@ -220,7 +220,7 @@ def test_a_dependency_is_in_the_repository_or_comes_out_of_another_stage(stage: 
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_an_output_is_no_dependency_of_its_own_stage(stage: str) -> None:
+def test_output_is_no_dependency_of_its_own_stage(stage: str) -> None:
     section = section_of(stage)
     for out in paths_of(section["outs"]):
         overlapping = [d for d in paths_of(section["deps"]) if matches(d, out) or matches(out, d)]

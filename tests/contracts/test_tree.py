@@ -84,7 +84,7 @@ def pins_of(lock: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("lock", [*LOCKS, "requirements-frameworks.lock"])
-def test_the_lock_has_a_hash_for_each_pin_and_no_place_in_it(repository: Path, lock: str) -> None:
+def test_lock_has_a_hash_for_each_pin_and_no_place_in_it(repository: Path, lock: str) -> None:
     text = (repository / lock).read_text()
     entries = re.split(r"\n(?=[A-Za-z0-9])", text.split("\n", 2)[2])
     pins = [entry.split()[0] for entry in entries]
@@ -101,7 +101,7 @@ def test_the_lock_has_a_hash_for_each_pin_and_no_place_in_it(repository: Path, l
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_the_lock_pins_every_dependency_of_pyproject(repository: Path, lock: str) -> None:
+def test_lock_pins_every_dependency_of_pyproject(repository: Path, lock: str) -> None:
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     chosen = extras if "all" in lock else ("torch", "pipeline", "dev")
@@ -220,7 +220,7 @@ def test_without_python_the_setup_says_so_in_one_line(bare_checkout: Path, progr
     assert "Python 3.11 or newer is needed" in make_says(bare_checkout, programs, "setup")
 
 
-def test_an_old_python_is_no_python(bare_checkout: Path, programs: Path) -> None:
+def test_old_python_is_no_python(bare_checkout: Path, programs: Path) -> None:
     a_program(programs, "python3", "exit 1")
     assert "Python 3.11 or newer is needed" in make_says(bare_checkout, programs, "setup")
     said = make_says(bare_checkout, programs, "setup", "PYTHON=python3")
@@ -312,7 +312,7 @@ def test_workflow_pins_its_actions_and_bounds_time_and_permissions(path: Path) -
     assert [name for name, job in workflow["jobs"].items() if "timeout-minutes" not in job] == []
 
 
-def test_the_commands_of_the_readme_exist(repository: Path) -> None:
+def test_commands_of_the_readme_exist(repository: Path) -> None:
     readme = repository / "README.md"
     if not readme.exists():
         pytest.skip("README.md is not written yet")

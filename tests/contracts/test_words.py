@@ -1,4 +1,4 @@
-"""House words: length of test names, phrases with a plainer substitute."""
+"""House words: names of tests, phrases with a plainer substitute."""
 
 import re
 from pathlib import Path
@@ -27,15 +27,25 @@ def texts_in(place: Path) -> list[Path]:
     return [path for path in found if path.suffix in TEXTS]
 
 
-def test_test_names_have_at_most_70_characters(repository: Path) -> None:
-    names = [
+def names_of_tests(repository: Path) -> list[str]:
+    """Return the names of all test functions."""
+    return [
         name
         for folder in ("tests", "extensions")
         for path in (repository / folder).rglob("test_*.py")
         for name in re.findall(r"def (test_\w+)", path.read_text())
     ]
+
+
+def test_test_names_have_at_most_70_characters(repository: Path) -> None:
+    names = names_of_tests(repository)
     assert len(names) > 1000
     assert [name for name in names if len(name) > LONGEST] == []
+
+
+def test_test_names_begin_without_an_article(repository: Path) -> None:
+    names = names_of_tests(repository)
+    assert [name for name in names if re.match(r"test_(a|an|the)_", name)] == []
 
 
 @pytest.mark.parametrize("phrase", PLAINER)

@@ -99,7 +99,7 @@ def test_each_epoch_visits_each_image_once_in_another_order(configure, num_image
 
 @given(order=st.permutations(range(12)))
 @settings(max_examples=20, deadline=None)
-def test_a_batch_is_a_function_of_its_number_whatever_was_asked_before(configure, order):
+def test_batch_is_a_function_of_its_number_whatever_was_asked_before(configure, order):
     config = configure(**AUGMENTING)
     batches = make_batches(config)
     expected = {index: make_batches(config)(index) for index in range(12)}
@@ -136,7 +136,7 @@ def test_neighbouring_seeds_epochs_and_batches_share_no_stream(configure):
     assert len(set(orders)) == 36
 
 
-def test_the_order_does_not_depend_on_the_global_generators(configure):
+def test_order_does_not_depend_on_the_global_generators(configure):
     torch.manual_seed(1)
     first = make_batches(configure(**AUGMENTING))(3)[0]
     torch.manual_seed(2)
@@ -146,7 +146,7 @@ def test_the_order_does_not_depend_on_the_global_generators(configure):
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_the_data_in_memory_is_never_changed(configure):
+def test_data_in_memory_is_never_changed(configure):
     split = make_split()
     before = split.images.clone()
     batches = make_batches(configure(**AUGMENTING), split, normalise=Normalise(255.0))
@@ -184,14 +184,14 @@ def test_batch_larger_than_data_is_refused_with_drop_last(configure):
     assert make_batches(configure(drop_last=False), batch_size=24).steps_per_epoch == 1
 
 
-def test_a_reflection_wider_than_the_image_is_refused(configure):
+def test_reflection_wider_than_the_image_is_refused(configure):
     with pytest.raises(
         ValueError, match=r"dataset.crop_padding must be less than the image's 8 px"
     ):
         make_batches(configure(crop_padding=8, crop_fill="reflect"))
 
 
-def test_a_negative_number_of_a_batch_is_refused(configure):
+def test_negative_number_of_a_batch_is_refused(configure):
     with pytest.raises(ValueError, match="must not be negative, got -1"):
         make_batches(configure())(-1)
 
@@ -254,7 +254,7 @@ def test_normalised_training_images_have_mean_zero_and_deviation_one(configure):
     )
 
 
-def test_a_constant_channel_cannot_be_divided_by_its_deviation(configure):
+def test_constant_channel_cannot_be_divided_by_its_deviation(configure):
     split = Split(torch.full((4, 1, 2, 2), 7, dtype=torch.uint8), torch.zeros(4).long())
     with pytest.raises(ValueError, match=r"dataset.divide: a channel is constant"):
         statistics_of(split, configure(divide="channel_std"))
@@ -329,7 +329,7 @@ def test_holding_out_takes_the_same_share_of_every_class_by_its_seed():
     seed=st.integers(0, 2**32 - 1),
 )
 @settings(deadline=None)
-def test_a_stratified_split_is_exact_in_size_and_even_over_classes(counts, percent, seed):
+def test_stratified_split_is_exact_in_size_and_even_over_classes(counts, percent, seed):
     labels = np.repeat(np.arange(len(counts)), counts)
     kept, aside = stratified_split(labels, fraction=percent / 100, seed=seed)
     assert len(aside) == -(-len(labels) * percent // 100)
@@ -340,7 +340,7 @@ def test_a_stratified_split_is_exact_in_size_and_even_over_classes(counts, perce
         assert abs(taken - count * percent / 100) <= 1
 
 
-def test_a_class_is_never_emptied_by_a_split():
+def test_class_is_never_emptied_by_a_split():
     labels = np.array([0, 1, 1, 1])
     _, aside = stratified_split(labels, fraction=0.5, seed=0)
     assert labels[aside].tolist() == [1, 1]
@@ -348,7 +348,7 @@ def test_a_class_is_never_emptied_by_a_split():
         stratified_split(np.array([0, 1]), fraction=0.5, seed=0)
 
 
-def test_a_split_that_is_decoded_gives_the_batches_of_one_in_memory(configure):
+def test_split_that_is_decoded_gives_the_batches_of_one_in_memory(configure):
     split = make_split()
     decoded = DecodedSplit(
         lambda index: split.images[index].numpy(), split.labels, image_shape=(3, 8, 8)
@@ -370,7 +370,7 @@ def test_decoding_error_is_raised_at_its_batch(configure):
 
 
 @pytest.mark.gpu
-def test_a_gpu_sees_the_same_images_in_the_same_order_as_the_cpu(configure):
+def test_gpu_sees_the_same_images_in_the_same_order_as_the_cpu(configure):
     if not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")
     config = configure(**AUGMENTING)
@@ -422,7 +422,7 @@ def test_copies_are_mirrored_before_the_crop_and_keep_their_labels(configure):
     assert torch.equal(labels, split.labels)
 
 
-def test_a_mirrored_copy_of_a_normalised_image_is_what_sgdrs_code_mirrors(configure):
+def test_mirrored_copy_of_a_normalised_image_is_what_sgdrs_code_mirrors(configure):
     """SGDR_WRNs.py: the mean of each pixel is subtracted first, then copies are mirrored."""
     split = make_split()
     config = configure(subtract="mean_image", mirrored_copies=True)
@@ -437,7 +437,7 @@ def test_mirroring_both_ways_is_refused(configure):
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-def test_the_first_images_are_the_first_stored(configure, lazy):
+def test_first_images_are_the_first_stored(configure, lazy):
     split = make_split()
     whole = ImageData("x", split, make_split(5), ("a", "b", "c", "d"), {"splits": "as before"})
     if lazy:

@@ -103,7 +103,7 @@ def test_batches_are_read_in_the_order_stored(small, configure):
     assert data.class_names == source.class_names
 
 
-def test_the_identity_is_that_of_what_is_loaded(small, configure):
+def test_identity_is_that_of_what_is_loaded(small, configure):
     source, _, paths = small
     config = configure(source=source.name, image_size=16)
     data = load_dataset(config, paths)
@@ -180,7 +180,7 @@ def test_counts_are_checked_too(small, configure, monkeypatch):
         load_dataset(configure(source=source.name), paths)
 
 
-def test_a_missing_member_is_named(small, configure):
+def test_missing_member_is_named(small, configure):
     source, _, paths = small
     (paths.archives / source.folder / source.members[0].name).unlink()
     with pytest.raises(ValueError, match=f"is incomplete: {source.members[0].name} is missing"):
@@ -209,7 +209,7 @@ def real():
 
 
 @pytest.mark.archives
-def test_the_real_cifar10_has_5000_and_1000_images_in_each_class(configure, real):
+def test_real_cifar10_has_5000_and_1000_images_in_each_class(configure, real):
     started = time.perf_counter()
     data = load_dataset(configure(source="cifar10"), real)
     assert time.perf_counter() - started < 60  # measured: 0.4 to 1.6 s
@@ -220,7 +220,7 @@ def test_the_real_cifar10_has_5000_and_1000_images_in_each_class(configure, real
 
 
 @pytest.mark.archives
-def test_the_real_cifar10_is_what_torchvision_reads(configure, real):
+def test_real_cifar10_is_what_torchvision_reads(configure, real):
     theirs = torchvision.datasets.CIFAR10(str(real.archives), train=False)
     ours = load_dataset(configure(source="cifar10"), real)
     assert list(ours.class_names) == theirs.classes
@@ -229,7 +229,7 @@ def test_the_real_cifar10_is_what_torchvision_reads(configure, real):
 
 
 @pytest.mark.archives
-def test_the_real_cifar100_is_what_torchvision_reads(configure, real):
+def test_real_cifar100_is_what_torchvision_reads(configure, real):
     theirs = torchvision.datasets.CIFAR100(str(real.archives), train=False)
     ours = load_dataset(configure(source="cifar100"), real)
     assert list(ours.class_names) == theirs.classes
@@ -241,7 +241,7 @@ def test_the_real_cifar100_is_what_torchvision_reads(configure, real):
 
 
 @pytest.mark.archives
-def test_the_real_cifar100s_statistics_are_those_that_everybody_quotes(configure, real):
+def test_real_cifar100s_statistics_are_those_that_everybody_quotes(configure, real):
     config = configure(source="cifar100", scale=1.0, subtract="channel_mean", divide="channel_std")
     statistics = statistics_of(load_dataset(config, real).train, config)
     mean, std = statistics.mean.flatten().tolist(), statistics.std.flatten().tolist()
@@ -250,7 +250,7 @@ def test_the_real_cifar100s_statistics_are_those_that_everybody_quotes(configure
 
 
 @pytest.mark.archives
-def test_the_real_channel_statistics_are_those_that_everybody_quotes(configure, real):
+def test_real_channel_statistics_are_those_that_everybody_quotes(configure, real):
     config = configure(source="cifar10", scale=1.0, subtract="channel_mean", divide="channel_std")
     statistics = statistics_of(load_dataset(config, real).train, config)
     mean, std = statistics.mean.flatten().tolist(), statistics.std.flatten().tolist()
@@ -259,7 +259,7 @@ def test_the_real_channel_statistics_are_those_that_everybody_quotes(configure, 
 
 
 @pytest.mark.archives
-def test_the_real_mean_image_is_the_mean_of_each_pixel(configure, real):
+def test_real_mean_image_is_the_mean_of_each_pixel(configure, real):
     config = configure(source="cifar10", subtract="mean_image")
     train = load_dataset(config, real).train
     pixel = train.images[:, 1, 20, 7].double().mean().item()

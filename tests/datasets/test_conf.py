@@ -53,12 +53,12 @@ def test_mnist_is_read_as_caffes_example_reads_it(repository):
     assert (config.order, config.crop_padding, config.drop_last) == ("stored", 0, False)
 
 
-def test_a_folder_of_images_must_be_named(repository, tmp_path):
+def test_folder_of_images_must_be_named(repository, tmp_path):
     with pytest.raises(ValueError, match=r"give dataset.folder="):
         identify(read(repository, "imagefolder"), Paths(tmp_path))
 
 
-def test_the_default_set_needs_no_files(repository, tmp_path):
+def test_default_set_needs_no_files(repository, tmp_path):
     identity = identify(read(repository, "digits"), Paths(tmp_path / "data"))
     assert identity["image_shape"] == [1, 24, 24]
     assert not (tmp_path / "data").exists()

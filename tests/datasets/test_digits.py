@@ -22,7 +22,7 @@ def test_digits_are_split_into_1437_and_360_with_every_class_in_both(configure):
     assert data.test.labels.bincount().min() == 35
 
 
-def test_the_identity_counts_what_is_loaded(configure):
+def test_identity_counts_what_is_loaded(configure):
     data = load_dataset(configure(split_seed=7), NOWHERE)
     for name, split in (("train", data.train), ("test", data.test)):
         stated = data.identity["splits"][name]
@@ -33,7 +33,7 @@ def test_the_identity_counts_what_is_loaded(configure):
     assert json.loads(json.dumps(data.identity)) == data.identity
 
 
-def test_the_split_and_the_identity_follow_the_seed(configure):
+def test_split_and_the_identity_follow_the_seed(configure):
     first, second = (load_dataset(configure(split_seed=seed), NOWHERE) for seed in (0, 1))
     assert not torch.equal(first.test.images, second.test.images)
     assert first.identity != second.identity
@@ -70,7 +70,7 @@ def test_images_that_do_not_fit_the_memory_given_are_refused(configure):
 @pytest.mark.parametrize(
     ("key", "value"), [("dataset_class", "MNIST"), ("folder", "x"), ("test_fraction", 0.5)]
 )
-def test_a_key_that_the_source_would_ignore_is_refused(configure, key, value):
+def test_key_that_the_source_would_ignore_is_refused(configure, key, value):
     with pytest.raises(ValueError, match=f"dataset.{key} must be null for source digits"):
         identify(configure(**{key: value}), NOWHERE)
 

@@ -41,7 +41,7 @@ def make(configure, split):
     return build
 
 
-def test_a_crop_is_a_window_of_its_trial_the_same_for_all_channels(make):
+def test_crop_is_a_window_of_its_trial_the_same_for_all_channels(make):
     batches = make()
     for index in range(6):
         signals, labels = batches(index)
@@ -92,7 +92,7 @@ def test_evaluation_first_and_hold_out_are_those_of_images(configure, split):
     assert split.image_shape == (3, SAMPLES)
 
 
-def test_a_trial_is_not_scaled(configure, split):
+def test_trial_is_not_scaled(configure, split):
     values = split.images - 500.5
     config = configure(source="eegbci", signal=SIGNAL)
     assert statistics_of(dataclasses.replace(split, images=values), config)(values).equal(values)

@@ -102,7 +102,7 @@ def test_resampling_keeps_a_slow_wave_and_its_cues():
     assert Resample(hz=HZ)(recording) is recording
 
 
-def test_a_trial_that_reaches_the_limit_anywhere_in_the_span_is_rejected():
+def test_trial_that_reaches_the_limit_anywhere_in_the_span_is_rejected():
     quiet = np.zeros((2, int(20 * HZ)))
     quiet[1, int(7.0 * HZ)] = -800.0  # of the second trial
     quiet[0, int(15.2 * HZ)] = 9000.0  # after the third, before the fourth
@@ -121,7 +121,7 @@ def test_channels_are_picked_by_name_in_the_order_asked():
         Pick(channels=("C0", "C3"))(recording)
 
 
-def test_a_window_cuts_the_classes_asked_and_counts_what_it_leaves_out():
+def test_window_cuts_the_classes_asked_and_counts_what_it_leaves_out():
     recording = make_recording(kept=np.array([True, False, True, True]))
     trials = Window(from_s=-0.5, to_s=4.0).cut(recording, ("left", "right", "rest"))
     assert trials.labels.tolist() == [0, 0]  # one is rejected, the last leaves the recording
@@ -149,11 +149,11 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("entries", "said"), WRONG)
-def test_a_wrong_list_of_steps_is_refused_with_its_place(entries, said):
+def test_wrong_list_of_steps_is_refused_with_its_place(entries, said):
     with pytest.raises(ValueError, match=rf"^conf/x\.yaml: .*{said}"):
         read_preprocessing(entries, where="conf/x.yaml")
 
 
-def test_a_high_pass_above_half_the_rate_is_refused():
+def test_high_pass_above_half_the_rate_is_refused():
     with pytest.raises(ValueError, match="must be below half the sampling rate of 160 Hz, got 90"):
         Highpass(hz=90.0, order=3, phase="causal")(make_recording())

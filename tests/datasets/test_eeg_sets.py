@@ -105,7 +105,7 @@ def test_high_gamma_is_read_from_either_layout_without_muscle_channels(tmp_path,
         assert data.train.labels[:4].tolist() == [0, 1, 2, 3]
 
 
-def test_a_second_start_reads_no_recording_and_imports_no_mne(tmp_path, of_source):
+def test_second_start_reads_no_recording_and_imports_no_mne(tmp_path, of_source):
     write_runs(tmp_path)
     config, paths = of_source("eegbci"), Paths(tmp_path)
     first = load_dataset(config, paths)
@@ -124,7 +124,7 @@ def test_a_second_start_reads_no_recording_and_imports_no_mne(tmp_path, of_sourc
     assert run.stdout.split() == []
 
 
-def test_the_crop_changes_no_stored_trial(tmp_path, of_source):
+def test_crop_changes_no_stored_trial(tmp_path, of_source):
     write_runs(tmp_path)
     load_dataset(of_source("eegbci"), Paths(tmp_path))
     load_dataset(of_source("eegbci", crop_samples=100), Paths(tmp_path))
@@ -142,7 +142,7 @@ def test_several_subjects_have_an_identity_each_and_no_common_set(tmp_path, of_s
         load_dataset(config, paths)
 
 
-def test_a_simulation_is_the_same_again_and_another_for_another_subject(tmp_path, of_source):
+def test_simulation_is_the_same_again_and_another_for_another_subject(tmp_path, of_source):
     first = load_dataset(of_source("simulated_eeg"), Paths(tmp_path / "a"))
     again = load_dataset(of_source("simulated_eeg"), Paths(tmp_path / "b"))
     other = load_dataset(of_source("simulated_eeg", subjects=(2,)), Paths(tmp_path / "b"))
@@ -151,7 +151,7 @@ def test_a_simulation_is_the_same_again_and_another_for_another_subject(tmp_path
 
 
 @pytest.mark.parametrize("strength", [0.0, 1.0])
-def test_the_planted_rhythm_is_the_class_and_nothing_else_is(strength):
+def test_planted_rhythm_is_the_class_and_nothing_else_is(strength):
     simulation = dataclasses.replace(SIMULATION, strength=strength)
     recording = simulated_eeg.simulate(
         simulation, classes=("left", "right"), trials_per_class=200, subject=1, recording=0
@@ -170,7 +170,7 @@ def test_the_planted_rhythm_is_the_class_and_nothing_else_is(strength):
 # --- bad input ------------------------------------------------------------------------------------
 
 
-def test_a_missing_run_is_named_with_its_place_within_two_seconds(tmp_path, of_source, monkeypatch):
+def test_missing_run_is_named_with_its_place_within_two_seconds(tmp_path, of_source, monkeypatch):
     monkeypatch.setattr(fetch.importlib.util, "find_spec", lambda name: name)  # moabb is there
     monkeypatch.setattr(fetch, "answers", lambda _host: False)
     write_runs(tmp_path)
@@ -181,7 +181,7 @@ def test_a_missing_run_is_named_with_its_place_within_two_seconds(tmp_path, of_s
     assert time.monotonic() - began < 2
 
 
-def test_a_missing_half_of_high_gamma_tells_of_the_two_files_with_one_name(
+def test_missing_half_of_high_gamma_tells_of_the_two_files_with_one_name(
     tmp_path, of_source, monkeypatch
 ):
     monkeypatch.setattr(fetch, "_obstacle", lambda _source: "no network")
@@ -191,7 +191,7 @@ def test_a_missing_half_of_high_gamma_tells_of_the_two_files_with_one_name(
         load_dataset(of_source("high_gamma"), Paths(tmp_path))
 
 
-def test_a_server_that_does_not_answer_is_given_up_after_two_seconds(monkeypatch):
+def test_server_that_does_not_answer_is_given_up_after_two_seconds(monkeypatch):
     for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(fetch.socket, "create_connection", lambda *_a, **_k: time.sleep(30))
@@ -208,7 +208,7 @@ def test_train_and_test_that_are_one_file_are_refused(tmp_path, of_source):
         load_dataset(of_source("high_gamma"), Paths(tmp_path))
 
 
-def test_a_file_cut_short_is_refused_with_both_sizes(tmp_path, of_source):
+def test_file_cut_short_is_refused_with_both_sizes(tmp_path, of_source):
     write_runs(tmp_path)
     file = tmp_path / eegbci.FOLDER / eegbci.file_of(1, 3)
     content = file.read_bytes()
@@ -227,7 +227,7 @@ def test_another_sampling_rate_is_refused(tmp_path, of_source):
         load_dataset(of_source("eegbci", subjects=(88,)), Paths(tmp_path))
 
 
-def test_a_class_that_rejection_leaves_empty_is_refused(tmp_path, of_source):
+def test_class_that_rejection_leaves_empty_is_refused(tmp_path, of_source):
     write_runs(tmp_path)
     reject = {"step": "reject", "above_uv": 1.0, "from_s": 0.0, "to_s": 1.0}
     config = of_source("eegbci", preprocessing=(reject, WINDOW))
@@ -251,7 +251,7 @@ def test_arrays_of_other_settings_are_refused(tmp_path, of_source):
         load_dataset(config, paths)
 
 
-def test_the_extra_is_named_where_mne_is_missing(tmp_path, of_source, monkeypatch):
+def test_extra_is_named_where_mne_is_missing(tmp_path, of_source, monkeypatch):
     write_runs(tmp_path)
     find = eegbci.require_extra.__globals__["importlib"].util.find_spec
     monkeypatch.setattr(
@@ -277,7 +277,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("source", "changes", "said"), REFUSED)
-def test_a_wrong_key_of_signal_is_refused_by_name(tmp_path, of_source, source, changes, said):
+def test_wrong_key_of_signal_is_refused_by_name(tmp_path, of_source, source, changes, said):
     where = rf"^conf/dataset/{source}\.yaml \(or an override\): dataset\.signal\.{said}"
     with pytest.raises(ValueError, match=where):
         identify(of_source(source, **changes), Paths(tmp_path))
@@ -288,7 +288,7 @@ def test_a_wrong_key_of_signal_is_refused_by_name(tmp_path, of_source, source, c
     [("subtract", "channel_mean"), ("scale", 1.0), ("mirror", True), ("crop_padding", 4),
      ("image_size", 8), ("divide", "channel_std"), ("mirrored_copies", True), ("split_seed", 3)],
 )  # fmt: skip
-def test_a_key_of_images_is_refused_with_signals(of_source, key, value):
+def test_key_of_images_is_refused_with_signals(of_source, key, value):
     config = dataclasses.replace(of_source("simulated_eeg"), **{key: value})
     with pytest.raises(ValueError, match=rf"^dataset\.{key} is of images and must be "):
         find_dataset(config)
@@ -367,7 +367,7 @@ def test_standardising_is_braindecodes():
 
 
 @pytest.mark.slow
-def test_the_download_runs_apart_and_moves_whole_files(tmp_path, monkeypatch, of_source):
+def test_download_runs_apart_and_moves_whole_files(tmp_path, monkeypatch, of_source):
     """moabb itself is replaced by a module that writes where it is told, and by whom."""
     write_runs(tmp_path / "server")
     fake = tmp_path / "fake" / "moabb"

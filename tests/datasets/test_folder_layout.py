@@ -60,13 +60,13 @@ def test_linked_folders_are_followed(one_set, draw, read, tmp_path):
     assert num_images(data) == 4 + 4 + 3 + 3
 
 
-def test_a_link_to_a_folder_above_is_refused(one_set, read):
+def test_link_to_a_folder_above_is_refused(one_set, read):
     (one_set / "dog" / "again").symlink_to(one_set)
     with pytest.raises(ValueError, match="dog/again is a link to a folder that it lies in"):
         read(one_set)
 
 
-def test_a_link_to_an_image_that_is_gone_is_refused(one_set, read):
+def test_link_to_an_image_that_is_gone_is_refused(one_set, read):
     (one_set / "dog" / "9.png").symlink_to(one_set / "gone.png")
     with pytest.raises(ValueError, match=r"dog/9.png is a link to a file that is not there"):
         read(one_set)
@@ -108,7 +108,7 @@ def test_of_val_and_test_one_is_to_be_chosen(three_splits, read):
         read(three_splits, None, test_folder="tset")
 
 
-def test_a_test_folder_is_refused_where_there_are_no_splits(one_set, read):
+def test_test_folder_is_refused_where_there_are_no_splits(one_set, read):
     with pytest.raises(ValueError, match=r"dataset.test_folder must be null, .* no train/ folder"):
         read(one_set, test_folder="val")
 
@@ -130,14 +130,14 @@ def test_splits_without_classes_or_without_training_are_refused(tmp_path, draw, 
         read(tmp_path / "other")
 
 
-def test_a_folder_beside_the_splits_is_named(three_splits, draw, read, caplog):
+def test_folder_beside_the_splits_is_named(three_splits, draw, read, caplog):
     draw(three_splits / "unlabelled")
     read(three_splits, None, test_folder="val")
     assert "not used beside train/: unlabelled/" in caplog.text
 
 
 @pytest.mark.parametrize("where", ["train", "val"])
-def test_a_stray_image_beside_the_classes_is_named(tmp_path, draw, draw_image, read, caplog, where):
+def test_stray_image_beside_the_classes_is_named(tmp_path, draw, draw_image, read, caplog, where):
     for split in ("train", "val"):
         for name in ("cat", "dog"):
             draw(tmp_path / split / name)
@@ -148,7 +148,7 @@ def test_a_stray_image_beside_the_classes_is_named(tmp_path, draw, draw_image, r
     assert f"{where}: 1 image beside the classes, not used: cover.png" in caplog.text
 
 
-def test_a_class_called_train_may_have_folders_of_its_own(one_set, draw, read):
+def test_class_called_train_may_have_folders_of_its_own(one_set, draw, read):
     draw(one_set / "train")
     draw(one_set / "train" / "steam")
     data = read(one_set)
@@ -156,7 +156,7 @@ def test_a_class_called_train_may_have_folders_of_its_own(one_set, draw, read):
     assert num_images(data) == 16
 
 
-def test_a_folder_too_high_is_refused_with_the_right_one(one_set, read):
+def test_folder_too_high_is_refused_with_the_right_one(one_set, read):
     with pytest.raises(
         ValueError, match=rf"has one class, photos: .* give dataset.folder={one_set}$"
     ):
@@ -187,7 +187,7 @@ def test_classes_without_test_images_are_named(tmp_path, draw, read, caplog):
     assert "2 of 3 classes have no test image: dog, owl" in caplog.text
 
 
-def test_a_class_of_one_image_is_named_as_not_tested(one_set, draw, read, caplog):
+def test_class_of_one_image_is_named_as_not_tested(one_set, draw, read, caplog):
     draw(one_set / "owl", 1)
     read(one_set, 0.4)
     assert "1 of 3 classes have no test image: owl" in caplog.text
@@ -207,12 +207,12 @@ def test_jfif_files_are_images(one_set, read, draw_image):
     assert num_images(read(one_set)) == 9
 
 
-def test_an_ordinary_folder_is_read_without_a_word(one_set, read, caplog):
+def test_ordinary_folder_is_read_without_a_word(one_set, read, caplog):
     read(one_set)
     assert caplog.text == ""
 
 
-def test_a_file_name_that_is_not_utf8_is_read(one_set, read):
+def test_file_name_that_is_not_utf8_is_read(one_set, read):
     before = read(one_set).identity["checksums"]
     (one_set / "cat" / "0.png").rename(one_set / "cat" / os.fsdecode(b"caf\xe9.png"))
     data = read(one_set)
@@ -221,19 +221,19 @@ def test_a_file_name_that_is_not_utf8_is_read(one_set, read):
     assert data.train.take(torch.arange(len(data.train)))[0].shape[0] == len(data.train)
 
 
-def test_a_class_name_that_is_not_utf8_is_refused(one_set, read):
+def test_class_name_that_is_not_utf8_is_refused(one_set, read):
     (one_set / "cat").rename(one_set / os.fsdecode(b"caf\xe9"))
     with pytest.raises(ValueError, match=r"name of a class must be UTF-8, got b'caf\\xe9'"):
         read(one_set)
 
 
 @pytest.mark.parametrize("name", ["with spaces", "Füße", "写真", "photos(1)", "a=b", "a,b", "[x]"])
-def test_a_folder_may_have_any_name(one_set, read, name):
+def test_folder_may_have_any_name(one_set, read, name):
     before = read(one_set).identity
     assert read(one_set.rename(one_set.with_name(name))).identity == before
 
 
-def test_a_tilde_is_the_home_folder(one_set, configure, monkeypatch):
+def test_tilde_is_the_home_folder(one_set, configure, monkeypatch):
     monkeypatch.setenv("HOME", str(one_set.parent))
     config = configure(source="imagefolder", folder="~/photos", test_fraction=0.5)
     assert identify(config, NOWHERE)["class_names"] == ["cat", "dog"]

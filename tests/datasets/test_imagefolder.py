@@ -57,7 +57,7 @@ def test_train_and_val_folders_become_the_splits(of_photos, photos):
     assert torch.equal(data.train.take(torch.tensor([0]))[0][0], torch.from_numpy(first.copy()))
 
 
-def test_a_test_folder_stands_for_a_val_folder(of_photos, photos):
+def test_test_folder_stands_for_a_val_folder(of_photos, photos):
     (photos / "val").rename(photos / "test")
     assert len(load_dataset(of_photos, NOWHERE).test) == 4
 
@@ -78,19 +78,19 @@ def test_one_set_is_split_by_its_seed_with_every_class_in_both(of_one_set, confi
     assert len(tests) > 1
 
 
-def test_a_class_may_be_called_train(one_set, of_one_set):
+def test_class_may_be_called_train(one_set, of_one_set):
     (one_set / "a").rename(one_set / "train")
     assert load_dataset(of_one_set, NOWHERE).class_names == ("b", "c", "train")
 
 
-def test_the_identity_is_that_of_what_is_loaded_and_names_no_place(of_photos, photos):
+def test_identity_is_that_of_what_is_loaded_and_names_no_place(of_photos, photos):
     data = load_dataset(of_photos, NOWHERE)
     assert data.identity == identify(of_photos, NOWHERE)
     assert data.identity["splits"]["train"] == {"num_images": 10, "images_per_class": [5, 5]}
     assert str(photos.parent) not in json.dumps(data.identity)
 
 
-def test_the_identity_survives_a_move_and_changes_with_one_pixel(
+def test_identity_survives_a_move_and_changes_with_one_pixel(
     of_photos, photos, configure, draw_image
 ):
     before = identify(of_photos, NOWHERE)
@@ -132,7 +132,7 @@ def test_images_above_memory_limit_are_decoded_into_identical_batches(of_photos,
             assert torch.equal(expected, found)
 
 
-def test_the_shorter_side_is_resized_and_the_centre_cut_out(configure, tmp_path):
+def test_shorter_side_is_resized_and_the_centre_cut_out(configure, tmp_path):
     pixels = np.zeros((20, 60, 3), dtype=np.uint8)
     pixels[:, 20:40] = 200  # the centre
     for split, name in (("train", "a"), ("train", "b"), ("val", "a")):
@@ -160,30 +160,30 @@ def test_no_folder_says_how_to_give_one(configure):
         identify(configure(source="imagefolder"), NOWHERE)
 
 
-def test_a_missing_folder_is_named(configure, tmp_path):
+def test_missing_folder_is_named(configure, tmp_path):
     with pytest.raises(ValueError, match=f"dataset.folder: there is no folder {tmp_path}/photo"):
         identify(configure(source="imagefolder", folder=f"{tmp_path}/photo"), NOWHERE)
 
 
-def test_a_folder_without_classes_is_named(configure, tmp_path):
+def test_folder_without_classes_is_named(configure, tmp_path):
     with pytest.raises(ValueError, match=f"{tmp_path} holds no classes"):
         identify(configure(source="imagefolder", folder=str(tmp_path), test_fraction=0.5), NOWHERE)
 
 
-def test_an_empty_class_is_named(of_photos, photos):
+def test_empty_class_is_named(of_photos, photos):
     (photos / "train" / "eel").mkdir()
     with pytest.raises(ValueError, match="train/eel holds no image"):
         identify(of_photos, NOWHERE)
 
 
-def test_a_val_class_that_train_lacks_is_named(of_photos, photos, draw_image):
+def test_val_class_that_train_lacks_is_named(of_photos, photos, draw_image):
     draw_image(photos / "val" / "eel" / "0.png", seed=0)
     with pytest.raises(ValueError, match=r"val/eel: .*train has no such class"):
         identify(of_photos, NOWHERE)
 
 
 @pytest.mark.parametrize("when", ["listed", "decoded"])
-def test_an_unreadable_image_is_named(of_photos, photos, when):
+def test_unreadable_image_is_named(of_photos, photos, when):
     path = photos / "train" / "dog" / "deeper" / "3.JPG"
     content = path.read_bytes()
     path.write_bytes(content[: 20 if when == "listed" else len(content) - 100])
@@ -269,13 +269,13 @@ def test_sizes_and_identity_are_those_of_upright_images(configure, tmp_path):
     assert data.identity["checksums"]["orientation"] == "exif:upright"
 
 
-def test_the_identity_of_images_that_are_upright_is_as_before(of_photos):
+def test_identity_of_images_that_are_upright_is_as_before(of_photos):
     assert identify(of_photos, NOWHERE)["checksums"].keys() == {"content"}
 
 
 @pytest.mark.parametrize("statistics", ["nothing", "channel_mean"])
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_a_truncated_image_is_met_before_training(configure, photos, split, statistics):
+def test_truncated_image_is_met_before_training(configure, photos, split, statistics):
     path = photos / split / "cat" / ("0.png" if split == "train" else "0.jpeg")
     path.write_bytes(path.read_bytes()[:-100])
     config = configure(

@@ -141,7 +141,7 @@ def real():
 
 
 @pytest.mark.archives
-def test_the_real_mnist_is_byte_for_byte_what_torchvision_reads(configure, real):
+def test_real_mnist_is_byte_for_byte_what_torchvision_reads(configure, real):
     data = load_dataset(configure(source="mnist"), real)
     assert data.identity == identify(configure(source="mnist"), real)
     for train, split in ((True, data.train), (False, data.test)):
@@ -155,7 +155,7 @@ def test_the_real_mnist_is_byte_for_byte_what_torchvision_reads(configure, real)
 
 
 @pytest.mark.archives
-def test_the_real_mnists_statistics_are_those_that_everybody_quotes(configure, real):
+def test_real_mnists_statistics_are_those_that_everybody_quotes(configure, real):
     config = configure(source="mnist", scale=1.0, subtract="channel_mean", divide="channel_std")
     statistics = statistics_of(load_dataset(config, real).train, config)
     assert statistics.mean.item() == pytest.approx(0.1307, abs=5e-5)

@@ -22,19 +22,19 @@ REFUSED = (
 
 
 @pytest.mark.parametrize("ask", [identify, load_dataset])
-def test_an_unknown_source_is_refused_with_its_file(configure, ask):
+def test_unknown_source_is_refused_with_its_file(configure, ask):
     with pytest.raises(ValueError, match=REFUSED):
         ask(dataclasses.replace(configure(), name="digits", source="digit"), NOWHERE)
 
 
-def test_an_unknown_source_stops_the_plan(monkeypatch):
+def test_unknown_source_stops_the_plan(monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[2])
     experiment = compose_run(["dataset=digits", "dataset.source=digit"])
     with pytest.raises(ValueError, match=REFUSED):
         check_plan(experiment, where="conf/run.yaml")
 
 
-def test_the_published_sizes_are_those_of_the_images(configure):
+def test_published_sizes_are_those_of_the_images(configure):
     data = load_dataset(configure(source="digits", image_size=None), NOWHERE)
     size = DATASETS["digits"].size
     assert (size.train, size.test) == (len(data.train), len(data.test))

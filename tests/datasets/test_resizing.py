@@ -5,14 +5,14 @@ from PIL import Image
 from anneal.datasets.resizing import fit, fit_all
 
 
-def test_a_batch_of_the_right_size_is_left_alone():
+def test_batch_of_the_right_size_is_left_alone():
     images = np.zeros((2, 3, 8, 8), dtype=np.uint8)
     assert fit_all(images, size=8) is images
     assert fit_all(images, size=None) is images
 
 
 @pytest.mark.parametrize("num_channels", [1, 3])
-def test_a_batch_is_resized_as_its_images_are(num_channels):
+def test_batch_is_resized_as_its_images_are(num_channels):
     shape = (4, num_channels, 8, 8)
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     fitted = fit_all(images, size=12)

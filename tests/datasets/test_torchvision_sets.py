@@ -71,7 +71,7 @@ def test_each_constructor_takes_the_arguments_that_it_is_given(name):
 
 
 @pytest.mark.parametrize("where", ["given", "ours"])
-def test_a_set_that_is_here_is_loaded(mnist, tmp_path, where):
+def test_set_that_is_here_is_loaded(mnist, tmp_path, where):
     archives, data = tmp_path / "archives", tmp_path / "data"
     made = make_mnist(archives if where == "given" else data / "torchvision" / "MNIST")
     loaded = load_dataset(mnist, Paths(data, archives))
@@ -83,7 +83,7 @@ def test_a_set_that_is_here_is_loaded(mnist, tmp_path, where):
     assert loaded.identity == identify(mnist, Paths(data, archives))
 
 
-def test_the_identity_changes_with_the_images(mnist, tmp_path):
+def test_identity_changes_with_the_images(mnist, tmp_path):
     paths = Paths(tmp_path, tmp_path)
     make_mnist(tmp_path)
     before = identify(mnist, paths)
@@ -101,7 +101,7 @@ def test_beyond_the_memory_given_images_are_decoded_on_demand(configure, tmp_pat
     assert labels.tolist() == [7, 3]
 
 
-def test_a_set_without_test_images_is_split_by_its_seed(configure, tmp_path, draw_image):
+def test_set_without_test_images_is_split_by_its_seed(configure, tmp_path, draw_image):
     for number in range(20):
         name = ("Forest", "River")[number % 2]
         path = tmp_path / "eurosat" / "2750" / name / f"{name}_{number}.jpg"
@@ -113,13 +113,13 @@ def test_a_set_without_test_images_is_split_by_its_seed(configure, tmp_path, dra
     assert data.test.labels.bincount().tolist() == [2, 2]
 
 
-def test_an_unknown_class_names_the_near_ones(configure, tmp_path):
+def test_unknown_class_names_the_near_ones(configure, tmp_path):
     config = configure(source="torchvision", dataset_class="FashonMNIST")
     with pytest.raises(ValueError, match=r"'FashonMNIST' is no .*did you mean 'FashionMNIST'"):
         identify(config, Paths(tmp_path))
 
 
-def test_a_missing_class_says_what_to_give(configure, tmp_path):
+def test_missing_class_says_what_to_give(configure, tmp_path):
     with pytest.raises(ValueError, match=r"dataset.dataset_class is not set"):
         identify(configure(source="torchvision"), Paths(tmp_path))
 
@@ -131,7 +131,7 @@ def test_a_missing_class_says_what_to_give(configure, tmp_path):
         ("MNIST", 0.5, "test_fraction must be null, MNIST has test images; got 0.5"),
     ],
 )
-def test_a_test_fraction_is_given_exactly_when_it_is_needed(
+def test_test_fraction_is_given_exactly_when_it_is_needed(
     configure, tmp_path, name, fraction, message
 ):
     config = configure(source="torchvision", dataset_class=name, test_fraction=fraction)
@@ -166,7 +166,7 @@ def mirror(tmp_path, monkeypatch):
         server.shutdown()
 
 
-def test_a_set_that_is_not_here_is_downloaded_once(mnist, mirror, tmp_path):
+def test_set_that_is_not_here_is_downloaded_once(mnist, mirror, tmp_path):
     served, made = mirror
     paths = Paths(tmp_path / "data")
     first = load_dataset(mnist, paths)
@@ -191,7 +191,7 @@ def test_wrong_bytes_leave_nothing_and_name_every_place(mnist, mirror, tmp_path)
     assert not list((tmp_path / "data").glob(".unfinished-*"))
 
 
-def test_a_damaged_folder_of_ours_is_named_and_not_downloaded_over(mnist, mirror, tmp_path):
+def test_damaged_folder_of_ours_is_named_and_not_downloaded_over(mnist, mirror, tmp_path):
     paths = Paths(tmp_path / "data")
     load_dataset(mnist, paths)
     home = tmp_path / "data" / "torchvision" / "MNIST"

@@ -74,7 +74,7 @@ def complaint(project: Path, verb: str, *arguments: str) -> str:
         ("trainig.length=3 steps", "unknown key 'trainig.length'; did you mean", "training"),
     ],
 )
-def test_an_unknown_name_is_answered_with_the_near_ones(
+def test_unknown_name_is_answered_with_the_near_ones(
     project: Path, override: str, said: str, near: str
 ) -> None:
     line = complaint(project, "run", override)
@@ -98,7 +98,7 @@ def test_unknown_option_stops_multirun_before_training(
         ("scheduler.max_lr=-1", "conf/run.yaml: scheduler: max_lr must not be negative, got -1"),
     ],
 )
-def test_a_value_that_cannot_be_is_refused(project: Path, override: str, said: str) -> None:
+def test_value_that_cannot_be_is_refused(project: Path, override: str, said: str) -> None:
     assert complaint(project, "run", override) == said
 
 
@@ -184,7 +184,7 @@ def test_command_outside_the_repository_says_where_to_run_it(
 # --- params.yaml ----------------------------------------------------------------------------------
 
 
-def test_a_key_that_nothing_reads_in_params_yaml_is_refused_with_its_name(project: Path) -> None:
+def test_key_that_nothing_reads_in_params_yaml_is_refused_with_its_name(project: Path) -> None:
     """What `dvc exp run -S +foo=1` leaves there."""
     params = project / "params.yaml"
     params.write_text(params.read_text() + "foo: 1\n")
@@ -204,7 +204,7 @@ def test_a_key_that_nothing_reads_in_params_yaml_is_refused_with_its_name(projec
         ("device: auto", "device: gpu", "params.yaml: hardware.device must be one of auto, cpu"),
     ],
 )
-def test_a_params_yaml_that_was_edited_wrongly_is_refused(
+def test_params_yaml_that_was_edited_wrongly_is_refused(
     project: Path, old: str, new: str, said: str
 ) -> None:
     params = project / "params.yaml"
@@ -220,7 +220,7 @@ def test_without_params_yaml_a_stage_says_that_it_is_missing(project: Path) -> N
     assert (ended.returncode, ended.stderr) == (1, "error: params.yaml is missing\n")
 
 
-def test_a_wrong_experiment_leaves_the_composed_files_of_before(
+def test_wrong_experiment_leaves_the_composed_files_of_before(
     project: Path, repository: Path
 ) -> None:
     assert run(project, "stages.compose").returncode == 0

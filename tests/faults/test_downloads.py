@@ -132,7 +132,7 @@ def assert_complete(folder):
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == CONTENTS
 
 
-def test_a_download_is_checked_unpacked_and_named(server, paths):
+def test_download_is_checked_unpacked_and_named(server, paths):
     folder = obtain(make_source(server.url), paths, retry_policy=HASTY)
     assert folder == paths.data / "small"
     assert_complete(folder)
@@ -158,9 +158,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("behaviour", "said"), FAULTS.items(), ids=FAULTS)
-def test_a_server_that_never_delivers_leaves_nothing_and_is_given_up(
-    server, paths, behaviour, said
-):
+def test_server_that_never_delivers_leaves_nothing_and_is_given_up(server, paths, behaviour, said):
     server.behaviours = [behaviour]
     started = time.perf_counter()
     with pytest.raises(OSError, match=said) as caught:
@@ -172,20 +170,20 @@ def test_a_server_that_never_delivers_leaves_nothing_and_is_given_up(
 
 
 @pytest.mark.parametrize("behaviour", FAULTS)
-def test_a_server_that_recovers_is_good_enough(server, paths, behaviour):
+def test_server_that_recovers_is_good_enough(server, paths, behaviour):
     server.behaviours = [behaviour, "good"]
     assert_complete(obtain(make_source(server.url), paths, retry_policy=HASTY))
     assert server.requests == 2
 
 
-def test_a_second_url_is_tried_when_the_first_fails(server, paths):
+def test_second_url_is_tried_when_the_first_fails(server, paths):
     source = dataclasses.replace(
         make_source(), urls=("http://127.0.0.1:9/refused.tar.gz", server.url)
     )
     assert_complete(obtain(source, paths, retry_policy=HASTY))
 
 
-def test_a_bad_download_never_takes_the_place_of_a_good_folder(server, paths):
+def test_bad_download_never_takes_the_place_of_a_good_folder(server, paths):
     folder = obtain(make_source(server.url), paths, retry_policy=HASTY)
     server.behaviours = ["wrong"]
     server.requests = 0
@@ -206,14 +204,14 @@ def test_when_nothing_works_every_place_looked_at_is_named(paths):
     assert "\n" not in message
 
 
-def test_an_archives_folder_that_does_not_exist_is_said_not_to(tmp_path):
+def test_archives_folder_that_does_not_exist_is_said_not_to(tmp_path):
     paths = Paths(tmp_path / "data", tmp_path / "mistyped")
     with pytest.raises(OSError, match=r"mistyped/small \(no such folder\)"):
         obtain(make_source(), paths, retry_policy=HASTY)
 
 
 @pytest.mark.parametrize("where", ["archives", "data"], ids=["theirs", "ours"])
-def test_an_unpacked_folder_is_used_in_place(paths, where):
+def test_unpacked_folder_is_used_in_place(paths, where):
     folder = getattr(paths, where) / "small"
     folder.mkdir(parents=True)
     for name, content in CONTENTS.items():
@@ -223,7 +221,7 @@ def test_an_unpacked_folder_is_used_in_place(paths, where):
 
 
 @pytest.mark.parametrize("where", ["archives", "data"], ids=["theirs", "ours"])
-def test_an_original_archive_is_unpacked_into_the_data_folder(paths, where):
+def test_original_archive_is_unpacked_into_the_data_folder(paths, where):
     root = getattr(paths, where)
     root.mkdir(exist_ok=True)
     (root / "small.tar.gz").write_bytes(ARCHIVE)
@@ -236,7 +234,7 @@ def test_an_original_archive_is_unpacked_into_the_data_folder(paths, where):
 
 
 @pytest.mark.parametrize("fault", ["short", "changed"])
-def test_a_wrong_archive_on_disk_is_refused_and_left_alone(paths, fault):
+def test_wrong_archive_on_disk_is_refused_and_left_alone(paths, fault):
     wrong = ARCHIVE[:-5] if fault == "short" else b"\0" + ARCHIVE[1:]
     path = paths.archives / "small.tar.gz"
     path.write_bytes(wrong)
@@ -248,7 +246,7 @@ def test_a_wrong_archive_on_disk_is_refused_and_left_alone(paths, fault):
     assert_nothing_is_left(paths)
 
 
-def test_an_archive_that_fools_md5_does_not_fool_sha256(paths):
+def test_archive_that_fools_md5_does_not_fool_sha256(paths):
     (paths.archives / "small.tar.gz").write_bytes(ARCHIVE)
     source = dataclasses.replace(make_source(), archive_sha256="0" * 64)
     with pytest.raises(ValueError, match="expected sha256 0000"):
@@ -264,14 +262,14 @@ def test_members_are_checked_before_the_folder_gets_its_name(paths):
     assert_nothing_is_left(paths)
 
 
-def test_an_archive_that_is_no_archive_is_said_to_be_none(paths):
+def test_archive_that_is_no_archive_is_said_to_be_none(paths):
     (paths.archives / "small.tar.gz").write_bytes(b"no tar")
     with pytest.raises(ValueError, match=r"small.tar.gz cannot be unpacked"):
         obtain(make_source(archive=b"no tar"), paths, retry_policy=HASTY)
     assert_nothing_is_left(paths)
 
 
-def test_an_incomplete_folder_is_named_and_not_repaired(server, paths):
+def test_incomplete_folder_is_named_and_not_repaired(server, paths):
     folder = obtain(make_source(server.url), paths, retry_policy=HASTY)
     (folder / "test").unlink()
     with pytest.raises(ValueError, match="small is incomplete: test is missing"):
@@ -280,7 +278,7 @@ def test_an_incomplete_folder_is_named_and_not_repaired(server, paths):
         read_member(folder, make_source().members[1])
 
 
-def test_a_data_folder_that_cannot_be_made_is_one_line(paths):
+def test_data_folder_that_cannot_be_made_is_one_line(paths):
     # a file in the way: permissions would not stop a test that runs as root
     paths.data.write_text("mine")
     with pytest.raises(
@@ -291,7 +289,7 @@ def test_a_data_folder_that_cannot_be_made_is_one_line(paths):
     assert paths.data.read_text() == "mine"
 
 
-def test_a_read_only_data_folder_is_one_line(server, paths):
+def test_read_only_data_folder_is_one_line(server, paths):
     paths.data.mkdir()
     paths.data.chmod(0o555)
     try:
@@ -318,7 +316,7 @@ def no_file_beyond(num_bytes):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_disk_that_fills_up_during_a_download_leaves_nothing(server, paths):
+def test_disk_that_fills_up_during_a_download_leaves_nothing(server, paths):
     with (
         pytest.raises(OSError, match=r"cannot write .*small.tar.gz: File too large") as caught,
         no_file_beyond(len(ARCHIVE) // 2),
@@ -329,7 +327,7 @@ def test_a_disk_that_fills_up_during_a_download_leaves_nothing(server, paths):
     assert_nothing_is_left(paths)
 
 
-def test_a_disk_that_fills_up_while_unpacking_leaves_nothing(paths):
+def test_disk_that_fills_up_while_unpacking_leaves_nothing(paths):
     (paths.archives / "small.tar.gz").write_bytes(ARCHIVE)
     with (
         pytest.raises(OSError, match=r"cannot write .*small: File too large"),
@@ -353,11 +351,11 @@ def test_processes_that_start_together_download_once(server, paths):
     assert_complete(paths.data / "small")
 
 
-def test_the_environment_names_both_folders():
+def test_environment_names_both_folders():
     assert Paths.from_environment({}) == Paths(data=Paths.from_environment({}).data)
     named = Paths.from_environment({"ANNEAL_DATA": "d", "ANNEAL_ARCHIVES": "a"})
     assert [str(root) for root in named.roots] == ["a", "d"]
 
 
-def test_the_real_sources_are_fetched_over_an_encrypted_connection():
+def test_real_sources_are_fetched_over_an_encrypted_connection():
     assert all(url.startswith("https://") for url in CIFAR10.urls)

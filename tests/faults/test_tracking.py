@@ -83,7 +83,7 @@ def a_run(run_dir: Path, config: TrackingConfig = OFFLINE, **options: Any) -> by
         (EXITS, "the tracker died"),
     ],
 )
-def test_a_broken_tracker_costs_one_notice_and_nothing_else(
+def test_broken_tracker_costs_one_notice_and_nothing_else(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, method: str, fault: str, said: str
 ) -> None:
     untracked = a_run(tmp_path / "off", OFF)
@@ -97,7 +97,7 @@ def test_a_broken_tracker_costs_one_notice_and_nothing_else(
     assert "the record on disk is complete" in caplog.text
 
 
-def test_a_healthy_tracker_is_silent_and_serves_the_next_run_too(
+def test_healthy_tracker_is_silent_and_serves_the_next_run_too(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen = tmp_path / "pids"
@@ -138,7 +138,7 @@ def test_after_a_problem_the_next_run_has_a_helper_of_its_own(
     ]
 
 
-def test_a_helper_may_take_longer_to_start_than_to_end(
+def test_helper_may_take_longer_to_start_than_to_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(side_process, "START_SECONDS", 30.0)
@@ -156,7 +156,7 @@ def test_after_a_hang_the_next_runs_do_not_wait_again(
     assert len(caplog.records) == 1
 
 
-def test_a_hung_helper_is_gone_afterwards(tmp_path: Path) -> None:
+def test_hung_helper_is_gone_afterwards(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     command = helper(open=f"Path({str(pid_file)!r}).write_text(str(os.getpid())); time.sleep(30)")
     a_run(tmp_path, command=command, close_seconds=2.0)
@@ -184,7 +184,7 @@ def test_logging_never_waits_for_a_helper_that_does_not_read(
     tracker.close()
 
 
-def test_a_slow_helper_says_how_much_was_left_out(
+def test_slow_helper_says_how_much_was_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(side_process, "QUEUE_BYTES", 300)  # less than the values below
@@ -196,7 +196,7 @@ def test_a_slow_helper_says_how_much_was_left_out(
     assert "too slow, 1 messages were dropped" in caplog.text
 
 
-def test_a_full_queue_still_ends_the_run(
+def test_full_queue_still_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(side_process, "QUEUE_BYTES", 1)
@@ -204,7 +204,7 @@ def test_a_full_queue_still_ends_the_run(
     assert "too slow, 12 messages were dropped" in caplog.text  # open, 10 logs, summary
 
 
-def test_a_forked_process_leaves_the_helper_to_its_parent(tmp_path: Path) -> None:
+def test_forked_process_leaves_the_helper_to_its_parent(tmp_path: Path) -> None:
     a_run(tmp_path, command=helper(), close_seconds=30)
     (parents,) = side_process.SideProcess.idle
     child = os.fork()
@@ -214,7 +214,7 @@ def test_a_forked_process_leaves_the_helper_to_its_parent(tmp_path: Path) -> Non
     assert side_process.SideProcess.idle == [parents]
 
 
-def test_a_helper_that_cannot_start_costs_one_notice(
+def test_helper_that_cannot_start_costs_one_notice(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert a_run(tmp_path, command=("/nowhere/python",))
@@ -247,7 +247,7 @@ def test_importing_and_closing_an_untracked_run_never_loads_wandb() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_process_with_a_hung_tracker_ends(tmp_path: Path) -> None:
+def test_process_with_a_hung_tracker_ends(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
 from anneal.config.schema import TrackingConfig
@@ -264,7 +264,7 @@ with open_tracker(config, run_dir=Path({str(tmp_path)!r}), group="g", job_type="
     assert time.monotonic() - start < 10  # 0.8 s measured
 
 
-def test_a_resumed_run_keeps_its_id_and_a_new_one_does_not(tmp_path: Path) -> None:
+def test_resumed_run_keeps_its_id_and_a_new_one_does_not(tmp_path: Path) -> None:
     ids = []
     for resume in (None, 50, None):
         a_run(tmp_path, command=helper(), resume_from_update=resume, close_seconds=30)
@@ -274,7 +274,7 @@ def test_a_resumed_run_keeps_its_id_and_a_new_one_does_not(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("damaged", ["", "{}", "[]", '{"id": 3}', '{"id": "../x"}'])
-def test_a_damaged_id_file_is_replaced(tmp_path: Path, damaged: str) -> None:
+def test_damaged_id_file_is_replaced(tmp_path: Path, damaged: str) -> None:
     (tmp_path / tracking.ID_FILE).write_text(damaged)
     a_run(tmp_path, command=helper(), resume_from_update=50, close_seconds=30)
     assert len(json.loads((tmp_path / tracking.ID_FILE).read_text())["id"]) == 8
@@ -314,7 +314,7 @@ class Notes:
         self.said.append(("close", status))
 
 
-def test_a_run_whose_process_is_killed_is_closed_as_failed() -> None:
+def test_run_whose_process_is_killed_is_closed_as_failed() -> None:
     notes = Notes()
     lines = [
         '{"do": "open", "id": "a"}\n',
@@ -325,7 +325,7 @@ def test_a_run_whose_process_is_killed_is_closed_as_failed() -> None:
     assert notes.said == [("open", "a"), ("log", 3, {}), ("close", "failed")]
 
 
-def test_a_run_is_closed_once() -> None:
+def test_run_is_closed_once() -> None:
     notes, answers = Notes(), io.StringIO()
     serve(
         ['{"do": "open", "id": "a"}\n', '{"do": "close", "status": "finished"}\n'], notes, answers

@@ -33,7 +33,7 @@ def losses_now(level):
     [("native", "float32"), ("native", "bf16"), ("AVX2", "float32")],
 )
 @pytest.mark.parametrize("threads", golden["THREADS"])
-def test_the_first_losses_are_the_golden_ones(threads, level, settings):
+def test_first_losses_are_the_golden_ones(threads, level, settings):
     if level == golden["cpu_capability"]():
         pytest.skip(f"{level} is what this processor has: the native losses are these")
     kept = losses_kept(threads, level).get(settings)

@@ -28,7 +28,7 @@ def assert_untouched(file: Path) -> None:
     assert list(file.parent.iterdir()) == [file], "a temporary file stayed"
 
 
-def test_a_file_is_written_with_the_folders_above_it(tmp_path: Path) -> None:
+def test_file_is_written_with_the_folders_above_it(tmp_path: Path) -> None:
     file = tmp_path / "a" / "b" / "x.txt"
     write_whole(file, "größer")
     write_whole(file, "größer")
@@ -38,7 +38,7 @@ def test_a_file_is_written_with_the_folders_above_it(tmp_path: Path) -> None:
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_the_new_content_is_not_there_before_all_of_it_is(old: Path) -> None:
+def test_new_content_is_not_there_before_all_of_it_is(old: Path) -> None:
     with synced(old) as file:
         file.write(b"new")
         file.flush()
@@ -62,7 +62,7 @@ def test_it_is_on_the_disk_before_it_takes_the_name(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
 @pytest.mark.parametrize("num_bytes", [10, 10**6])
-def test_a_full_disk_leaves_the_old_file_and_is_named(old: Path, num_bytes: int) -> None:
+def test_full_disk_leaves_the_old_file_and_is_named(old: Path, num_bytes: int) -> None:
     (old.parent / f".{old.name}.{os.getpid()}.tmp").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left") as full:
         write_whole(old, b"x" * num_bytes)
@@ -71,7 +71,7 @@ def test_a_full_disk_leaves_the_old_file_and_is_named(old: Path, num_bytes: int)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-def test_a_full_disk_under_torch_is_a_full_disk(old: Path) -> None:
+def test_full_disk_under_torch_is_a_full_disk(old: Path) -> None:
     """torch.save hides it behind a RuntimeError of its own."""
     import torch
 
@@ -111,7 +111,7 @@ def test_full_disk_is_named_even_if_torch_hides_the_error(
     assert_untouched(old)
 
 
-def test_a_writer_that_swallows_a_failed_write_leaves_the_old_file(
+def test_writer_that_swallows_a_failed_write_leaves_the_old_file(
     old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_midway(monkeypatch)
@@ -144,7 +144,7 @@ except OSError as error:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit of a file's size there")
-def test_a_real_limit_on_a_files_size_is_named_with_the_file(old: Path) -> None:
+def test_real_limit_on_a_files_size_is_named_with_the_file(old: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", LIMITED, str(old)],
         capture_output=True,
@@ -157,7 +157,7 @@ def test_a_real_limit_on_a_files_size_is_named_with_the_file(old: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
-def test_a_disk_that_fails_while_syncing_leaves_the_old_file(
+def test_disk_that_fails_while_syncing_leaves_the_old_file(
     old: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     def fail(number: int) -> None:
@@ -170,7 +170,7 @@ def test_a_disk_that_fails_while_syncing_leaves_the_old_file(
     assert_untouched(old)
 
 
-def test_a_folder_that_is_read_only_names_the_file_that_was_wanted(
+def test_folder_that_is_read_only_names_the_file_that_was_wanted(
     old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Simulated: the tests may run as root, whom no folder refuses."""
@@ -189,7 +189,7 @@ def test_a_folder_that_is_read_only_names_the_file_that_was_wanted(
     assert_untouched(old)
 
 
-def test_a_folder_that_cannot_be_made_names_the_file_that_was_wanted(old: Path) -> None:
+def test_folder_that_cannot_be_made_names_the_file_that_was_wanted(old: Path) -> None:
     with pytest.raises(OSError, match=r"result\.json/below/x\.json") as failed:
         write_whole(old / "below" / "x.json", "text")
     assert failed.value.errno == errno.ENOTDIR
@@ -197,7 +197,7 @@ def test_a_folder_that_cannot_be_made_names_the_file_that_was_wanted(old: Path) 
 
 
 @pytest.mark.parametrize("error", [RuntimeError("ours"), KeyboardInterrupt()])
-def test_a_writer_that_stops_half_way_leaves_the_old_file(old: Path, error: BaseException) -> None:
+def test_writer_that_stops_half_way_leaves_the_old_file(old: Path, error: BaseException) -> None:
     def write_half() -> None:
         with synced(old) as file:
             file.write(b"half")
@@ -239,14 +239,14 @@ def test_yaml_is_written_in_block_style(tmp_path: Path) -> None:
     assert written == "seeds:\n- 0\n- 1\ncampaign:\n  name: quick\n"
 
 
-def test_the_same_content_is_the_same_bytes(tmp_path: Path) -> None:
+def test_same_content_is_the_same_bytes(tmp_path: Path) -> None:
     write_json(tmp_path / "a", CONTENT)
     write_json(tmp_path / "b", json.loads((tmp_path / "a").read_text()))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 @pytest.mark.parametrize("read", [read_yaml, read_json])
-def test_a_missing_file_is_named(tmp_path: Path, read: Any) -> None:
+def test_missing_file_is_named(tmp_path: Path, read: Any) -> None:
     with pytest.raises(ValueError, match=r"no_such\.file is missing"):
         read(tmp_path / "no_such.file")
     with pytest.raises(ValueError, match="is missing"):
@@ -262,7 +262,7 @@ def test_a_missing_file_is_named(tmp_path: Path, read: Any) -> None:
         (read_json, "", 1),
     ],
 )
-def test_a_broken_file_is_named_with_its_line(
+def test_broken_file_is_named_with_its_line(
     tmp_path: Path, read: Any, text: str, line: int
 ) -> None:
     file = tmp_path / "broken"

@@ -30,7 +30,7 @@ def ended(main: object, arguments: list[str]) -> int:
     return exit_.value.code
 
 
-def test_a_command_gets_the_arguments_it_names(capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_gets_the_arguments_it_names(capsys: pytest.CaptureFixture[str]) -> None:
     train(["quick", "clr/row"])
     assert capsys.readouterr() == ("quick clr/row\n", "")
 
@@ -151,12 +151,12 @@ def test_closed_pipe_ends_command_quietly_with_its_exit_code(
     assert (process.returncode, said) == (141, b"")
 
 
-def test_a_complaint_is_one_line_however_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+def test_complaint_is_one_line_however_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:
     complain("one\n  two\tthree ")
     assert capsys.readouterr() == ("", "error: one two three\n")
 
 
-def test_an_error_of_a_file_names_the_file_and_any_other_its_words() -> None:
+def test_error_of_a_file_names_the_file_and_any_other_its_words() -> None:
     assert describe_error(FileNotFoundError(2, "No such file or directory", "a/b")) == (
         "a/b: No such file or directory"
     )

@@ -15,7 +15,7 @@ def test_no_text_breaks_a_table(text):
     assert len(cells) == 3
 
 
-def test_the_last_column_of_a_text_table_is_folded_to_the_width():
+def test_last_column_of_a_text_table_is_folded_to_the_width():
     row = ["fixed", "one two three four five six seven"]
     lines = text_table(["row", "what changed"], [row], width=31)
     assert lines[2:] == ["fixed  one two three four five", "       six seven"]
@@ -26,7 +26,7 @@ def test_numbers_of_a_text_table_are_aligned_right():
     assert lines == ["row  runs", "---  ----", "a       7"]
 
 
-def test_a_row_of_another_length_is_refused():
+def test_row_of_another_length_is_refused():
     with pytest.raises(ValueError, match="a row must have 2 cells, got 1"):
         markdown_table(["x", "y"], [["1"]])
 
@@ -53,5 +53,5 @@ def test_marks_that_do_not_pair_are_refused(text):
     [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (3540, "59 min"), (3600, "1 h 0 min"),
      (5400, "1 h 30 min"), (90_000, "25 h 0 min")],
 )  # fmt: skip
-def test_a_length_of_time_in_words(seconds: float, words: str) -> None:
+def test_length_of_time_in_words(seconds: float, words: str) -> None:
     assert duration_words(seconds) == words

@@ -53,7 +53,7 @@ def test_stems_made_for_224_px_are_adapted_to_small_images(
     assert sizes == [(32, 32)]
 
 
-def test_an_adapted_stem_is_initialised_by_its_architectures_own_rule() -> None:
+def test_adapted_stem_is_initialised_by_its_architectures_own_rule() -> None:
     resnet = first_convolution(build("torchvision", "resnet18", channels=1, small_images=True))
     densenet = first_convolution(build("torchvision", "densenet121", channels=4))
     # Kaiming's normal: fan out for ResNet (64 x 3 x 3), fan in for DenseNet (4 x 7 x 7);
@@ -140,7 +140,7 @@ def test_networks_of_fixed_input_size_are_told_the_size(
         ("torch", "resnet18", "library must be one of timm, torchvision, got 'torch'"),
     ],
 )
-def test_an_unknown_name_is_refused_with_the_nearest(
+def test_unknown_name_is_refused_with_the_nearest(
     library: str, architecture: str, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -185,7 +185,7 @@ def test_caffes_multipliers_become_groups_with_their_rates_and_decays() -> None:
     }
 
 
-def test_a_compiled_network_keeps_its_multipliers() -> None:
+def test_compiled_network_keeps_its_multipliers() -> None:
     model = build("timm", "caffe_cifar")
     assert len(parameter_groups(torch.compile(model), weight_decay=0.1)) == 4
 
@@ -198,6 +198,6 @@ def test_other_networks_have_one_group_with_every_parameter() -> None:
 
 
 @pytest.mark.slow
-def test_the_optimizers_alone_do_not_import_timm() -> None:
+def test_optimizers_alone_do_not_import_timm() -> None:
     code = "import anneal.training.optimizers, sys; sys.exit('timm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -288,7 +288,7 @@ def test_lrn_in_bfloat16_rounds_its_output_and_nothing_before(
     torch.testing.assert_close(x.grad, wide.grad.bfloat16(), rtol=0, atol=0)
 
 
-def test_a_training_step_works_in_channels_last_under_bfloat16_autocast() -> None:
+def test_training_step_works_in_channels_last_under_bfloat16_autocast() -> None:
     torch.manual_seed(0)
     model = CaffeCIFAR().to(memory_format=torch.channels_last)
     x = pixels(8, 3, 32, 32).float().contiguous(memory_format=torch.channels_last)
@@ -305,7 +305,7 @@ def test_a_training_step_works_in_channels_last_under_bfloat16_autocast() -> Non
 
 
 @pytest.mark.gpu
-def test_the_network_computes_on_cuda_what_it_does_on_the_cpu() -> None:
+def test_network_computes_on_cuda_what_it_does_on_the_cpu() -> None:
     torch.manual_seed(0)
     model = CaffeCIFAR(img_size=31).double()
     x = pixels(2, 3, 31, 31)
@@ -314,7 +314,7 @@ def test_the_network_computes_on_cuda_what_it_does_on_the_cpu() -> None:
 
 
 @pytest.mark.slow
-def test_a_compiled_network_has_the_same_gradients() -> None:
+def test_compiled_network_has_the_same_gradients() -> None:
     torch.manual_seed(0)
     model = CaffeCIFAR(img_size=8).double()
     compiled = torch.compile(copy.deepcopy(model), backend="aot_eager")
@@ -362,7 +362,7 @@ def test_weights_start_gaussian_with_caffes_deviations_and_biases_at_zero() -> N
         assert not bias.any()
 
 
-def test_the_global_seed_fixes_the_initial_weights() -> None:
+def test_global_seed_fixes_the_initial_weights() -> None:
     states = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
@@ -398,7 +398,7 @@ def test_arguments_that_it_cannot_honour_are_refused(
 # --- The sigmoid network  ----------------------------------------------------------------------
 
 
-def test_the_sigmoid_network_equals_caffes_loops() -> None:
+def test_sigmoid_network_equals_caffes_loops() -> None:
     torch.manual_seed(3)
     model = CaffeCIFARSigmoidBN(img_size=11).double()
     x = pixels(3, 3, 11, 11)
@@ -449,7 +449,7 @@ def test_batch_norm_before_any_batch_takes_mean_and_variance_zero() -> None:
     assert_close(CaffeBatchNorm(3).double().eval()(x), x.numpy() / np.sqrt(1e-5))
 
 
-def test_the_sigmoid_network_has_the_multipliers_of_its_prototxt() -> None:
+def test_sigmoid_network_has_the_multipliers_of_its_prototxt() -> None:
     model = CaffeCIFARSigmoidBN()
     assert model.multipliers.keys() == dict(model.named_parameters()).keys()
     assert {name for name, pair in model.multipliers.items() if pair != (1, 1)} == {"ip1.bias"}

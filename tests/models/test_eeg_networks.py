@@ -43,7 +43,7 @@ def test_parameters_and_outputs_are_the_published_ones(name, arguments, count, o
         assert network(torch.zeros(1, 44, 1000)).shape == (1, 4, outputs)
 
 
-def test_the_strided_residual_network_has_seven_outputs():
+def test_strided_residual_network_has_seven_outputs():
     network = SIGNAL_NETWORKS["eeg_resnet"](**SIZES).eval()
     with torch.no_grad():
         assert network(torch.zeros(1, 44, 1000)).shape == (1, 4, 7)
@@ -63,7 +63,7 @@ def test_dense_is_strided_at_every_stride_with_the_same_weights(name):
 
 
 @pytest.mark.parametrize(("name", "field"), FIELD.items())
-def test_an_output_sees_its_receptive_field_and_nothing_else(name, field):
+def test_output_sees_its_receptive_field_and_nothing_else(name, field):
     network = make(name, dense=True).double()
     signals = torch.randn(1, 44, 1000, generator=torch.Generator().manual_seed(1)).double()
     signals.requires_grad_()
@@ -75,7 +75,7 @@ def test_an_output_sees_its_receptive_field_and_nothing_else(name, field):
         assert len(seen) == field
 
 
-def test_the_residual_network_sees_the_whole_crop_around_the_middle():
+def test_residual_network_sees_the_whole_crop_around_the_middle():
     network = make("eeg_resnet", dense=True).double()
     signals = torch.randn(1, 44, 1000, generator=torch.Generator().manual_seed(1)).double()
     signals.requires_grad_()
@@ -84,7 +84,7 @@ def test_the_residual_network_sees_the_whole_crop_around_the_middle():
 
 
 @pytest.mark.parametrize("same", [False, True])
-def test_the_composed_convolution_is_the_two_after_each_other(same):
+def test_composed_convolution_is_the_two_after_each_other(same):
     torch.manual_seed(0)
     layer = TimeSpaceConv(
         sensors=5, time_filters=4, length=3, space_filters=6, same=same, space_bias=True
@@ -141,7 +141,7 @@ LAYERS = {  # ours -> braindecode's, but for what the two call parameters inside
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LAYERS)
-def test_the_convnets_are_braindecodes_with_its_weights(name):
+def test_convnets_are_braindecodes_with_its_weights(name):
     models = pytest.importorskip("braindecode.models")
     kind, final = {"eeg_deep4": (models.Deep4Net, 2), "eeg_shallow": (models.ShallowFBCSPNet, 30)}[
         name
@@ -236,7 +236,7 @@ def test_what_no_decoder_can_be_built_of_is_refused(changes, said):
         build_decoder(**asked | changes)
 
 
-def test_a_network_of_signals_is_refused_for_images_and_known_to_timm():
+def test_network_of_signals_is_refused_for_images_and_known_to_timm():
     import timm
 
     import anneal.models.timm  # noqa: F401

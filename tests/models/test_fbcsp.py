@@ -20,16 +20,16 @@ def make_trials(count: int, *, strength: float, seed: int):
 
 
 @pytest.mark.parametrize("strength", [0.5, 0.0])
-def test_a_rhythm_is_found_where_it_is_and_its_absence_is_chance(strength):
+def test_rhythm_is_found_where_it_is_and_its_absence_is_chance(strength):
     decoder = FBCSP(sampling_hz=HZ).fit(*make_trials(80, strength=strength, seed=0))
     accuracy = decoder.accuracy_pct(*make_trials(200, strength=strength, seed=1))
     assert accuracy > 95 if strength else abs(accuracy - 50) < 11  # three standard errors
 
 
-def test_the_bands_are_angs_nine():
+def test_bands_are_angs_nine():
     assert tuple((low, low + 4.0) for low in (4, 8, 12, 16, 20, 24, 28, 32, 36)) == BANDS
 
 
-def test_a_band_beyond_half_the_rate_is_refused():
+def test_band_beyond_half_the_rate_is_refused():
     with pytest.raises(ValueError, match="a band must rise from above 0 to below 32 Hz, got 28 to"):
         FBCSP(sampling_hz=64.0)

@@ -144,7 +144,7 @@ COUNTS: list[tuple[str, int, float | None]] = [
 
 
 @pytest.mark.parametrize(("name", "by_hand", "millions"), COUNTS)
-def test_the_parameters_are_as_many_as_by_hand_and_as_published(
+def test_parameters_are_as_many_as_by_hand_and_as_published(
     name: str, by_hand: int, millions: float | None
 ) -> None:
     assert count(name) == by_hand
@@ -312,7 +312,7 @@ def test_scales_start_from_one_or_from_torch_7s_uniform() -> None:
 
 
 @pytest.mark.parametrize("name", ["cifar_resnet20", "cifar_densenet40_12", "caffe_resnet20"])
-def test_the_classifier_starts_as_its_authors_have_it(name: str) -> None:
+def test_classifier_starts_as_its_authors_have_it(name: str) -> None:
     torch.manual_seed(0)
     fc = build(name, num_classes=100).get_submodule("fc")
     weight, bias = fc.get_parameter("weight").detach(), fc.get_parameter("bias")
@@ -321,7 +321,7 @@ def test_the_classifier_starts_as_its_authors_have_it(name: str) -> None:
     assert not bias.any()
 
 
-def test_the_same_seed_gives_the_same_network() -> None:
+def test_same_seed_gives_the_same_network() -> None:
     for name in ("cifar_resnet20", "cifar_sd_resnet110", "caffe_densenet40_12", "sgdr_wrn16_1"):
         states = []
         for _ in range(2):
@@ -459,7 +459,7 @@ def test_what_a_network_does_not_take_is_refused(
         build(name, **arguments)
 
 
-def test_a_depth_that_does_not_exist_is_refused() -> None:
+def test_depth_that_does_not_exist_is_refused() -> None:
     from anneal.models.resnet import ResNetCIFAR
 
     with pytest.raises(ValueError, match=r"depth must be 6n \+ 2 with n at least 1, got 21"):

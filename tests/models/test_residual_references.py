@@ -288,7 +288,7 @@ CASES: list[tuple[str, dict[str, Any], Callable[..., Tensor], dict[str, Any]]] =
 
 
 @pytest.mark.parametrize(("name", "arguments", "reference", "settings"), CASES)
-def test_a_network_is_its_authors_file(
+def test_network_is_its_authors_file(
     name: str,
     arguments: dict[str, Any],
     reference: Callable[..., Tensor],
@@ -321,7 +321,7 @@ def test_stochastic_depth_is_its_authors_file_with_the_gates_it_drew() -> None:
     assert_same(model, lambda blobs, images: stochastic_depth(blobs, images, gates=gates))
 
 
-def test_the_share_of_batches_that_take_a_block_falls_linearly_to_a_half() -> None:
+def test_share_of_batches_that_take_a_block_falls_linearly_to_a_half() -> None:
     model = StochasticDepthResNet(depth=20)
     assert model.death_rates == pytest.approx([i / 9 * 0.5 for i in range(1, 10)])
     taken = torch.zeros(9)
@@ -342,7 +342,7 @@ def test_the_share_of_batches_that_take_a_block_falls_linearly_to_a_half() -> No
     assert bool(((taken / 600 - survival).abs() < error).all())
 
 
-def test_a_closed_block_has_gradients_of_zero_and_keeps_its_statistics() -> None:
+def test_closed_block_has_gradients_of_zero_and_keeps_its_statistics() -> None:
     torch.manual_seed(0)
     model = StochasticDepthResNet(depth=8, death_rate=0.9)
     model.death_rates = [0.0, 1.0, 0.0]  # the second is closed, always

@@ -83,7 +83,7 @@ def test_metrics_are_a_row_for_each_experiment(moved: tuple[Project, str]) -> No
         assert int(row[3]) == len(values)
 
 
-def test_the_difference_between_commits_is_the_experiment_that_moved(
+def test_difference_between_commits_is_the_experiment_that_moved(
     moved: tuple[Project, str],
 ) -> None:
     project, experiment = moved

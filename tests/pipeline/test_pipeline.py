@@ -61,7 +61,7 @@ def test_one_command_runs_every_stage_and_writes_the_report(reproduced):
     assert len(figures) >= 3
 
 
-def test_a_diverged_run_is_recorded_and_the_campaign_goes_on(reproduced):
+def test_diverged_run_is_recorded_and_the_campaign_goes_on(reproduced):
     project, _ = reproduced
     diverged = [row for row in rows(project) if row["experiment"] == "smoke/diverging"]
     assert [row["status"] for row in diverged] == ["diverged", "diverged"]
@@ -84,7 +84,7 @@ def test_bounds_of_the_range_test_are_trained_with_and_recorded(reproduced):
     assert said["base_lr"] <= first["lr"] <= said["max_lr"]
 
 
-def test_a_second_reproduction_has_nothing_to_do(reproduced):
+def test_second_reproduction_has_nothing_to_do(reproduced):
     project, _ = reproduced
     before = snapshot(project, "results", "paper")
     assert ran(project.run("dvc", "repro")) == []
@@ -103,7 +103,7 @@ def test_metrics_and_plots_are_there_for_dvc_to_show(reproduced):
     assert "test_accuracy_pct" in page
 
 
-def test_the_status_says_that_all_have_ended(reproduced):
+def test_status_says_that_all_have_ended(reproduced):
     project, _ = reproduced
     assert "6 of 6 runs ended" in project.python("-m", "anneal", "status")
 
@@ -125,7 +125,7 @@ def test_editing_one_experiment_reruns_that_one(reproduced):
     assert len(aside) == 2  # and nothing of the older runs is lost
 
 
-def test_a_seed_more_trains_that_seed_only(reproduced):
+def test_seed_more_trains_that_seed_only(reproduced):
     project, _ = reproduced
     old = snapshot(project, "runs/smoke/smoke/plain/seed-0", "runs/smoke/smoke/plain/seed-1")
     project.python(
@@ -143,7 +143,7 @@ def test_a_seed_more_trains_that_seed_only(reproduced):
     assert (project.root / "runs/smoke/smoke/plain/seed-2/result.json").is_file()
 
 
-def test_a_fresh_clone_regenerates_the_report_from_results_alone(reproduced, tmp_path):
+def test_fresh_clone_regenerates_the_report_from_results_alone(reproduced, tmp_path):
     project, _ = reproduced
     project.commit("results")
     before = snapshot(project, "paper")
@@ -155,7 +155,7 @@ def test_a_fresh_clone_regenerates_the_report_from_results_alone(reproduced, tmp
     assert snapshot(clone, "paper") == before
 
 
-def test_a_committed_row_is_not_run_again(reproduced):
+def test_committed_row_is_not_run_again(reproduced):
     project, _ = reproduced
     shutil.rmtree(project.root / "runs")
     said = project.run("dvc", "repro", "train@smoke/plain")
@@ -163,7 +163,7 @@ def test_a_committed_row_is_not_run_again(reproduced):
     assert not (project.root / "runs/smoke/smoke/plain/seed-0").exists()
 
 
-def test_an_override_that_nothing_reads_is_refused(reproduced):
+def test_override_that_nothing_reads_is_refused(reproduced):
     project, _ = reproduced
     before = (project.root / "params.yaml").read_bytes()
     said = project.run("dvc", "exp", "run", "-S", "+colour=green", expect=255)

@@ -20,20 +20,20 @@ def edit(project):
     file.write_text(before)
 
 
-def test_a_queued_experiment_runs_the_code_it_was_queued_with(project, edit):
+def test_queued_experiment_runs_the_code_it_was_queued_with(project, edit):
     edit("the queued stage")
     project.run("dvc", "exp", "run", "--queue", "--name", "queued", "compose")
     project.run("git", "checkout", "--quiet", STAGE)
     assert "the queued stage" in project.run("dvc", "exp", "run", "--run-all")
 
 
-def test_an_experiment_in_a_copy_runs_the_code_of_the_copy(project, edit):
+def test_experiment_in_a_copy_runs_the_code_of_the_copy(project, edit):
     edit("{__file__}")
     said = project.run("dvc", "exp", "run", "--temp", "--name", "copied", "compose")
     ran = next(line for line in said.splitlines() if f"{STAGE}: " in line)
     assert ".dvc/tmp/exps" in ran, "the copy's stage ran the workspace's code"
 
 
-def test_a_plain_reproduction_runs_the_code_of_the_workspace(project, edit):
+def test_plain_reproduction_runs_the_code_of_the_workspace(project, edit):
     edit("the workspace's stage")
     assert "the workspace's stage" in project.run("dvc", "repro", "compose")

@@ -88,7 +88,7 @@ def test_ctrl_c_writes_a_checkpoint_and_the_run_goes_on_to_the_same_bits(compose
     assert same(record(composed), uninterrupted)
 
 
-def test_a_killed_run_starts_again_and_ends_with_the_same_bits(composed, uninterrupted):
+def test_killed_run_starts_again_and_ends_with_the_same_bits(composed, uninterrupted):
     process = start(composed)
     process.kill()
     process.communicate(timeout=60)
@@ -96,7 +96,7 @@ def test_a_killed_run_starts_again_and_ends_with_the_same_bits(composed, uninter
     assert same(record(composed), uninterrupted)
 
 
-def test_a_run_in_use_is_refused_in_one_line(composed):
+def test_run_in_use_is_refused_in_one_line(composed):
     held = RunDirectory(composed.root / RUN, configuration_hash="of the other process")
     with held.held():
         said = composed.python(*TRAIN, expect=1)
@@ -107,7 +107,7 @@ def test_a_run_in_use_is_refused_in_one_line(composed):
 
 
 @pytest.mark.parametrize("fault", FAKE_WANDB)
-def test_a_tracker_that_fails_leaves_the_same_record(composed, uninterrupted, tmp_path, fault):
+def test_tracker_that_fails_leaves_the_same_record(composed, uninterrupted, tmp_path, fault):
     (tmp_path / "wandb.py").write_text(FAKE_WANDB[fault])
     resolved = composed.root / "experiments/smoke/smoke/plain.yaml"
     plain = resolved.read_text()

@@ -35,7 +35,7 @@ def drawn(curves, rule="smith"):
 
 
 @pytest.mark.parametrize("sweep", ["linear", "exponential"])
-def test_the_same_curves_give_the_same_bytes(sweep):
+def test_same_curves_give_the_same_bytes(sweep):
     curves = sweeps([10, 10, 80, 82], sweep)
     first = drawn(curves)
     assert drawn(curves) == first

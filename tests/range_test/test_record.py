@@ -51,7 +51,7 @@ def test_curves_and_readings_come_back_as_they_were_measured(plain):
     assert (found.rule, found.dataset, found.model) == ("smith", "digits", "caffe_cifar")
 
 
-def test_a_record_that_is_none_is_refused_by_name(plain):
+def test_record_that_is_none_is_refused_by_name(plain):
     for key in plain:
         less = {name: value for name, value in plain.items() if name != key}
         with pytest.raises(ValueError, match=f"^digits.json: missing key {key}$"):

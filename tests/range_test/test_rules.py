@@ -335,7 +335,7 @@ def test_agreement_refuses_different_rules():
 # curves
 
 
-def test_a_curve_survives_json():
+def test_curve_survives_json():
     curve = RangeTestCurve(
         points=(
             RangeTestPoint(update=0, lr=0.0, accuracy_pct=10.0),

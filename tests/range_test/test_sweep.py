@@ -124,7 +124,7 @@ def test_training_after_range_test_equals_training_without():
     assert [tested.update(update).item() for update in range(5, 12)] == expected
 
 
-def test_an_optimizer_that_was_never_used_is_left_empty():
+def test_optimizer_that_was_never_used_is_left_empty():
     net = small_net()
     optimizer = torch.optim.Adam(net.parameters(), lr=0.002)
     learner = Learner(model=net, optimizer=optimizer, batches=batches_with_noise)
@@ -134,7 +134,7 @@ def test_an_optimizer_that_was_never_used_is_left_empty():
     assert all(p.grad is None for p in net.parameters())
 
 
-def test_a_schedule_can_be_put_on_the_optimizer_before_and_after():
+def test_schedule_can_be_put_on_the_optimizer_before_and_after():
     learner = learner_in_the_middle_of_training("two groups")
     rates = ScheduledLR(learner.optimizer, constant(lr=0.3))
     swept(learner)
@@ -199,7 +199,7 @@ def nothing_learned(loss=1.0):
     return Measurement(accuracy_pct=50.0, top5_accuracy_pct=None, loss=loss, num_images=80)
 
 
-def test_the_first_update_has_the_first_rate_and_the_last_one_the_last():
+def test_first_update_has_the_first_rate_and_the_last_one_the_last():
     learner = Recorder()
     curve = swept(learner, total_steps=21, points=7, last_lr=0.2, evaluate=nothing_learned)
     assert learner.rates == pytest.approx([0.01 * i for i in range(21)])
@@ -210,12 +210,12 @@ def test_the_first_update_has_the_first_rate_and_the_last_one_the_last():
     assert curve.points[0].lr == 0.0
 
 
-def test_the_training_loss_is_the_mean_since_the_point_before():
+def test_training_loss_is_the_mean_since_the_point_before():
     curve = swept(Recorder(), total_steps=21, points=7, evaluate=nothing_learned)
     assert [p.train_loss for p in curve.points] == [None, 1.0, 4.0, 7.0, 10.0, 13.0, 16.0, 19.0]
 
 
-def test_a_point_after_an_update_at_rate_zero_is_left_out():
+def test_point_after_an_update_at_rate_zero_is_left_out():
     curve = swept(Recorder(), total_steps=10, points=10, evaluate=nothing_learned)
     assert [p.update for p in curve.points] == [0, 2, 3, 4, 5, 6, 7, 8, 9, 10]
     assert curve.points[1].train_loss == 0.5  # of updates 0 and 1
@@ -241,7 +241,7 @@ def test_points_are_reported_as_they_are_measured():
 
 
 @pytest.mark.parametrize("steps", [10, 11, 200])
-def test_the_kind_of_sweep_is_told_from_the_rates(steps):
+def test_kind_of_sweep_is_told_from_the_rates(steps):
     def kind(schedule):
         return run_range_test(
             Recorder(), schedule=schedule, total_steps=steps, points=5, evaluate=nothing_learned
@@ -253,7 +253,7 @@ def test_the_kind_of_sweep_is_told_from_the_rates(steps):
     assert kind(exponential_ramp(first_lr=0.01, last_lr=0.1, total_steps=steps)) == "exponential"
 
 
-def test_the_ramp_counts_updates_and_not_batches():
+def test_ramp_counts_updates_and_not_batches():
     """A named bug of others: the rate moved with every micro-batch."""
     seen = []
 
@@ -296,7 +296,7 @@ def test_bf16_autocast_sweeps_too():
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_ends_the_sweep_and_says_at_which_update(loss):
+def test_loss_that_is_no_number_ends_the_sweep_and_says_at_which_update(loss):
     learner = Recorder(losses={13: loss})
     curve = swept(learner, total_steps=20, points=5, evaluate=nothing_learned)
     assert [p.update for p in curve.points] == [0, 4, 8, 12]
@@ -304,7 +304,7 @@ def test_a_loss_that_is_no_number_ends_the_sweep_and_says_at_which_update(loss):
     assert curve.diverged_lr == learner.rates[12]  # of the update that broke the weights
 
 
-def test_a_measurement_that_is_no_number_ends_it_too():
+def test_measurement_that_is_no_number_ends_it_too():
     losses = iter([1.0, 1.0, float("nan")])
     curve = swept(
         Recorder(),
@@ -326,13 +326,13 @@ def test_sweep_skips_first_point_of_model_that_needs_an_update():
     assert curve.diverged_at is None
 
 
-def test_a_model_that_is_broken_from_the_start_ends_it_at_its_first_update():
+def test_model_that_is_broken_from_the_start_ends_it_at_its_first_update():
     learner = Recorder(losses=dict.fromkeys(range(20), float("nan")))
     curve = swept(learner, total_steps=20, points=5, evaluate=lambda: nothing_learned(float("nan")))
     assert (curve.points, curve.diverged_at) == ((), 0)
 
 
-def test_a_loss_that_only_grows_does_not_end_it():
+def test_loss_that_only_grows_does_not_end_it():
     learner = Recorder(losses=dict.fromkeys(range(5, 20), 1e30))
     curve = swept(learner, total_steps=20, points=5, evaluate=nothing_learned)
     assert curve.diverged_at is None
@@ -364,7 +364,7 @@ def test_what_is_no_sweep_is_refused(more, message):
         swept(Recorder(), evaluate=nothing_learned, **more)
 
 
-def test_a_used_up_iterator_is_refused():
+def test_used_up_iterator_is_refused():
     net = small_net()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     batches = (images(i) for i in range(7))

@@ -108,7 +108,7 @@ def keys():
     return pytest.importorskip("selenium.webdriver.common.keys").Keys
 
 
-def test_the_page_draws_its_figures_without_an_error_or_a_request(browser, alone):
+def test_page_draws_its_figures_without_an_error_or_a_request(browser, alone):
     draw_all(browser)
     drawn = marks(browser)
     kinds = {"accuracy", "best", "train_loss", "test_loss", "lr", "momentum",
@@ -156,7 +156,7 @@ def test_hostile_text_is_text(browser):
     assert browser.execute_script("return document.querySelectorAll('img').length") == 0
 
 
-def test_a_number_of_the_overview_shows_its_claims_and_a_second_click_all(browser):
+def test_number_of_the_overview_shows_its_claims_and_a_second_click_all(browser):
     total = browser.execute_script(VISIBLE)
     assert total == 52
     open_tables(browser)
@@ -185,7 +185,7 @@ def test_claims_not_run_are_folded_until_they_are_asked_for(browser):
     assert browser.execute_script(seen) == 40
 
 
-def test_the_filter_works_by_keyboard_alone(browser):
+def test_filter_works_by_keyboard_alone(browser):
     press = keys()
     browser.find_element("css selector", ".filters input[type=search]").send_keys("exp_range fixed")
     assert browser.execute_script(VISIBLE) == 1
@@ -294,7 +294,7 @@ def test_on_paper_everything_is_open_and_drawn(browser):
     assert browser.execute_script(filters) == "none"
 
 
-def test_the_committed_page_opens_as_well(browser, repository, tmp_path):
+def test_committed_page_opens_as_well(browser, repository, tmp_path):
     page = Path(shutil.copy(repository / "paper/report.html", tmp_path / "committed.html"))
     visit(browser, page)
     draw_all(browser)

@@ -78,7 +78,7 @@ def claims_shown(page):
     return [a for a in page.of("article") if a.get("class", "").split()[:1] == ["claim"]]
 
 
-def test_the_same_results_give_the_same_bytes(showcase, content, text):
+def test_same_results_give_the_same_bytes(showcase, content, text):
     sources = PageSources.read(showcase / "paper")
     assert render_page(content, sources) == text
     again = load_content(results=showcase / "results", paper=showcase / "paper")
@@ -95,7 +95,7 @@ def test_every_tag_is_closed_and_every_id_is_there_once(page):
     assert inside <= set(ids)
 
 
-def test_the_page_is_small_enough_and_holds_vega_once(text):
+def test_page_is_small_enough_and_holds_vega_once(text):
     assert len(text.encode()) < MOST_BYTES
     assert unpacked(text).count("window.vegaEmbed") == 1
 
@@ -146,7 +146,7 @@ def test_each_claim_shows_ours_in_the_statistic_of_the_paper(text, content):
     assert html.escape(words["clr/table1/cifar10/fixed"], quote=False).replace("'", "&#39;") in text
 
 
-def test_the_overview_has_papers_with_runs_first_and_no_empty_column(showcase, content):
+def test_overview_has_papers_with_runs_first_and_no_empty_column(showcase, content):
     not_run = [found for found in content.all_judgements() if found.verdict == NOT_RUN]
     spoken = [found for found in content.judgements["clr"] if found.verdict == "reproduced"]
     fewer = dataclasses.replace(
@@ -169,7 +169,7 @@ def test_the_overview_has_papers_with_runs_first_and_no_empty_column(showcase, c
     assert set(widths) == {2}
 
 
-def test_a_claim_leads_to_configuration_commit_environment_and_curves(text):
+def test_claim_leads_to_configuration_commit_environment_and_curves(text):
     start = text.index('id="claim-clr-table1-cifar10-fixed"')
     claim = text[start : text.index("</article>", start)]
     for words in (
@@ -238,7 +238,7 @@ def test_figures_hold_the_numbers_of_the_results(text):
     assert ensembles["rows"][0] == ["sgdr/wrn", 2, 1, "0+1", 94.2]
 
 
-def test_a_published_report_is_linked_and_only_to_the_web(showcase, text, tmp_path):
+def test_published_report_is_linked_and_only_to_the_web(showcase, text, tmp_path):
     assert 'href="https://example.org/report"' in text
     assert "(https://example.org/report), 2026-03-05" in (showcase / "paper/report.md").read_text()
     links = tmp_path / "links.json"
@@ -385,7 +385,7 @@ def test_what_is_left_counts_the_runs_of_an_ensemble(content):
     assert (left.claims, left.runs) == (1, 3 * 16)
 
 
-def test_the_text_folds_what_was_not_run_by_table(showcase):
+def test_text_folds_what_was_not_run_by_table(showcase):
     text = (showcase / "paper/report.md").read_text()
     assert "#### SGDR, Table 2" in text
     part = text.split("#### SGDR, Table 2")[1].split("####")[0]
@@ -417,7 +417,7 @@ def places(picture, pattern):
     return [float(found) for found in re.findall(pattern, picture)]
 
 
-def test_a_picture_puts_less_to_the_left_and_keeps_all_inside():
+def test_picture_puts_less_to_the_left_and_keeps_all_inside():
     values = [79.0, 79.5, 81.5]
     found = judge(value_claim(), {"clr/a": evidence(*values)})
     picture = str(draw_claim(found, values))
@@ -441,7 +441,7 @@ def test_long_interval_leaves_picture_with_arrows():
     assert all(0 <= x <= 260 for x in places(picture, r"[MH]([0-9.]+)"))
 
 
-def test_a_template_that_asks_for_what_is_not_there_is_named(showcase, content):
+def test_template_that_asks_for_what_is_not_there_is_named(showcase, content):
     sources = PageSources.read(showcase / "paper")
     broken = PageSources(template="\n{{ nothing }}", style=sources.style, script=sources.script)
     with pytest.raises(ValueError, match=r"report.html.j2.*'nothing' is undefined"):

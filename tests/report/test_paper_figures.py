@@ -50,7 +50,7 @@ def test_report_has_each_figure_of_paper_with_its_caption(filled):
     assert "81.4 % after 25,000" in part_about(filled, "Figure 1")
 
 
-def test_a_figure_shows_what_there_is_and_names_what_is_missing(filled):
+def test_figure_shows_what_there_is_and_names_what_is_missing(filled):
     said = part_about(filled, "Figure 1")
     assert "(figures/clr-figure1.svg)" in said
     missing = said.split("Missing in it, since not run at full length: ")[1]
@@ -59,7 +59,7 @@ def test_a_figure_shows_what_there_is_and_names_what_is_missing(filled):
     assert root.tag.endswith("svg")
 
 
-def test_a_figure_of_which_nothing_was_run_has_no_picture(filled):
+def test_figure_of_which_nothing_was_run_has_no_picture(filled):
     said = part_about(filled, "Figure 6")
     assert "Not drawn, since not run at full length: `clr/cifar10_sigmoid_bn_fixed`" in said
     assert "svg" not in said
@@ -101,14 +101,14 @@ def test_each_of_our_numbers_and_of_the_papers_moves_the_picture(filled):
     assert svg_of(filled, "clr-figure3") == changed["clr-figure3"]
 
 
-def test_the_papers_marks_are_those_of_its_value_claims_on_that_experiment():
+def test_papers_marks_are_those_of_its_value_claims_on_that_experiment():
     claims = parse_claims(read_yaml(PAPER / "claims/clr.yaml"), where="paper/claims/clr.yaml")
     found = marks_of("clr/cifar10_exp_range", claims, total_steps=42_000)
     assert found == (Mark(update=42_000, value=82.2),)
     assert marks_of("clr/cifar10_range_test", claims, total_steps=25_000) == ()
 
 
-def test_a_number_at_one_update_is_marked_there():
+def test_number_at_one_update_is_marked_there():
     moments = [
         paper_figures.MOMENT.fullmatch(f"test_accuracy_pct{moment}")
         for moment in ("@final", "@update_60000", "@best", "")
@@ -162,12 +162,12 @@ ONE_OF = "figure clr/f: must have either curves, a range_test or ensembles"
         ([GOOD | {"curve": CURVES}], "unknown key 'curve'; did you mean 'curves'"),
     ],
 )
-def test_a_wrong_entry_is_refused_with_its_place(tmp_path, entries, said):
+def test_wrong_entry_is_refused_with_its_place(tmp_path, entries, said):
     write_yaml(tmp_path / "figures.yaml", entries)
     with pytest.raises(ValueError, match=r"^\S+/figures\.yaml: ") as refused:
         load_paper_figures(tmp_path)
     assert said in str(refused.value)
 
 
-def test_a_paper_without_figures_has_none(tmp_path):
+def test_paper_without_figures_has_none(tmp_path):
     assert load_paper_figures(tmp_path) == ()

@@ -67,7 +67,7 @@ def test_reporting_again_changes_no_byte(reported):
     assert reported.files("paper", ".") == before
 
 
-def test_the_committed_results_alone_are_enough(reported):
+def test_committed_results_alone_are_enough(reported):
     before = reported.files("paper")
     for folder in ("evaluations", "range_tests", "experiments"):
         shutil.rmtree(reported.root / folder)
@@ -110,13 +110,13 @@ def test_row_says_which_runs_had_kernels_where_they_are_not_alike(world, kernels
     assert places == ([True, False] if kernels.get(0) == "cpu" else [False, True])
 
 
-def test_a_diverged_run_is_shown_with_its_seed_and_update(reported):
+def test_diverged_run_is_shown_with_its_seed_and_update(reported):
     line = next(line for line in page(reported).splitlines() if "`digits/decay`" in line)
     assert "2 finished, **1 diverged** (seed 1 at update 233)" in line
     assert r"de\|cay \*odd\*" in line
 
 
-def test_a_scaled_down_campaign_on_other_data_is_called_no_reproduction(reported):
+def test_scaled_down_campaign_on_other_data_is_called_no_reproduction(reported):
     section = page(reported).split("## The quick campaign")[1]
     assert "shorter run: 1/100 of the paper's updates" in section
     assert "**No reproduction:**" in section
@@ -186,14 +186,14 @@ def test_figures_are_svg_on_white_without_date_or_path(reported):
             assert "<text" not in text  # text is paths: no font has to be there
 
 
-def test_a_figure_that_nothing_shows_any_more_is_removed(reported):
+def test_figure_that_nothing_shows_any_more_is_removed(reported):
     stale = reported.root / "paper/figures/old-accuracy.svg"
     stale.write_text("<svg/>")
     report.main([])
     assert not stale.exists()
 
 
-def test_a_new_measurement_changes_report_figure_and_readme(reported):
+def test_new_measurement_changes_report_figure_and_readme(reported):
     before = reported.files("paper/figures") | {"README": page(reported).encode()}
     reported.evaluate("clr/cifar10_triangular2", {0: 70.3, 1: 70.4, 2: 70.5})
     collect.main(["clr_cifar10"])
@@ -209,7 +209,7 @@ def test_a_new_measurement_changes_report_figure_and_readme(reported):
     assert "| ✗ lower |" in (reported.root / "README.md").read_text()
 
 
-def test_an_abstaining_range_test_is_drawn_without_bounds(world):
+def test_abstaining_range_test_is_drawn_without_bounds(world):
     world.describe_campaign(["digits/fixed"], [0])
     world.evaluate("digits/fixed", {0: 94.0})
     world.test_range("digits", max_lr=None)
@@ -219,14 +219,14 @@ def test_an_abstaining_range_test_is_drawn_without_bounds(world):
     assert "no experiment here trained between its bounds" in page(world)
 
 
-def test_a_range_test_is_said_rule_by_rule_with_what_trained_by_it(reported):
+def test_range_test_is_said_rule_by_rule_with_what_trained_by_it(reported):
     section = page(reported).split("### Range test digits")[1].split("\n## ")[0]
     assert "| **smith** | 0.001 | 0.006 |" in section
     assert "| valley | 0.0008 | 0.004 |" in section
     assert "`digits/one_cycle` trained between its bounds" in section
 
 
-def test_a_range_test_that_lacks_a_key_is_named(reported, capsys):
+def test_range_test_that_lacks_a_key_is_named(reported, capsys):
     path = reported.root / "results/quick/range_tests/digits.json"
     path.write_text(path.read_text().replace('"sweep"', '"swep"'))
     with pytest.raises(SystemExit):
@@ -234,7 +234,7 @@ def test_a_range_test_that_lacks_a_key_is_named(reported, capsys):
     assert "range test digits of campaign quick: missing key sweep" in capsys.readouterr().err
 
 
-def test_a_report_without_any_result_says_that_nothing_was_run(world):
+def test_report_without_any_result_says_that_nothing_was_run(world):
     report.main([])
     total = sum(c.role == "headline" for c in load_claims(world.root / "paper/claims"))
     assert total > 5
@@ -253,7 +253,7 @@ def test_a_report_without_any_result_says_that_nothing_was_run(world):
         ("paper/report.md.j2", "content.deviations", "content.deviatons", "report.md.j2"),
     ],
 )  # fmt: skip
-def test_a_broken_file_is_one_clear_line_and_changes_nothing(
+def test_broken_file_is_one_clear_line_and_changes_nothing(
     reported, capsys, path, old, new, message
 ):
     file = reported.root / path

@@ -81,7 +81,7 @@ def figures(drawn):
     return figures_of(drawn.root)
 
 
-def test_a_figure_of_a_short_campaign_says_so_and_which_rows_are_missing(figures):
+def test_figure_of_a_short_campaign_says_so_and_which_rows_are_missing(figures):
     figure = figures["sgdr/figure2_wrn16_1"]
     assert figure.title.endswith("(shorter run: 1.03 % of the paper's updates)")
     assert figure.note == (
@@ -104,15 +104,13 @@ def test_figure_without_campaign_draws_full_length_only(figures):
     assert figures["sgdr/figure6"].svg is None
 
 
-def test_a_campaign_without_results_leaves_nothing_drawn_and_is_named(figures):
+def test_campaign_without_results_leaves_nothing_drawn_and_is_named(figures):
     missing = figures["clr/missing"]
     assert (missing.svg, missing.missing) == (None, ("clr/cifar10_exp",))
     assert missing.missing_where == "in campaign other"
 
 
-def test_the_papers_numbers_move_a_full_figure_and_never_a_scaled_down_one(
-    drawn, figures, tmp_path
-):
+def test_papers_numbers_move_a_full_figure_and_never_a_scaled_down_one(drawn, figures, tmp_path):
     root = shutil.copytree(drawn.root, tmp_path / "changed")
     for name, before, after in (
         ("clr", "  value: 79.1\n", "  value: 71.2\n"),
@@ -126,7 +124,7 @@ def test_the_papers_numbers_move_a_full_figure_and_never_a_scaled_down_one(
     assert moved == {"clr/figure1", "clr/figure4", "clr/full", "sgdr/figure3_cifar10"}
 
 
-def test_a_row_that_was_not_run_again_at_the_campaigns_budget_is_left_out(drawn, tmp_path):
+def test_row_that_was_not_run_again_at_the_campaigns_budget_is_left_out(drawn, tmp_path):
     root = shutil.copytree(drawn.root, tmp_path / "changed")
     campaign = root / "results/short/campaign.yaml"
     write_yaml(campaign, read_yaml(campaign) | {"budget_fraction": 0.05})
@@ -134,7 +132,7 @@ def test_a_row_that_was_not_run_again_at_the_campaigns_budget_is_left_out(drawn,
     assert (figure.svg, figure.missing) == (None, ("clr/cifar10_exp",))
 
 
-def test_a_grid_is_drawn_from_the_ensembles_of_the_campaign(drawn, figures, tmp_path):
+def test_grid_is_drawn_from_the_ensembles_of_the_campaign(drawn, figures, tmp_path):
     full, short = figures["sgdr/figure3_cifar10"], figures["sgdr/figure3_wrn16_1"]
     assert full.note.endswith("groups of N runs. The paper's numbers are below ours.")
     assert short.title.endswith("(shorter run: 1.03 % of the paper's updates)")
@@ -152,7 +150,7 @@ def test_a_grid_is_drawn_from_the_ensembles_of_the_campaign(drawn, figures, tmp_
     assert changed["sgdr/figure3_cifar10"].svg == full.svg
 
 
-def test_a_cell_is_the_median_error_over_groups_that_share_no_run():
+def test_cell_is_the_median_error_over_groups_that_share_no_run():
     runs = [
         Run(
             seed=seed, configuration_hash="a", status="finished", updates=9,
@@ -169,7 +167,7 @@ def test_a_cell_is_the_median_error_over_groups_that_share_no_run():
     assert median_errors(evidence) == {(1, 1): (9.0, 3), (1, 2): (8.0, 3), (2, 1): (4.5, 1)}
 
 
-def test_the_grid_of_the_paper_is_its_figure_3():
+def test_grid_of_the_paper_is_its_figure_3():
     printed = printed_errors("sgdr/cifar100_wrn28_10_t0_10_x2", SGDR)
     assert sorted(printed) == [(n, m) for n in (1, 2, 3, 4, 8, 16) for m in (1, 2, 3)]
     assert (printed[1, 1], printed[4, 2], printed[16, 3]) == (19.57, 16.78, 16.21)
@@ -198,7 +196,7 @@ def test_numbers_from_elsewhere_are_no_marks_of_the_papers_figure(drawn, tmp_pat
     assert elsewhere_again.svg == elsewhere.svg
 
 
-def test_a_range_test_needs_no_curve_of_the_papers_and_says_its_own_length(figures):
+def test_range_test_needs_no_curve_of_the_papers_and_says_its_own_length(figures):
     figure = figures["super_convergence/figure2b_short"]
     assert figure.svg
     assert figure.title.endswith("the range test (shorter run: 390 updates)")

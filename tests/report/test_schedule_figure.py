@@ -26,7 +26,7 @@ def words_of(svg: str) -> set[str]:
     return {line[5:-4] for line in map(str.strip, svg.splitlines()) if line.startswith("<!-- ")}
 
 
-def test_a_picture_has_title_axes_and_the_values_that_matter(
+def test_picture_has_title_axes_and_the_values_that_matter(
     tmp_path: Path, triangles: Schedule
 ) -> None:
     words = words_of(drawn(tmp_path / "x.svg", triangles))
@@ -35,7 +35,7 @@ def test_a_picture_has_title_axes_and_the_values_that_matter(
     assert "momentum" not in words
 
 
-def test_the_momentum_has_a_panel_of_its_own(tmp_path: Path) -> None:
+def test_momentum_has_a_panel_of_its_own(tmp_path: Path) -> None:
     rate = one_cycle(base_lr=0.1, max_lr=1.0, final_lr=0.01, half_cycle_steps=18, total_steps=40)
     momentum = one_cycle_momentum(
         max_momentum=0.95, min_momentum=0.85, half_cycle_steps=18, total_steps=40
@@ -46,7 +46,7 @@ def test_the_momentum_has_a_panel_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 25, 26])
-def test_the_last_update_is_drawn_however_many_there_are(
+def test_last_update_is_drawn_however_many_there_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
     monkeypatch.setattr(schedule_figure, "MOST_POINTS", 10)
@@ -68,15 +68,13 @@ def test_every_update_of_a_run_of_any_paper_is_drawn(tmp_path: Path) -> None:
     assert asked == set(range(70_000))
 
 
-def test_the_same_schedule_is_the_same_picture_to_the_byte(
-    tmp_path: Path, triangles: Schedule
-) -> None:
+def test_same_schedule_is_the_same_picture_to_the_byte(tmp_path: Path, triangles: Schedule) -> None:
     one, other = drawn(tmp_path / "a.svg", triangles), drawn(tmp_path / "b.svg", triangles)
     assert one == other
     assert "<dc:date>" not in one
 
 
-def test_a_png_is_one(tmp_path: Path, triangles: Schedule) -> None:
+def test_png_is_one(tmp_path: Path, triangles: Schedule) -> None:
     path = tmp_path / "folder" / "x.png"
     draw_schedule(triangles, momentum=None, total_steps=40, title="x", path=path)
     content = path.read_bytes()
@@ -85,9 +83,7 @@ def test_a_png_is_one(tmp_path: Path, triangles: Schedule) -> None:
 
 
 @pytest.mark.parametrize("name", ["x.pdf", "x", "x.PNG"])
-def test_a_picture_that_is_neither_is_refused(
-    tmp_path: Path, triangles: Schedule, name: str
-) -> None:
+def test_picture_that_is_neither_is_refused(tmp_path: Path, triangles: Schedule, name: str) -> None:
     with pytest.raises(ValueError, match=r"must end in \.png or \.svg, got"):
         draw_schedule(triangles, momentum=None, total_steps=40, title="x", path=tmp_path / name)
     assert list(tmp_path.iterdir()) == []
@@ -103,7 +99,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_command_draws_what_the_overrides_give(
+def test_command_draws_what_the_overrides_give(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plot.main(["scheduler=one_cycle", "scheduler.max_lr=0.02", "to=x.svg"])
@@ -121,7 +117,7 @@ def test_without_a_file_the_picture_is_named_after_the_schedule(
     assert (here / "schedule_hann.png").is_file()
 
 
-def test_an_experiment_is_drawn_at_its_budget(here: Path) -> None:
+def test_experiment_is_drawn_at_its_budget(here: Path) -> None:
     plot.main(["experiment=digits/sgdr", "budget_fraction=0.01", "to=x.svg"])
     words = words_of((here / "x.svg").read_text())
     assert "cosine with warm restarts" in words
@@ -137,7 +133,7 @@ def test_an_experiment_is_drawn_at_its_budget(here: Path) -> None:
         (["scheduler.max_lr=-1"], "conf/run.yaml: scheduler: max_lr must"),
     ],
 )
-def test_a_mistake_is_one_line_and_no_picture(
+def test_mistake_is_one_line_and_no_picture(
     here: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
     with pytest.raises(SystemExit):

@@ -98,7 +98,7 @@ def blocks(draft: publish.Draft, kind: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.usefixtures("no_network")
-def test_the_runset_is_the_campaigns_trainings_grouped_by_experiment(project: Any) -> None:
+def test_runset_is_the_campaigns_trainings_grouped_by_experiment(project: Any) -> None:
     (grid,) = blocks(publish.draft_report("quick"), "panel-grid")
     (runset,) = grid["metadata"]["runSets"]
     kept = [(f["key"], f["op"], f["value"]) for f in runset["filters"]["filters"]]
@@ -174,7 +174,7 @@ def test_forest_plot_becomes_coloured_png(settled: Any) -> None:
 
 
 @pytest.mark.usefixtures("no_network")
-def test_the_verdicts_are_those_of_the_report_on_this_campaigns_claims(project: Any) -> None:
+def test_verdicts_are_those_of_the_report_on_this_campaigns_claims(project: Any) -> None:
     verdicts, numbers = blocks(publish.draft_report("quick"), "markdown-block")
     content = content_of_page()
     mine = [j for j in content.all_judgements() if "clr/cifar10_fixed" in j.claim.experiments]
@@ -191,7 +191,7 @@ def test_the_verdicts_are_those_of_the_report_on_this_campaigns_claims(project: 
 
 
 @pytest.mark.usefixtures("no_network")
-def test_a_campaign_that_no_claim_is_about_says_so(project: Any) -> None:
+def test_campaign_that_no_claim_is_about_says_so(project: Any) -> None:
     rows = Path("results/quick/experiments.yaml")
     rows.write_text(rows.read_text().replace("clr/cifar10_fixed", "clr/cifar10_mine"))
     draft = publish.draft_report("quick")
@@ -277,7 +277,7 @@ def test_runs_are_found_by_their_id_with_every_folder_of_a_resumed_one(project: 
     assert len(publish.draft_report("quick").waiting()) == 4
 
 
-def test_an_id_that_is_none_is_named(project: Any) -> None:
+def test_id_that_is_none_is_named(project: Any) -> None:
     (Path("runs/quick/digits/hann/seed-0") / ID_FILE).write_text("[]")
     with pytest.raises(ValueError, match=r"seed-0/tracking\.json: must have the id"):
         publish.draft_report("quick")
@@ -287,7 +287,7 @@ def test_an_id_that_is_none_is_named(project: Any) -> None:
 
 
 @pytest.mark.usefixtures("no_network")
-def test_a_dry_run_says_what_it_would_do_and_what_is_missing(
+def test_dry_run_says_what_it_would_do_and_what_is_missing(
     project: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = project.files("results", "paper", "runs", "wandb")
@@ -303,7 +303,7 @@ def test_a_dry_run_says_what_it_would_do_and_what_is_missing(
 
 
 @pytest.mark.usefixtures("no_network")
-def test_the_report_can_be_printed_as_it_would_be_sent(
+def test_report_can_be_printed_as_it_would_be_sent(
     project: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish_command.main(["quick", "--json"])
@@ -360,7 +360,7 @@ def test_links_that_are_none_stop_the_report_by_name(
     assert capsys.readouterr().err == f"error: {said}\n"
 
 
-def test_an_address_that_is_no_reports_is_refused(project: Any) -> None:
+def test_address_that_is_no_reports_is_refused(project: Any) -> None:
     write_json(
         Path("paper/links.json"), {"quick": {"url": "http://x/y", "published": "2026-01-01"}}
     )
@@ -418,7 +418,7 @@ def test_publishing_again_updates_the_same_report(
 
 
 @pytest.mark.slow
-def test_a_server_that_refuses_leaves_no_address(
+def test_server_that_refuses_leaves_no_address(
     project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving(Server(problem="the project is read-only")) as server:
@@ -429,7 +429,7 @@ def test_a_server_that_refuses_leaves_no_address(
 
 
 @pytest.mark.slow
-def test_a_server_that_stalls_is_given_up_in_time_and_leaves_no_address(
+def test_server_that_stalls_is_given_up_in_time_and_leaves_no_address(
     project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving(Server(stalls=True)) as server:
@@ -454,7 +454,7 @@ def test_no_report_is_saved_while_runs_are_not_uploaded(
     assert not Path("paper/links.json").exists()
 
 
-def test_a_command_over_its_time_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+def test_command_over_its_time_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     with pytest.raises(TimeoutError, match="no answer within 1 s"):
         run_limited(["sh", "-c", f"sleep 60 & echo $! >{pid}; wait"], seconds=1.0)

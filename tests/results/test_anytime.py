@@ -24,7 +24,7 @@ def test_without_cycles_the_newest_is_recommended_always() -> None:
     assert values(recommended(CURVE, ends=(), snapshots={})) == ACCURACIES
 
 
-def test_an_end_between_two_evaluations_is_known_from_its_snapshot() -> None:
+def test_end_between_two_evaluations_is_known_from_its_snapshot() -> None:
     found = recommended(CURVE, ends=(12, 33), snapshots={12: 62.0, 33: 81.0})
     assert values(found) == {
         5: 40, 10: 60, 12: 62, 15: 62, 20: 62, 25: 62, 30: 62, 33: 81, 35: 81, 40: 81,
@@ -44,7 +44,7 @@ def test_updates_to_target_are_of_the_given_solution() -> None:
     assert updates_to_target(best_so_far(CURVE), column, target=65.0) == 25
 
 
-def test_the_best_so_far_never_falls() -> None:
+def test_best_so_far_never_falls() -> None:
     assert list(values(best_so_far(CURVE)).values()) == [40, 60, 60, 60, 65, 80, 80, 80]
     assert best_so_far((Point(update=3, lr=0.1),)) == ()
 

@@ -83,7 +83,7 @@ def test_table_without_the_column_kernels_reads_unrecorded(collected):
     assert {run.environment["kernels"] for run in runs} == {"unrecorded"}
 
 
-def test_a_clone_without_runs_removes_nothing(collected):
+def test_clone_without_runs_removes_nothing(collected):
     before = collected.files("results")
     shutil.rmtree(collected.root / "evaluations")
     shutil.rmtree(collected.root / "range_tests")
@@ -120,7 +120,7 @@ def test_fewer_seeds_remove_no_row_and_more_seeds_add_some(collected):
     assert len(keys(collected)) == 7
 
 
-def test_a_run_measured_again_takes_the_new_measurement(collected):
+def test_run_measured_again_takes_the_new_measurement(collected):
     collected.evaluate("digits/fixed", {2: 93.5})
     collect.main(["quick"])
     last = run_lines(collected)[-1]
@@ -175,7 +175,7 @@ def test_plots_hold_mean_and_range_over_seeds_of_each_evaluation(collected):
         assert found == pytest.approx(expected, rel=1e-5)  # six digits
 
 
-def test_the_plotted_rate_is_the_schedules(collected):
+def test_plotted_rate_is_the_schedules(collected):
     with (collected.root / "results/quick/plots/lr.csv").open(newline="") as opened:
         rates = {(row["lr"], row["lowest"], row["highest"]) for row in csv.DictReader(opened)}
     assert rates == {("0.001",) * 3}
@@ -190,7 +190,7 @@ def test_curves_are_compact_and_keep_every_evaluation(collected):
     assert all(len(cell) <= 12 for row in rows for cell in row.values())
 
 
-def test_the_range_test_comes_along_and_the_placeholder_does_not(collected):
+def test_range_test_comes_along_and_the_placeholder_does_not(collected):
     folder = collected.root / "results/quick/range_tests"
     assert [p.name for p in folder.iterdir()] == ["digits.json"]
     suggestion = json.loads((folder / "digits.json").read_text())
@@ -211,7 +211,7 @@ def test_what_the_claims_say_is_beside_the_results(world):
     assert "clr/table1/cifar10/decay" not in by_claim  # no experiment of this campaign
 
 
-def test_the_largest_budget_is_the_evidence_and_equal_configurations_join(world):
+def test_largest_budget_is_the_evidence_and_equal_configurations_join(world):
     for campaign, budget, finals, configuration in (
         ("short", 0.1, {0: 70.0, 1: 70.0, 2: 70.0}, "c" * 12),
         ("full", 1.0, {0: 81.0, 1: 82.0}, "f" * 12),
@@ -264,7 +264,7 @@ def test_evidence_at_equal_budget_is_the_configuration_run_last():
         ([], "must be the record of an experiment"),
     ],
 )
-def test_a_record_that_is_not_one_is_refused_by_name(collected, capsys, damage, message):
+def test_record_that_is_not_one_is_refused_by_name(collected, capsys, damage, message):
     path = collected.root / "evaluations/quick/digits/fixed/record.json"
     record = json.loads(path.read_text())
     path.write_text(json.dumps(record | damage if isinstance(damage, dict) else damage))
@@ -279,13 +279,13 @@ def test_a_record_that_is_not_one_is_refused_by_name(collected, capsys, damage, 
     assert collected.files("results") == before
 
 
-def test_a_campaign_that_was_never_composed_is_refused_by_name(world, capsys):
+def test_campaign_that_was_never_composed_is_refused_by_name(world, capsys):
     with pytest.raises(SystemExit):
         collect.main(["quikc"])
     assert "experiments/quikc/campaign.yaml is missing" in capsys.readouterr().err
 
 
-def test_a_damaged_line_of_the_committed_record_is_named(collected, capsys):
+def test_damaged_line_of_the_committed_record_is_named(collected, capsys):
     path = collected.root / "results/quick/runs.csv"
     path.write_text(path.read_text().replace("digits/fixed,1,", "digits/fixed,one,"))
     with pytest.raises(SystemExit):
@@ -293,7 +293,7 @@ def test_a_damaged_line_of_the_committed_record_is_named(collected, capsys):
     assert "results/quick/runs.csv, line 6:" in capsys.readouterr().err
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_no_partial_one(collected, monkeypatch, capsys):
+def test_write_that_fails_leaves_the_old_file_and_no_partial_one(collected, monkeypatch, capsys):
     before = collected.files("results")
 
     def refuse(*_):

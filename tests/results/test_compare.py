@@ -117,7 +117,7 @@ def test_equal_differences_are_tested_by_sign_flips() -> None:
     assert (apart.p_value, apart.movement) == (2 / 10, "within noise")
 
 
-def test_the_correction_is_holms() -> None:
+def test_correction_is_holms() -> None:
     """Each p-value times the number of those not below it, never falling, against scipy's p."""
     rng = np.random.default_rng(3)
     befores, afters = {}, {}
@@ -134,7 +134,7 @@ def test_the_correction_is_holms() -> None:
     assert expected != alone
 
 
-def test_a_correction_keeps_false_alarms_rare() -> None:
+def test_correction_keeps_false_alarms_rare() -> None:
     """200 comparisons of ten rows that only noise moves: 5 % of them may cry out; without a
     correction it is 40 % (1 - 0.95^10). Measured here: 8 of 200."""
     rng = np.random.default_rng(11)
@@ -148,7 +148,7 @@ def test_a_correction_keeps_false_alarms_rare() -> None:
     assert 0 < alarms < 20
 
 
-def test_a_loss_that_falls_is_lower() -> None:
+def test_loss_that_falls_is_lower() -> None:
     def losing(by: float) -> ComparedExperiment:
         cell = a_cell("x", {})
         runs = tuple(
@@ -180,7 +180,7 @@ def test_rows_appear_and_vanish_and_keep_the_order_of_the_side_compared() -> Non
     ]
 
 
-def test_a_row_under_another_name_is_found_by_its_configuration() -> None:
+def test_row_under_another_name_is_found_by_its_configuration() -> None:
     before = side(a_cell("scheduler=hann seed=0", {0: 1.0}, configuration_hash="h"))
     row = compare(before, side(a_cell("hann", {0: 1.0}, configuration_hash="h")), metric=FINAL).rows
     assert [(r.name, r.before.evidence.experiment, r.movement) for r in row if r.before] == [
@@ -215,7 +215,7 @@ def test_seed_diverged_on_both_sides_or_run_on_one_moves_nothing() -> None:
     assert compared(before, a_cell("x", {0: 90.0, 1: 91.0, 3: None})).movement == "the same"
 
 
-def test_a_changed_configuration_names_its_keys_and_no_names_or_views() -> None:
+def test_changed_configuration_names_its_keys_and_no_names_or_views() -> None:
     def cell(lr: float, **others: Any) -> ComparedExperiment:
         return a_cell(
             "x",
@@ -264,7 +264,7 @@ def test_changes_of_one_configuration_are_of_its_environment() -> None:
         ("test_acuracy_pct@final", "did you mean 'test_accuracy_pct@final'"),
     ],
 )
-def test_a_metric_that_is_none_is_refused(metric: str, said: str) -> None:
+def test_metric_that_is_none_is_refused(metric: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         compare({}, {}, metric=metric)
 

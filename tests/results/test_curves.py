@@ -11,7 +11,7 @@ def rising(*values, every=10):
     return tuple(Point(update=(i + 1) * every, test_accuracy_pct=v) for i, v in enumerate(values))
 
 
-def test_a_band_is_mean_lowest_and_highest_where_all_measured():
+def test_band_is_mean_lowest_and_highest_where_all_measured():
     found = band([rising(1.0, 4.0, 9.0), rising(3.0, 4.0)], "test_accuracy_pct")
     assert found.updates == (10, 20)
     assert (found.mean, found.low, found.high) == ((2.0, 4.0), (1.0, 4.0), (3.0, 4.0))
@@ -30,7 +30,7 @@ def test_target_counts_at_cycle_end_or_if_next_evaluation_holds_it():
     assert reached(70.0, 81.3, ends=[20]) is None
 
 
-def test_a_column_that_is_not_there_is_refused():
+def test_column_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match="column must be one of lr, momentum"):
         series(rising(1.0), "accuracy")
 

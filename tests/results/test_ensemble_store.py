@@ -86,7 +86,7 @@ def collected(world):
     return world
 
 
-def test_the_committed_grid_has_every_group_and_every_number_of_snapshots(collected) -> None:
+def test_committed_grid_has_every_group_and_every_number_of_snapshots(collected) -> None:
     assert grid_in(collected) == flat(GRID)
     first, *_, last = lines(collected)
     assert (first["seeds"], last["seeds"], last["num_snapshots"]) == ("0", "0+1+2", "3")
@@ -109,7 +109,7 @@ def test_what_is_committed_comes_back_and_collecting_again_changes_no_byte(colle
     assert kept.correlation == ((), (None,), (0.5, 0.8))
 
 
-def test_a_clone_that_measures_fewer_seeds_loses_no_group(collected) -> None:
+def test_clone_that_measures_fewer_seeds_loses_no_group(collected) -> None:
     evaluate(collected, {(2,): (90.0, 91.0, 92.0)}, seeds=[2])
     collect.main(["quick"])
     assert grid_in(collected) == flat(GRID | {(2,): (90.0, 91.0, 92.0)})
@@ -130,7 +130,7 @@ def test_another_configuration_keeps_the_grid_of_the_one_before(collected) -> No
     assert evidence.values("test_accuracy_pct@ensemble_2x2") == {}
 
 
-def test_a_group_that_shares_a_run_with_another_is_no_value_of_its_own() -> None:
+def test_group_that_shares_a_run_with_another_is_no_value_of_its_own() -> None:
     """Seeds 1+2 were measured when there was no seed 0."""
     metric = ensemble_metric(2, 1)
     groups = {(0, 1): 90.0, (1, 2): 91.0, (2, 3): 92.0, (4, 5): 93.0}
@@ -169,7 +169,7 @@ def test_results_without_snapshots_have_no_file_of_them(world) -> None:
     assert "### Snapshots of" not in (world.root / "paper/report.md").read_text()
 
 
-def test_a_row_that_is_not_as_it_was_written_names_its_line(collected) -> None:
+def test_row_that_is_not_as_it_was_written_names_its_line(collected) -> None:
     file = collected.root / "results/quick/snapshots/digits__sgdr.csv"
     text = file.read_text()
     file.write_text(text.replace(",30,", ",,"))
@@ -184,7 +184,7 @@ def test_a_row_that_is_not_as_it_was_written_names_its_line(collected) -> None:
         load_results(collected.root / "results/quick")
 
 
-def test_a_grid_has_a_row_for_each_number_of_runs_with_its_interval() -> None:
+def test_grid_has_a_row_for_each_number_of_runs_with_its_interval() -> None:
     """One run, M = 1: 94, 93, 95: mean 94, sd 1; Student's t 4.3027 / sqrt(3) = 2.48."""
     evidence = Evidence(
         experiment=NAME,
@@ -209,7 +209,7 @@ def test_a_grid_has_a_row_for_each_number_of_runs_with_its_interval() -> None:
     ]
 
 
-def test_the_report_has_the_grid_and_one_picture_of_it(collected) -> None:
+def test_report_has_the_grid_and_one_picture_of_it(collected) -> None:
     report.main([])
     text = (collected.root / "paper/report.md").read_text()
     assert "### Snapshots of sgdr" in text

@@ -45,7 +45,7 @@ def outputs_of(seed, *, runs, snapshots, images=30, classes=4):
 # --- by hand --------------------------------------------------------------------------------------
 
 
-def test_an_ensemble_averages_with_equal_weights() -> None:
+def test_ensemble_averages_with_equal_weights() -> None:
     mean = average(RUN)
     assert mean[:, 0] == pytest.approx([0.5, 1 / 3, 1 / 3, 0.5], rel=1e-15)
     assert mean.sum(axis=1) == pytest.approx([1] * 4, rel=1e-15)
@@ -58,7 +58,7 @@ def test_accuracy_counts_the_images_whose_most_probable_class_is_right() -> None
     assert accuracy_pct(output(np.array([1.0, 0.0, 0.0, 1.0])), LABELS) == 100.0
 
 
-def test_an_ensemble_of_m_takes_the_last_m_snapshots() -> None:
+def test_ensemble_of_m_takes_the_last_m_snapshots() -> None:
     """M = 1: late, 50 %. M = 2: 0.3, 0.2, 0.45, 0.65, which misses the first image only."""
     assert growing_accuracies([RUN[:2]], LABELS) == (50.0, 75.0)
     assert growing_accuracies([RUN[1:]], LABELS) == (50.0, 75.0)
@@ -80,7 +80,7 @@ def test_seeds_are_cut_into_groups_in_order_and_a_rest_is_left_out() -> None:
     assert groups_of([5, 3], 3) == []
 
 
-def test_a_grid_has_every_number_of_runs_and_snapshots() -> None:
+def test_grid_has_every_number_of_runs_and_snapshots() -> None:
     grid = ensemble_grid({7: RUN, 2: RUN[::-1], 4: RUN}, LABELS)
     assert set(grid) == {(2,), (4,), (7,), (2, 4), (2, 4, 7)}
     assert all(len(accuracies) == 3 for accuracies in grid.values())
@@ -97,7 +97,7 @@ def test_two_snapshots_differ_where_they_name_different_classes() -> None:
     assert found.correlation[2][0] == correlation(RUN[2], RUN[0])
 
 
-def test_the_mean_over_runs_is_a_full_matrix_and_unknown_where_a_run_is() -> None:
+def test_mean_over_runs_is_a_full_matrix_and_unknown_where_a_run_is() -> None:
     one, other = ((), (0.5,), (0.2, 0.4)), ((), (0.7,), (None, 0.6))
     mean = mean_matrix([one, other], diagonal=1.0)
     np.testing.assert_allclose(mean, [[1, 0.6, np.nan], [0.6, 1, 0.5], [np.nan, 0.5, 1]])
@@ -111,7 +111,7 @@ def test_correlation_is_one_minus_one_or_none_for_simple_outputs() -> None:
     assert correlation(RUN[0], np.full((4, 2), 0.5)) is None
 
 
-def test_the_name_of_an_ensemble_says_runs_and_snapshots() -> None:
+def test_name_of_an_ensemble_says_runs_and_snapshots() -> None:
     assert ensemble_metric(16, 3) == "test_accuracy_pct@ensemble_16x3"
 
 
@@ -139,7 +139,7 @@ def naive_accuracy(members, labels):
 
 
 @pytest.mark.parametrize(("runs", "snapshots"), [(1, 4), (3, 2), (5, 3)])
-def test_the_grid_is_that_of_a_naive_loop(runs, snapshots) -> None:
+def test_grid_is_that_of_a_naive_loop(runs, snapshots) -> None:
     outputs, labels = outputs_of(0, runs=runs, snapshots=snapshots)
     grid = ensemble_grid(dict(enumerate(outputs)), labels)
     for size in range(1, runs + 1):
@@ -151,7 +151,7 @@ def test_the_grid_is_that_of_a_naive_loop(runs, snapshots) -> None:
     assert len(grid) == sum(runs // size for size in range(1, runs + 1))
 
 
-def test_the_matrices_are_those_of_numpy_and_a_naive_loop() -> None:
+def test_matrices_are_those_of_numpy_and_a_naive_loop() -> None:
     outputs, labels = outputs_of(1, runs=1, snapshots=4)
     found = compare_snapshots({10 * i: o for i, o in enumerate(outputs[0])}, labels)
     expected = np.corrcoef(outputs[0].reshape(4, -1).astype(np.float64))
@@ -167,7 +167,7 @@ def test_the_matrices_are_those_of_numpy_and_a_naive_loop() -> None:
 
 
 @given(seed=st.integers(0, 10**6), runs=st.integers(1, 4), snapshots=st.integers(1, 4))
-def test_the_order_of_runs_and_their_copies_change_no_ensemble(seed, runs, snapshots) -> None:
+def test_order_of_runs_and_their_copies_change_no_ensemble(seed, runs, snapshots) -> None:
     outputs, labels = outputs_of(seed, runs=runs, snapshots=snapshots, images=8, classes=3)
     grid = growing_accuracies(list(outputs), labels)
     assert growing_accuracies(list(outputs[::-1]), labels) == pytest.approx(grid, abs=1e-12)

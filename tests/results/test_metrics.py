@@ -30,14 +30,14 @@ def evidence(*runs, name="a", **ensembles):
 
 
 @pytest.mark.parametrize("moment", ["final", "best", "recommended", "ensemble_1x3"])
-def test_an_error_is_derived_from_the_accuracy_that_the_run_recorded(moment):
+def test_error_is_derived_from_the_accuracy_that_the_run_recorded(moment):
     found = evidence(run(0, **{moment: 95.9}), run(3, **{moment: 95.93}), run(4, other=1.0))
     assert found.values(f"test_error_pct@{moment}") == {0: 4.1, 3: 4.07}
     assert found.values(f"test_accuracy_pct@{moment}") == {0: 95.9, 3: 95.93}
     assert found.values("test_error_pct@ensemble_1x2") == {}
 
 
-def test_a_loss_is_left_as_it_is():
+def test_loss_is_left_as_it_is():
     made = Run(seed=0, configuration_hash="0", status="finished", updates=1,
                metrics={"test_loss@final": 0.5})  # fmt: skip
     assert evidence(made).values("test_loss@final") == {0: 0.5}
@@ -45,7 +45,7 @@ def test_a_loss_is_left_as_it_is():
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_an_error_and_its_accuracy_point_opposite_ways(name):
+def test_error_and_its_accuracy_point_opposite_ways(name):
     recorded, _ = restate(name, 1.0)
     same = find_metric(recorded).higher_is_better == find_metric(name).higher_is_better
     assert same == (recorded == name)
@@ -61,12 +61,12 @@ def test_ensemble_has_first_seed_of_its_group():
     assert found.values("test_error_pct@ensemble_3x1") == {}
 
 
-def test_a_run_counts_in_one_group_alone():
+def test_run_counts_in_one_group_alone():
     found = evidence(ensemble_2x1={(0, 1): 95.0, (1, 2): 96.0, (2, 3): 97.0})
     assert found.values("test_error_pct@ensemble_2x1") == {0: 5.0, 2: 3.0}
 
 
-def test_the_value_after_so_many_updates_is_an_evaluation_of_exactly_then():
+def test_value_after_so_many_updates_is_an_evaluation_of_exactly_then():
     points = [Point(update=50, lr=0.1, test_accuracy_pct=80.0), Point(update=60, lr=0.1)]
     found = evidence(run(0, curve=tuple(points)), run(1))
     assert found.values("test_error_pct@update_50") == {0: 20.0}
@@ -75,7 +75,7 @@ def test_the_value_after_so_many_updates_is_an_evaluation_of_exactly_then():
     assert found.values("test_error_pct@update_49") == {}
 
 
-def test_a_diverged_run_has_no_value_on_the_way_either():
+def test_diverged_run_has_no_value_on_the_way_either():
     curve = (Point(update=50, test_accuracy_pct=80.0),)
     found = evidence(run(0, status="diverged", curve=curve, final=10.0))
     assert found.values("test_error_pct@update_50") == found.values("test_error_pct@final") == {}
@@ -90,7 +90,7 @@ def test_a_diverged_run_has_no_value_on_the_way_either():
         ("test_error_pct@update_23430", "test error after 23,430 updates"),
     ],
 )
-def test_a_pattern_makes_as_many_metrics_as_are_asked_for(name, words):
+def test_pattern_makes_as_many_metrics_as_are_asked_for(name, words):
     metric = find_metric(name)
     assert (metric.name, metric.words, metric.unit) == (name, words, "%")
     assert metric.higher_is_better == ("accuracy" in name)
@@ -106,7 +106,7 @@ def test_a_pattern_makes_as_many_metrics_as_are_asked_for(name, words):
         ("test_loss@update_7", "'test_loss'"),
     ],
 )
-def test_an_unknown_metric_is_refused_with_the_nearest_spelling(name, near):
+def test_unknown_metric_is_refused_with_the_nearest_spelling(name, near):
     with pytest.raises(ValueError, match=f"^unknown metric '{name}'; did you mean ") as error:
         find_metric(name)
     assert near in str(error.value)
@@ -135,7 +135,7 @@ def order(**changes):
     return claim(**(entry | changes))
 
 
-def test_an_error_above_the_papers_is_no_improvement():
+def test_error_above_the_papers_is_no_improvement():
     value = {
         "kind": "value",
         "metric": "test_error_pct@recommended",
@@ -165,7 +165,7 @@ def test_two_cells_of_one_experiment_are_set_against_each_other():
     assert judge(order(), {}).reason == "no run yet of a"
 
 
-def test_an_ensemble_of_one_row_is_set_against_the_last_iterate_of_another():
+def test_ensemble_of_one_row_is_set_against_the_last_iterate_of_another():
     two = order(worse_metric="test_error_pct@final", experiments=["a", "b"])
     a = evidence(*(run(s, ensemble_1x3=96.4, final=1.0) for s in range(3)))
     b = evidence(*(run(s, final=96.0, ensemble_1x3=99.0) for s in range(3)), name="b")

@@ -19,7 +19,7 @@ from anneal.results.statistics import (
 finite = st.floats(-1e3, 1e3)
 
 
-def test_the_interval_of_three_runs_is_the_one_in_the_textbook():
+def test_interval_of_three_runs_is_the_one_in_the_textbook():
     found = mean_interval([81.0, 82.0, 83.0])
     assert found.mean == 82.0
     assert found.sd == 1.0
@@ -31,14 +31,14 @@ def test_the_interval_of_three_runs_is_the_one_in_the_textbook():
 
 
 @given(st.lists(finite, min_size=2, max_size=30).filter(lambda v: max(v) - min(v) > 1e-3))
-def test_the_interval_is_scipys(values):
+def test_interval_is_scipys(values):
     found = mean_interval(values)
     low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
     assert found.low == pytest.approx(low, rel=1e-9, abs=1e-9)
     assert found.high == pytest.approx(high, rel=1e-9, abs=1e-9)
 
 
-def test_a_single_run_has_a_mean_and_no_interval():
+def test_single_run_has_a_mean_and_no_interval():
     found = mean_interval([81.4])
     assert (found.mean, found.low, found.high, found.half_width) == (81.4, None, None, None)
 
@@ -63,7 +63,7 @@ def test_students_interval_covers_the_true_mean_as_often_as_it_says(n, confidenc
     assert one.half_width == pytest.approx(half[0], rel=1e-9)  # the interval is this one
 
 
-def test_the_bootstrap_of_ten_runs_would_be_too_narrow():
+def test_bootstrap_of_ten_runs_would_be_too_narrow():
     rng = np.random.default_rng(3)
     covered = []
     for sample in rng.normal(0, 1, size=(400, 10)):
@@ -86,7 +86,7 @@ def test_six_pairs_reach_from_the_smallest_to_the_largest_difference():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_sign_flip_interval_holds_what_the_test_does_not_reject(seed):
+def test_sign_flip_interval_holds_what_the_test_does_not_reject(seed):
     differences = np.random.default_rng(seed).normal(0.3, 1, size=7)
     found = paired_interval(differences.tolist())
     signs = np.array(list(itertools.product([1, -1], repeat=7)))
@@ -164,7 +164,7 @@ def test_from_six_pairs_the_interval_is_scipys_permutation_test_inverted(n):
     assert p_value(found.high + 1e-6) <= 0.05
 
 
-def test_the_subset_means_of_three_are_the_seven_one_can_write_down():
+def test_subset_means_of_three_are_the_seven_one_can_write_down():
     expected = [1.0, 2.0, 6.0, 1.5, 3.5, 4.0, 3.0]
     assert sorted(subset_means(np.array([1.0, 2.0, 6.0]))) == sorted(expected)
     both = subset_means(np.array([[1.0, 2.0, 6.0], [0.0, 0.0, 3.0]]))
@@ -182,7 +182,7 @@ def test_ratios_are_averaged_as_their_logarithms():
 
 
 @pytest.mark.parametrize("n", [3, 5])
-def test_the_interval_of_ratios_covers_the_true_ratio(n):
+def test_interval_of_ratios_covers_the_true_ratio(n):
     rng = np.random.default_rng(n)
     samples = 0.357 * np.exp(rng.normal(0, 0.2, size=(3000, n)))
     covered = [found.low <= 0.357 <= found.high for found in map(ratio_interval, samples.tolist())]
@@ -191,7 +191,7 @@ def test_the_interval_of_ratios_covers_the_true_ratio(n):
 
 
 @pytest.mark.parametrize(("n", "num_ahead"), [(3, 1), (5, 1), (3, 5)])
-def test_the_prediction_interval_holds_the_next_runs(n, num_ahead):
+def test_prediction_interval_holds_the_next_runs(n, num_ahead):
     rng = np.random.default_rng(10 * n + num_ahead)
     ours, theirs = rng.normal(81, 0.3, (3000, n)), rng.normal(81, 0.3, (3000, num_ahead))
     held = []

@@ -4,7 +4,7 @@ from anneal.results.statistics import mean_interval
 from anneal.results.words import fraction_words, interval_words, schedule_words
 
 
-def test_a_mean_is_shown_with_its_interval_and_a_single_run_as_one():
+def test_mean_is_shown_with_its_interval_and_a_single_run_as_one():
     assert interval_words(mean_interval([1.0, 2.0, 3.0]), decimals=1) == "2.0 ± 2.5 [-0.5, 4.5]"
     assert interval_words(mean_interval([2.0]), decimals=1, unit="%") == "2.0 % (one run)"
 
@@ -13,11 +13,11 @@ def test_a_mean_is_shown_with_its_interval_and_a_single_run_as_one():
     ("fraction", "words"),
     [(0.01, "1/100"), (1 / 3, "1/3"), (0.1, "1/10"), (0.7, "70 %"), (1, "full")],
 )
-def test_a_budget_is_said_as_people_say_it(fraction, words):
+def test_budget_is_said_as_people_say_it(fraction, words):
     assert fraction_words(fraction) == words
 
 
-def test_a_staged_schedule_reads_stage_by_stage():
+def test_staged_schedule_reads_stage_by_stage():
     one = {"name": "triangular2", "arguments": {"base_lr": 0.001, "half_cycle_steps": 2000}}
     two = {"name": "constant", "arguments": {"lr": 1e-05}}
     description = {"name": "staged", "arguments": {"stages": [[0, one], [16000, two]]}}

@@ -35,7 +35,7 @@ def images_and_labels(num_images: int, seed: int) -> Split:
     return Split(images, torch.randint(10, (num_images,), generator=generator))
 
 
-def test_a_clr_run_makes_the_updates_of_caffes_loops(
+def test_clr_run_makes_the_updates_of_caffes_loops(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Raw pixels minus the mean image, batches of 100 in stored order, multipliers, changing rate.
@@ -90,7 +90,7 @@ def test_a_clr_run_makes_the_updates_of_caffes_loops(
     assert sorted(set(rates)) == pytest.approx([0.001, 0.0035, 0.006])
 
 
-def test_a_run_on_the_first_images_subtracts_the_mean_image_of_all(
+def test_run_on_the_first_images_subtracts_the_mean_image_of_all(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(repository)

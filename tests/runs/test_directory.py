@@ -36,7 +36,7 @@ def checkpoint(directory, update):
     directory.save_checkpoint({"weights": torch.full((3,), float(update))}, update=update)
 
 
-def test_a_run_goes_on_from_its_checkpoint_with_its_history_cut_to_it(directory):
+def test_run_goes_on_from_its_checkpoint_with_its_history_cut_to_it(directory):
     checkpoint(directory, 1)
     checkpoint(directory, 2)
     directory.append(HISTORY, {"update": 3})
@@ -47,13 +47,13 @@ def test_a_run_goes_on_from_its_checkpoint_with_its_history_cut_to_it(directory)
     assert read_lines(directory.path / HISTORY) == [{"update": 1}, {"update": 2}]
 
 
-def test_a_run_without_a_checkpoint_starts_anew_with_an_empty_history(directory):
+def test_run_without_a_checkpoint_starts_anew_with_an_empty_history(directory):
     directory.append(HISTORY, {"update": 1})
     assert directory.resume() is None
     assert read_lines(directory.path / HISTORY) == []
 
 
-def test_the_checkpoint_before_is_kept(directory):
+def test_checkpoint_before_is_kept(directory):
     checkpoint(directory, 1)
     checkpoint(directory, 2)
     before = torch.load(directory.path / PREVIOUS, weights_only=True)
@@ -71,7 +71,7 @@ def test_finished_run_keeps_one_checkpoint(directory):
         directory.read_checkpoint()
 
 
-def test_a_full_disk_leaves_the_last_checkpoint_and_no_partial_file(directory, monkeypatch):
+def test_full_disk_leaves_the_last_checkpoint_and_no_partial_file(directory, monkeypatch):
     checkpoint(directory, 1)
 
     def full(_descriptor):
@@ -85,7 +85,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_no_partial_file(directory, m
     assert not [f for f in directory.path.iterdir() if "tmp" in f.name]
 
 
-def test_a_checkpoint_of_another_configuration_is_refused(directory):
+def test_checkpoint_of_another_configuration_is_refused(directory):
     checkpoint(directory, 1)
     other = RunDirectory(directory.path, configuration_hash="bbbbbbbbbbbb")
     with pytest.raises(ValueError, match=r"checkpoint.pt is of configuration aaaaaaaaaaaa, not bb"):
@@ -151,14 +151,14 @@ def test_previous_checkpoint_is_copied_where_there_are_no_links(directory, monke
     assert directory.resume()["update"] == 2
 
 
-def test_a_checkpoint_whose_history_is_gone_is_refused(directory):
+def test_checkpoint_whose_history_is_gone_is_refused(directory):
     checkpoint(directory, 1)
     (directory.path / HISTORY).unlink()
     with pytest.raises(ValueError, match=r"history.jsonl has 0 bytes"):
         directory.resume()
 
 
-def test_a_run_of_another_configuration_is_set_aside_and_not_lost(directory, tmp_path, capsys):
+def test_run_of_another_configuration_is_set_aside_and_not_lost(directory, tmp_path, capsys):
     checkpoint(directory, 7)
     new = RunDirectory(directory.path, configuration_hash="bbbbbbbbbbbb", code="c1")
     assert new.result() is None
@@ -173,13 +173,13 @@ def test_a_run_of_another_configuration_is_set_aside_and_not_lost(directory, tmp
     assert (tmp_path / "replaced" / "seed-0-aaaaaaaaaaaa-2").is_dir()
 
 
-def test_an_ended_run_is_known_by_its_result(directory):
+def test_ended_run_is_known_by_its_result(directory):
     assert directory.result() is None
     directory.finish({"status": "finished", "updates": 10})
     assert directory.result()["status"] == "finished"
 
 
-def test_a_run_that_ended_under_other_code_is_run_again(directory, tmp_path):
+def test_run_that_ended_under_other_code_is_run_again(directory, tmp_path):
     directory.finish({"status": "finished", "updates": 10})
     changed = RunDirectory(directory.path, configuration_hash="aaaaaaaaaaaa", code="c2")
     assert changed.result() is None
@@ -195,7 +195,7 @@ def test_reading_a_checkpoint_that_is_gone_deletes_nothing(directory):
     assert read_lines(directory.path / HISTORY) == [{"update": 1}]
 
 
-def test_a_run_resumed_under_other_code_is_certified_for_none(directory, tmp_path):
+def test_run_resumed_under_other_code_is_certified_for_none(directory, tmp_path):
     directory.add_environment({})
     checkpoint(directory, 4)
     changed = RunDirectory(directory.path, configuration_hash="aaaaaaaaaaaa", code="c2")
@@ -232,7 +232,7 @@ with FileLock(lock_of(Path(sys.argv[1]))):
 """
 
 
-def test_a_directory_in_use_by_another_process_is_refused(directory):
+def test_directory_in_use_by_another_process_is_refused(directory):
     command = [sys.executable, "-c", HOLD, str(directory.path)]
     other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
@@ -248,7 +248,7 @@ def test_a_directory_in_use_by_another_process_is_refused(directory):
         assert directory.path.is_dir()
 
 
-def test_a_start_adds_its_environment_and_completes_it(directory):
+def test_start_adds_its_environment_and_completes_it(directory):
     directory.add_environment({"started": "a"})
     directory.add_environment({"started": "b"})
     directory.end_environment(ended="c", to_update=3)
@@ -258,13 +258,13 @@ def test_a_start_adds_its_environment_and_completes_it(directory):
     ]
 
 
-def test_a_number_that_is_none_never_gets_into_the_history(directory):
+def test_number_that_is_none_never_gets_into_the_history(directory):
     with pytest.raises(ValueError, match="Out of range float"):
         directory.append(HISTORY, {"loss": float("nan")})
     assert artifacts.read_lines(directory.path / HISTORY) == []
 
 
-def test_a_full_disk_names_the_history_that_could_not_be_written(directory, monkeypatch):
+def test_full_disk_names_the_history_that_could_not_be_written(directory, monkeypatch):
     class Full:
         def __enter__(self):
             return self

@@ -41,13 +41,13 @@ def accuracy_of(training) -> float:
     return lines[-1]["test_accuracy_pct"]
 
 
-def test_a_planted_rhythm_is_learnt_and_its_absence_is_chance(build):
+def test_planted_rhythm_is_learnt_and_its_absence_is_chance(build):
     assert accuracy_of(build("dataset.signal.crop_samples=384")[2]()) > 90  # measured: 100
     without = build("dataset.signal.simulation.strength=0.0")[2]()
     assert abs(accuracy_of(without) - 50) < 17  # three standard errors of 80 trials
 
 
-def test_a_run_on_crops_resumes_to_the_same_weights(build):
+def test_run_on_crops_resumes_to_the_same_weights(build):
     _, _, start = build("dataset.signal.crop_samples=384", "training.length=6 steps")
     whole = start()
     whole.run(record=lambda _line: None)
@@ -68,7 +68,7 @@ def test_signals_are_computed_in_float32_and_never_channels_last(build):
         build("hardware.memory_format=channels_last")[2]()
 
 
-def test_the_crop_and_the_subject_change_the_configuration_hash(build):
+def test_crop_and_the_subject_change_the_configuration_hash(build):
     plans = [build(*c)[0] for c in ([], ["dataset.signal.crop_samples=384"])]
     assert plans[0].configuration_hash != plans[1].configuration_hash
     assert build("dataset.signal.subjects=[2]")[0].configuration_hash not in {
@@ -84,7 +84,7 @@ def test_every_option_of_signals_is_planned_before_there_is_data(monkeypatch):
         assert steps == (2 if dataset == "eegbci" else 18)
 
 
-def test_an_image_network_is_refused_for_signals(build):
+def test_image_network_is_refused_for_signals(build):
     _, _, start = build("model=caffe_cifar", "~model.arguments.final_length")
     with pytest.raises(ValueError, match=r"model\.architecture must be one of eeg_deep4, "):
         start()

@@ -101,7 +101,7 @@ def test_without_fast_bf16_a_processor_computes_in_float32(this_machine: Any) ->
     assert decided().precision == "bf16"
 
 
-def test_a_measurement_of_this_architecture_comes_before_one_of_any(
+def test_measurement_of_this_architecture_comes_before_one_of_any(
     this_machine: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     table(
@@ -144,7 +144,7 @@ def test_what_is_asked_for_comes_before_what_was_measured(this_machine: Any) -> 
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps"])
-def test_a_device_that_is_not_here_is_refused_with_those_that_are(device: str) -> None:
+def test_device_that_is_not_here_is_refused_with_those_that_are(device: str) -> None:
     with pytest.raises(ValueError, match="device must be one that is here") as refused:
         decided(name=device, device=device)
     assert str(refused.value) == (
@@ -191,7 +191,7 @@ def test_threads_are_set_and_without_a_number_one_for_each_core() -> None:
     assert num_cores() >= 1
 
 
-def test_the_choice_is_plain_data_for_the_record() -> None:
+def test_choice_is_plain_data_for_the_record() -> None:
     described = decided(compile="off").describe()
     assert json.loads(json.dumps(described)) == described
     keys = {"device", "precision", "memory_format", "compile", "threads", "kernels", "timed"}

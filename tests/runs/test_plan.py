@@ -143,7 +143,7 @@ def scheduler_section(path: Path) -> dict[str, Any]:
         ),
     ],
 )
-def test_the_budget_scales_lengths_and_rates_of_decay_and_nothing_else(
+def test_budget_scales_lengths_and_rates_of_decay_and_nothing_else(
     section: dict[str, Any], fraction: float, arguments: dict[str, Any]
 ) -> None:
     made = dict(built(section, fraction=fraction).arguments)
@@ -153,7 +153,7 @@ def test_the_budget_scales_lengths_and_rates_of_decay_and_nothing_else(
     assert [type(v) for v in made.values()] == [type(v) for v in arguments.values()]
 
 
-def test_the_budget_reaches_the_starts_of_stages_and_the_schedules_inside() -> None:
+def test_budget_reaches_the_starts_of_stages_and_the_schedules_inside() -> None:
     inner = {"name": "exponential", "initial_lr": 1.0, "gamma": 0.25}
     leads_to = {"name": "hann", "base_lr": 0.5, "max_lr": 1.0, "half_cycle": "100 steps"}
     staged = built(
@@ -216,24 +216,24 @@ def assert_same_shape(section: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("path", SCHEDULERS, ids=lambda path: path.stem)
-def test_a_smaller_budget_keeps_the_shape_of_every_schedule(path: Path) -> None:
+def test_smaller_budget_keeps_the_shape_of_every_schedule(path: Path) -> None:
     assert_same_shape(scheduler_section(path))
 
 
-def test_a_smaller_budget_keeps_the_shape_of_the_momentum() -> None:
+def test_smaller_budget_keeps_the_shape_of_the_momentum() -> None:
     momentum = yaml.safe_load((REPOSITORY / "conf/scheduler/one_cycle.yaml").read_text())[
         "momentum"
     ]
     assert_same_shape(momentum)
 
 
-def test_a_smaller_budget_keeps_the_shape_of_the_ports_exp_range() -> None:
+def test_smaller_budget_keeps_the_shape_of_the_ports_exp_range() -> None:
     section = scheduler_section(REPOSITORY / "conf/scheduler/exp_range.yaml")
     assert_same_shape(section | {"decays": "amplitude"})
 
 
 @given(gamma=st.floats(0.9, 1.0), fraction=st.sampled_from([0.5, 0.1, 0.01]))
-def test_an_exponential_falls_as_far_in_a_smaller_budget(gamma: float, fraction: float) -> None:
+def test_exponential_falls_as_far_in_a_smaller_budget(gamma: float, fraction: float) -> None:
     section = {"name": "exponential", "initial_lr": 1.0, "gamma": gamma}
     at_the_end = built(section, total=2000, fraction=fraction)(round(2000 * fraction))
     assert at_the_end == pytest.approx(gamma**2000, rel=1e-9, abs=1e-300)
@@ -249,7 +249,7 @@ def test_an_exponential_falls_as_far_in_a_smaller_budget(gamma: float, fraction:
         ("3 steps", 0.01, 3, 1),  # a run is never empty
     ],
 )
-def test_the_length_of_a_run_at_full_and_at_this_budget(
+def test_length_of_a_run_at_full_and_at_this_budget(
     plain: dict[str, Any], length: str, fraction: float, full: int, total: int
 ) -> None:
     plain["scheduler"] = {"name": "constant", "momentum": None, "lr": 0.1}
@@ -288,7 +288,7 @@ def test_updates_in_one_pass_over_the_images(
     ("first_images", "mirrored_copies", "steps"),
     [(700, False, 7), (None, True, 30), (700, True, 14)],
 )
-def test_an_epoch_counts_the_first_images_and_their_copies(
+def test_epoch_counts_the_first_images_and_their_copies(
     plain: dict[str, Any], first_images: int | None, mirrored_copies: bool, steps: int
 ) -> None:
     plain["dataset"] |= {"first_images": first_images, "mirrored_copies": mirrored_copies}
@@ -302,7 +302,7 @@ def test_more_first_images_than_there_are_is_refused(plain: dict[str, Any]) -> N
         planned(plain)
 
 
-def test_an_epoch_without_one_full_batch_is_refused(plain: dict[str, Any]) -> None:
+def test_epoch_without_one_full_batch_is_refused(plain: dict[str, Any]) -> None:
     plain["training"]["batch_size"], plain["dataset"]["drop_last"] = 1501, True
     with pytest.raises(ValueError, match="batch_size must not exceed the 1500 training images"):
         planned(plain)
@@ -353,7 +353,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("section", "said"), REFUSALS)
-def test_a_wrong_section_is_refused_with_its_place(section: dict[str, Any], said: str) -> None:
+def test_wrong_section_is_refused_with_its_place(section: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=rf"^{WHERE}:? ") as refused:
         built(section, fraction=0.5)
     message = str(refused.value)
@@ -361,7 +361,7 @@ def test_a_wrong_section_is_refused_with_its_place(section: dict[str, Any], said
     assert "\n" not in message
 
 
-def test_a_section_is_left_as_it_was() -> None:
+def test_section_is_left_as_it_was() -> None:
     section = scheduler_section(REPOSITORY / "conf/scheduler/staged.yaml")
     before = copy.deepcopy(section)
     built(section, fraction=0.5)
@@ -427,7 +427,7 @@ ADAM = {"betas": [0.9, 0.999], "eps": 1e-8, "amsgrad": False}
         ("caffe_adadelta", {"momentum": 2.0, "delta": 1e-8}, "optimizer.momentum must be in"),
     ],
 )
-def test_an_optimizers_section_is_checked_before_torch_is_there(
+def test_optimizers_section_is_checked_before_torch_is_there(
     name: str, arguments: dict[str, Any], said: str
 ) -> None:
     config = OptimizerConfig(name=name, weight_decay=0.0, arguments=arguments)
@@ -436,14 +436,14 @@ def test_an_optimizers_section_is_checked_before_torch_is_there(
     assert said in str(refused.value)
 
 
-def test_an_optimizer_out_of_range_stops_the_plan(plain: dict[str, Any]) -> None:
+def test_optimizer_out_of_range_stops_the_plan(plain: dict[str, Any]) -> None:
     plain["optimizer"]["momentum"] = 1.0
     with pytest.raises(ValueError, match=r"^conf/optimizer/caffe_sgd\.yaml: optimizer\.momentum"):
         planned(plain)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_schedule_of_the_momentum_needs_a_rule_that_has_one(
+def test_schedule_of_the_momentum_needs_a_rule_that_has_one(
     plain: dict[str, Any], name: str
 ) -> None:
     """AdaDelta's momentum is the memory of its averages, and not driven."""
@@ -570,20 +570,18 @@ def test_every_key_of_a_configuration_is_known_to_change_numbers_or_not(
 
 
 @pytest.mark.parametrize("path", CHANGES_NUMBERS)
-def test_the_hash_changes_with_every_key_that_changes_numbers(
-    plain: dict[str, Any], path: str
-) -> None:
+def test_hash_changes_with_every_key_that_changes_numbers(plain: dict[str, Any], path: str) -> None:
     before = planned(copy.deepcopy(plain)).configuration_hash
     assert planned(set_at(plain, path, CHANGES_NUMBERS[path])).configuration_hash != before
 
 
 @pytest.mark.parametrize("path", CHANGES_NO_NUMBERS)
-def test_the_hash_stays_with_every_key_that_does_not(plain: dict[str, Any], path: str) -> None:
+def test_hash_stays_with_every_key_that_does_not(plain: dict[str, Any], path: str) -> None:
     before = planned(copy.deepcopy(plain)).configuration_hash
     assert planned(set_at(plain, path, CHANGES_NO_NUMBERS[path])).configuration_hash == before
 
 
-def test_the_hash_is_of_the_plan_and_not_of_how_it_is_written(plain: dict[str, Any]) -> None:
+def test_hash_is_of_the_plan_and_not_of_how_it_is_written(plain: dict[str, Any]) -> None:
     """300 updates are 20 epochs of 15, and 0.125 of them 37.5."""
     before = planned(copy.deepcopy(plain)).configuration_hash
     plain["training"]["length"] = "20 epochs"
@@ -598,7 +596,7 @@ def test_no_seed_is_part_of_a_plan(plain: dict[str, Any]) -> None:
     assert "seed" not in described["configuration"]
 
 
-def test_the_hash_is_of_the_images_and_not_of_their_name(experiment: ExperimentConfig) -> None:
+def test_hash_is_of_the_images_and_not_of_their_name(experiment: ExperimentConfig) -> None:
     def digest(identity: dict[str, Any]) -> str:
         return plan_run(experiment, identity, bounds=None, where=WHERE).configuration_hash
 
@@ -623,7 +621,7 @@ def test_the_hash_is_of_the_images_and_not_of_their_name(experiment: ExperimentC
         ("every 100 steps", 0.1, (10, 20, 30)),
     ],
 )
-def test_a_plan_says_after_which_updates_weights_are_kept(
+def test_plan_says_after_which_updates_weights_are_kept(
     plain: dict[str, Any], keep: str, fraction: float, updates: tuple[int, ...]
 ) -> None:
     plain["scheduler"]["half_cycle"] = "30 steps"
@@ -664,7 +662,7 @@ def test_hash_changes_with_found_bounds_not_with_their_reason(
     assert digest(reason="other words", rule="valley", name="x") == digest()
 
 
-def test_the_hash_of_bounds_found_is_that_of_the_same_bounds_given(plain: dict[str, Any]) -> None:
+def test_hash_of_bounds_found_is_that_of_the_same_bounds_given(plain: dict[str, Any]) -> None:
     given_ones = copy.deepcopy(plain)
     given_ones["scheduler"] |= {"base_lr": FOUND.base_lr, "max_lr": FOUND.max_lr}
     found = planned(set_at(plain, "bounds", "range_test"), FOUND)
@@ -714,7 +712,7 @@ NOT_OF_THE_SWEEP = {
 
 
 @pytest.mark.parametrize("path", [*OF_THE_SWEEP, *NOT_OF_THE_SWEEP])
-def test_the_hash_of_a_range_test_is_of_the_sweep_and_not_of_the_run(
+def test_hash_of_a_range_test_is_of_the_sweep_and_not_of_the_run(
     plain: dict[str, Any], path: str
 ) -> None:
     def digest(plain: dict[str, Any]) -> str:
@@ -728,7 +726,7 @@ def test_the_hash_of_a_range_test_is_of_the_sweep_and_not_of_the_run(
 # --- planning before the data are there -----------------------------------------------------------
 
 
-def test_a_plan_can_be_checked_before_its_data_and_bounds_are_there(
+def test_plan_can_be_checked_before_its_data_and_bounds_are_there(
     plain: dict[str, Any],
 ) -> None:
     plain["bounds"] = "range_test"

@@ -51,7 +51,7 @@ def of_folder(folder: Path, *overrides: str) -> ExperimentConfig:
     )  # fmt: skip
 
 
-def test_a_last_batch_of_one_is_refused_with_the_option_to_set(
+def test_last_batch_of_one_is_refused_with_the_option_to_set(
     ten_images: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(repository)
@@ -71,7 +71,7 @@ def test_a_last_batch_of_one_is_refused_with_the_option_to_set(
         load_setup(of_folder(ten_images, *allowed), Paths(ten_images)).learner(0)
 
 
-def test_the_look_at_a_batch_of_one_changes_no_weight_and_no_stream(
+def test_look_at_a_batch_of_one_changes_no_weight_and_no_stream(
     ten_images: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(repository)

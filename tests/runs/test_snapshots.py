@@ -122,7 +122,7 @@ def stopped_after(updates, monkeypatch):
 # --- taken ----------------------------------------------------------------------------------------
 
 
-def test_a_run_keeps_the_weights_after_the_last_update_of_each_whole_cycle(trained, setup) -> None:
+def test_run_keeps_the_weights_after_the_last_update_of_each_whole_cycle(trained, setup) -> None:
     plan, folder = trained
     directory = RunDirectory(folder / "seed-0", configuration_hash=plan.configuration_hash)
     assert list(directory.snapshots()) == ENDS == list(plan.snapshots)
@@ -170,7 +170,7 @@ def test_snapshots_at_distances_do_not_depend_on_schedule(setup, tmp_path) -> No
 
 
 @pytest.mark.parametrize("stop", [3, 4, 13, 28, 29])
-def test_a_run_stopped_anywhere_ends_with_the_same_snapshots(
+def test_run_stopped_anywhere_ends_with_the_same_snapshots(
     stop, trained, setup, tmp_path, monkeypatch
 ) -> None:
     plan, folder = trained
@@ -190,7 +190,7 @@ def test_a_run_stopped_anywhere_ends_with_the_same_snapshots(
     assert (directory.path / HISTORY).read_bytes() == (whole.path / HISTORY).read_bytes()
 
 
-def test_a_run_started_anew_takes_no_older_snapshot_over(trained, setup, tmp_path) -> None:
+def test_run_started_anew_takes_no_older_snapshot_over(trained, setup, tmp_path) -> None:
     plan, folder = trained
     (tmp_path / "seed-0" / SNAPSHOTS).mkdir(parents=True)
     (tmp_path / "seed-0" / SNAPSHOTS / "7.pt").write_bytes(b"of a run whose checkpoint is gone")
@@ -199,7 +199,7 @@ def test_a_run_started_anew_takes_no_older_snapshot_over(trained, setup, tmp_pat
     assert kept(directory) == kept(whole)
 
 
-def test_a_run_that_ended_without_them_says_how_to_get_them(setup, tmp_path, capsys) -> None:
+def test_run_that_ended_without_them_says_how_to_get_them(setup, tmp_path, capsys) -> None:
     train(planned(setup, snapshots="none"), setup, tmp_path)
     capsys.readouterr()
     directory = train(planned(setup), setup, tmp_path)
@@ -220,16 +220,14 @@ def test_resumed_run_reports_snapshots_it_passed_without_saving(
     assert list(directory.snapshots()) == [28]
 
 
-def test_a_run_that_went_on_and_lacks_none_says_nothing(
-    setup, tmp_path, monkeypatch, capsys
-) -> None:
+def test_run_that_went_on_and_lacks_none_says_nothing(setup, tmp_path, monkeypatch, capsys) -> None:
     with stopped_after(13, monkeypatch), pytest.raises(Interrupted):
         train(planned(setup), setup, tmp_path)
     train(planned(setup), setup, tmp_path)
     assert "missing" not in capsys.readouterr().out
 
 
-def test_a_snapshot_of_another_configuration_or_cut_short_is_refused(trained, tmp_path) -> None:
+def test_snapshot_of_another_configuration_or_cut_short_is_refused(trained, tmp_path) -> None:
     plan, folder = trained
     shutil.copytree(folder / "seed-0", tmp_path / "seed-0")
     other = RunDirectory(tmp_path / "seed-0", configuration_hash="b" * 12)
@@ -292,7 +290,7 @@ def test_snapshots_are_measured_alone_and_together(trained, setup, tmp_path) -> 
     )
 
 
-def test_the_recommended_weights_are_those_of_the_last_cycle_that_ended(
+def test_recommended_weights_are_those_of_the_last_cycle_that_ended(
     trained, setup, tmp_path
 ) -> None:
     plan, folder = trained
@@ -344,7 +342,7 @@ def test_no_network_runs_twice_unless_its_weights_have_changed(
     assert changed[1].snapshots.accuracy_pct[0] == changed[1].snapshots.accuracy_pct[2]
 
 
-def test_a_snapshot_of_another_run_is_found_out(trained, setup, tmp_path) -> None:
+def test_snapshot_of_another_run_is_found_out(trained, setup, tmp_path) -> None:
     """The run was evaluated after 12 updates: its snapshot must give the same accuracy."""
     plan, folder = trained
     shutil.copytree(folder / "seed-0", tmp_path / "seed-0")
@@ -366,7 +364,7 @@ def complaint(capsys, *arguments):
     return line
 
 
-def test_the_command_prints_the_grid_and_leaves_it_beside_the_runs(
+def test_command_prints_the_grid_and_leaves_it_beside_the_runs(
     trained, setup, tmp_path, capsys
 ) -> None:
     plan, folder = trained
@@ -387,7 +385,7 @@ def test_the_command_prints_the_grid_and_leaves_it_beside_the_runs(
     assert (left / "ensemble.svg").read_text().startswith("<?xml")
 
 
-def test_a_single_run_has_its_own_ensemble(trained, tmp_path, capsys) -> None:
+def test_single_run_has_its_own_ensemble(trained, tmp_path, capsys) -> None:
     _, folder = trained
     ensemble.main([str(folder / "seed-1"), f"to={tmp_path / 'there'}"])
     said = capsys.readouterr().out
@@ -396,7 +394,7 @@ def test_a_single_run_has_its_own_ensemble(trained, tmp_path, capsys) -> None:
     assert (tmp_path / "there" / "ensemble.svg").is_file()
 
 
-def test_the_command_says_which_key_keeps_snapshots(setup, tmp_path, capsys) -> None:
+def test_command_says_which_key_keeps_snapshots(setup, tmp_path, capsys) -> None:
     train(planned(setup, snapshots="none"), setup, tmp_path)
     capsys.readouterr()
     said = complaint(capsys, tmp_path)
@@ -409,9 +407,7 @@ def test_the_command_says_which_key_keeps_snapshots(setup, tmp_path, capsys) -> 
     )
 
 
-def test_the_command_takes_only_what_the_plan_asks_for(
-    setup, tmp_path, monkeypatch, capsys
-) -> None:
+def test_command_takes_only_what_the_plan_asks_for(setup, tmp_path, monkeypatch, capsys) -> None:
     """Stopped after the snapshots of 4 and 12, it went on to keep that of 28 alone."""
     with stopped_after(13, monkeypatch), pytest.raises(Interrupted):
         train(planned(setup), setup, tmp_path)
@@ -425,7 +421,7 @@ def test_the_command_takes_only_what_the_plan_asks_for(
     assert "all of its 1 snapshots are missing (training.snapshots: last 1)" in said
 
 
-def test_the_command_refuses_what_is_no_run_or_no_one_experiment(
+def test_command_refuses_what_is_no_run_or_no_one_experiment(
     trained, setup, tmp_path, capsys
 ) -> None:
     _, folder = trained
@@ -441,9 +437,7 @@ def test_the_command_refuses_what_is_no_run_or_no_one_experiment(
     assert "no finished run here" in complaint(capsys, unended)
 
 
-def test_the_command_writes_nothing_into_what_dvc_keeps(
-    trained, tmp_path, capsys, monkeypatch
-) -> None:
+def test_command_writes_nothing_into_what_dvc_keeps(trained, tmp_path, capsys, monkeypatch) -> None:
     _, folder = trained
     shutil.copytree(folder, tmp_path / "runs" / "campaign" / "experiment")
     monkeypatch.chdir(tmp_path)

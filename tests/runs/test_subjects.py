@@ -43,14 +43,14 @@ def test_every_subject_has_an_experiment_with_its_name(experiment):
         find_subject(experiment, 4)
 
 
-def test_an_experiment_on_one_set_is_itself(experiment):
+def test_experiment_on_one_set_is_itself(experiment):
     (part,) = of_each_subject(of_each_subject(experiment)[0])
     assert part.name == f"{ROW}/subject-01"
     images = compose_run(["dataset=digits"])
     assert of_each_subject(images) == [images]
 
 
-def test_the_identity_of_a_subject_is_found_among_all(experiment):
+def test_identity_of_a_subject_is_found_among_all(experiment):
     stored = {"subjects": {"1": {"a": 1}, "2": {"a": 2}}}
     parts = of_each_subject(experiment)
     assert identity_of(parts[1].dataset, stored) == {"a": 2}
@@ -82,7 +82,7 @@ def test_snapshots_of_two_rows_are_averaged_for_each_subject(tmp_path, monkeypat
 
 
 @pytest.mark.slow
-def test_a_campaign_trains_evaluates_and_collects_each_subject(tmp_path, monkeypatch):
+def test_campaign_trains_evaluates_and_collects_each_subject(tmp_path, monkeypatch):
     for folder in ("conf", "paper"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     monkeypatch.chdir(tmp_path)

@@ -58,7 +58,7 @@ def capability(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 @pytest.mark.usefixtures("capability")
-def test_the_fastest_of_layout_and_threads_is_chosen_with_its_ratio() -> None:
+def test_fastest_of_layout_and_threads_is_chosen_with_its_ratio() -> None:
     def seconds(s: Settings) -> float:
         return (0.02 if s.memory_format == "contiguous" else 0.01) * (1 if s.threads == 1 else 4)
 
@@ -73,7 +73,7 @@ def test_the_fastest_of_layout_and_threads_is_chosen_with_its_ratio() -> None:
 
 
 @pytest.mark.usefixtures("capability")
-def test_a_choice_that_wins_by_less_than_the_margin_is_left() -> None:
+def test_choice_that_wins_by_less_than_the_margin_is_left() -> None:
     found = Machine(lambda s: 0.01 / (1.04 if s.memory_format == "channels_last" else 1)).choose()
     assert found["settings"]["memory_format"] == "contiguous"
     assert found["words"] == "float32 contiguous 4 threads, nothing timed is 5% faster"
@@ -114,7 +114,7 @@ def test_what_was_asked_for_is_not_tried_otherwise(capability: Callable[[str], N
 
 
 @pytest.mark.usefixtures("capability")
-def test_the_timing_ends_after_some_seconds() -> None:
+def test_timing_ends_after_some_seconds() -> None:
     found = Machine(lambda _: 0.001).choose()
     assert timed_settings.SECONDS / 2 < found["seconds"] < 2 * timed_settings.SECONDS
 
@@ -146,7 +146,7 @@ def test_memory_that_does_not_hold_two_networks_leaves_the_rest() -> None:
     assert found["words"].endswith("since the memory does not hold two networks")
 
 
-def test_a_burst_of_other_work_does_not_decide(capability: Callable[[str], None]) -> None:
+def test_burst_of_other_work_does_not_decide(capability: Callable[[str], None]) -> None:
     calls = SimpleNamespace(made=0)
 
     def busy(s: Settings) -> float:
@@ -189,7 +189,7 @@ def contiguous(s: Settings) -> float:
     return 0.02 if s.memory_format == "channels_last" else 0.01
 
 
-def test_a_choice_is_said_recorded_and_kept_for_the_next_time(
+def test_choice_is_said_recorded_and_kept_for_the_next_time(
     own: Callable[..., ExperimentSetup],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -226,7 +226,7 @@ def test_another_network_batch_or_question_is_timed_anew(
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"case": 1}'])
-def test_a_kept_choice_that_cannot_be_read_is_timed_anew(
+def test_kept_choice_that_cannot_be_read_is_timed_anew(
     own: Callable[..., ExperimentSetup],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -240,7 +240,7 @@ def test_a_kept_choice_that_cannot_be_read_is_timed_anew(
     assert json.loads(file.read_text())["ratio"] == 2.0
 
 
-def test_a_cache_that_cannot_be_written_is_said(
+def test_cache_that_cannot_be_written_is_said(
     own: Callable[..., ExperimentSetup],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -262,7 +262,7 @@ def test_named_hardware_is_not_timed(
     assert machine.built == []
 
 
-def test_a_real_network_is_timed_and_trains_as_chosen(
+def test_real_network_is_timed_and_trains_as_chosen(
     own: Callable[..., ExperimentSetup], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timed_settings, "SECONDS", 0.2)

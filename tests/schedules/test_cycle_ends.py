@@ -39,7 +39,7 @@ def triangles(half, build=triangular):
 # --- by hand --------------------------------------------------------------------------------------
 
 
-def test_the_cycles_of_the_papers_end_where_they_say() -> None:
+def test_cycles_of_the_papers_end_where_they_say() -> None:
     """SGDR, Figure 2: restarts after epochs 10, 30, 70, 150; T0=1: 1, 3, 7, ..., 127."""
     epoch = 781
     assert [e / epoch for e in cycle_ends(cosines(10 * epoch, 2), 200 * epoch)] == [10, 30, 70, 150]
@@ -53,18 +53,18 @@ def test_the_cycles_of_the_papers_end_where_they_say() -> None:
 
 
 @pytest.mark.parametrize("build", CYCLICAL)
-def test_a_cycle_up_and_down_ends_after_two_half_cycles(build) -> None:
+def test_cycle_up_and_down_ends_after_two_half_cycles(build) -> None:
     assert cycle_ends(triangles(3, build), 18) == (6, 12, 18)
     assert cycle_ends(triangles(3, build), 17) == (6, 12)
 
 
 @pytest.mark.parametrize("decays", ["bounds", "amplitude"])
-def test_a_shrinking_cycle_ends_as_its_triangle_does(decays) -> None:
+def test_shrinking_cycle_ends_as_its_triangle_does(decays) -> None:
     rate = exp_range(base_lr=0.1, max_lr=1, half_cycle_steps=2, gamma=0.5, decays=decays)
     assert cycle_ends(rate, 9) == (4, 8)
 
 
-def test_a_schedule_of_one_cycle_ends_at_its_own_end() -> None:
+def test_schedule_of_one_cycle_ends_at_its_own_end() -> None:
     once = cosine(min_lr=0.0, max_lr=1.0, total_steps=7)
     assert (cycle_ends(once, 6), cycle_ends(once, 7), cycle_ends(once, 20)) == ((), (7,), (7,))
     up_and_down = one_cycle(
@@ -90,7 +90,7 @@ def test_cosine_cycle_ends_after_its_last_index() -> None:
         warmup_stable_decay(max_lr=1, final_lr=0, warmup_steps=2, stable_steps=2, decay_steps=3),
     ],
 )
-def test_a_schedule_without_cycles_ends_none(rate) -> None:
+def test_schedule_without_cycles_ends_none(rate) -> None:
     assert cycle_ends(rate, 10_000) == ()
 
 
@@ -127,7 +127,7 @@ def test_held_or_lowered_schedule_has_cycle_ends_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("wrong", [-1, 2.0, True])
-def test_a_length_that_is_none_is_refused(wrong) -> None:
+def test_length_that_is_none_is_refused(wrong) -> None:
     with pytest.raises(ValueError, match="total_steps must"):
         cycle_ends(cosines(4), wrong)
 
@@ -162,13 +162,13 @@ def test_ends_ascend_and_lie_inside_the_run(rate, total) -> None:
 
 
 @given(rate=leaves, total=totals, shorter=totals)
-def test_a_shorter_run_only_loses_the_ends_that_it_does_not_reach(rate, total, shorter) -> None:
+def test_shorter_run_only_loses_the_ends_that_it_does_not_reach(rate, total, shorter) -> None:
     shorter = min(total, shorter)
     assert cycle_ends(rate, shorter) == tuple(e for e in cycle_ends(rate, total) if e <= shorter)
 
 
 @given(rate=leaves, total=totals, start=st.integers(1, 500))
-def test_a_stage_ends_its_cycles_as_the_schedule_alone_would(rate, total, start) -> None:
+def test_stage_ends_its_cycles_as_the_schedule_alone_would(rate, total, start) -> None:
     rate_later = staged(stages=[(0, constant(lr=0.1)), (start, rate)])
     alone = cycle_ends(rate, max(0, total - start))
     assert cycle_ends(rate_later, total) == tuple(start + end for end in alone)
@@ -178,7 +178,7 @@ def test_a_stage_ends_its_cycles_as_the_schedule_alone_would(rate, total, start)
 
 
 @given(half=st.integers(1, 20), build=st.sampled_from(CYCLICAL), parts=st.integers(0, 500))
-def test_the_ends_of_triangles_are_the_troughs_of_the_rate(half, build, parts) -> None:
+def test_ends_of_triangles_are_the_troughs_of_the_rate(half, build, parts) -> None:
     rate = triangles(half, build)
     total = parts * half // 50  # ten half cycles at most: triangular2 is soon too flat to see
     troughs = [u for u in range(1, total + 1) if rate(u - 1) > rate(u) < rate(u + 1)]
@@ -192,7 +192,7 @@ def test_the_ends_of_triangles_are_the_troughs_of_the_rate(half, build, parts) -
     warm=st.integers(0, 30),
     total=st.integers(0, 300),
 )
-def test_the_ends_of_cosines_are_where_the_rate_rises(first, growth, factor, warm, total) -> None:
+def test_ends_of_cosines_are_where_the_rate_rises(first, growth, factor, warm, total) -> None:
     rate = cosines(first, growth, factor=factor)
     if warm:
         rate = warmup(first_lr=0.0, warmup_steps=warm, schedule=rate)

@@ -18,7 +18,7 @@ from anneal.schedules import (
 RTOL = 1e-12
 
 
-def test_the_three_stages_of_table_2_of_clr() -> None:
+def test_three_stages_of_table_2_of_clr() -> None:
     """Smith 2017, arXiv 1506.01186v6, table 2: base_lr, max_lr, stepsize, start, max_iter."""
     table = [
         (0.001, 0.005, 2000, 0, 16_000),
@@ -46,14 +46,14 @@ def test_the_three_stages_of_table_2_of_clr() -> None:
     assert rate(25_000) == 0.00001
 
 
-def test_the_fixed_baseline_of_clr_is_the_recipe_that_caffe_ships() -> None:
+def test_fixed_baseline_of_clr_is_the_recipe_that_caffe_ships() -> None:
     rate = step_decay(initial_lr=0.001, milestones=[60_000, 65_000], factor=0.1)
     assert [rate(0), rate(59_999)] == [0.001, 0.001]
     assert [rate(60_000), rate(64_999)] == pytest.approx([0.0001] * 2, rel=RTOL)
     assert [rate(65_000), rate(69_999)] == pytest.approx([0.00001] * 2, rel=RTOL)
 
 
-def test_the_decay_policy_of_clr_reaches_its_base_after_4000_iterations() -> None:
+def test_decay_policy_of_clr_reaches_its_base_after_4000_iterations() -> None:
     rate = linear_decay(max_lr=0.007, base_lr=0.001, half_cycle_steps=4000)
     assert [rate(0), rate(4000), rate(24_999)] == [0.007, 0.001, 0.001]
     assert rate(2000) == pytest.approx(0.004, rel=RTOL)
@@ -93,14 +93,14 @@ def test_restarts_of_sgdr_are_at_the_epochs_it_reports(
     assert all(rate(number * epoch - 1) < 1e-6 * 0.05 * 2 for number in restart_epochs[3:])
 
 
-def test_the_baseline_of_sgdr_drops_by_a_fifth_at_60_120_and_160() -> None:
+def test_baseline_of_sgdr_drops_by_a_fifth_at_60_120_and_160() -> None:
     rate = step_decay(initial_lr=0.1, milestones=[60, 120, 160], factor=0.2)
     values = [rate(epoch) for epoch in (0, 59, 60, 119, 120, 159, 160, 199)]
     expected = [0.1, 0.1, 0.02, 0.02, 0.004, 0.004, 0.0008, 0.0008]
     assert values == pytest.approx(expected, rel=RTOL)
 
 
-def test_the_cycle_of_super_convergence_fills_its_10000_iterations() -> None:
+def test_cycle_of_super_convergence_fills_its_10000_iterations() -> None:
     """Smith & Topin, arXiv 1708.07120: 0.1 to 3.0 and back with stepsize 5,000."""
     rate = triangular(base_lr=0.1, max_lr=3.0, half_cycle_steps=5000)
     assert [rate(0), rate(5000), rate(10_000)] == [0.1, 3.0, 0.1]

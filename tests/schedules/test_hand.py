@@ -158,18 +158,18 @@ def test_values_are_those_worked_out_by_hand(schedule: Schedule, expected: list[
     assert values == pytest.approx(expected, rel=1e-14, abs=1e-15)
 
 
-def test_a_value_is_a_python_float() -> None:
+def test_value_is_a_python_float() -> None:
     whole_numbers = triangular(base_lr=0, max_lr=4, half_cycle_steps=2)
     assert [type(whole_numbers(update)) for update in range(4)] == [float] * 4
     assert type(constant(lr=1)(0)) is float
 
 
-def test_a_lower_peak_never_falls_below_the_minimum() -> None:
+def test_lower_peak_never_falls_below_the_minimum() -> None:
     rate = cosine_restarts(min_lr=3.0, max_lr=4.0, first_cycle_steps=2, max_lr_factor=0.5)
     assert [rate(update) for update in range(2, 6)] == [3.0] * 4
 
 
-def test_the_restart_that_logarithms_miss_is_made() -> None:
+def test_restart_that_logarithms_miss_is_made() -> None:
     """The bug of torch's ``step(epoch)`` and of timm: near zero at 1210 instead of the peak."""
     rate = cosine_restarts(min_lr=0.0, max_lr=0.05, first_cycle_steps=10, growth=3)
     assert rate(1209) < 1e-6

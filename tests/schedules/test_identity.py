@@ -33,7 +33,7 @@ NESTED = staged(
 )
 
 
-def test_a_description_is_plain_and_nested() -> None:
+def test_description_is_plain_and_nested() -> None:
     assert NESTED.describe() == {
         "name": "staged",
         "arguments": {
@@ -66,7 +66,7 @@ def test_a_description_is_plain_and_nested() -> None:
     }
 
 
-def test_a_description_rebuilds_its_schedule_after_json() -> None:
+def test_description_rebuilds_its_schedule_after_json() -> None:
     twin = from_description(json.loads(json.dumps(NESTED.describe())))
     assert twin == NESTED
     assert [twin(update) for update in range(20)] == [NESTED(update) for update in range(20)]
@@ -105,7 +105,7 @@ def test_whole_numbers_are_the_same_rates_as_floats() -> None:
     assert json.dumps(whole.describe()) == json.dumps(broken.describe())
 
 
-def test_a_schedule_prints_as_the_call_that_makes_it() -> None:
+def test_schedule_prints_as_the_call_that_makes_it() -> None:
     rate = cosine_restarts(min_lr=0.0, max_lr=0.05, first_cycle_steps=10, growth=2)
     assert repr(rate) == (
         "cosine_restarts(min_lr=0.0, max_lr=0.05, first_cycle_steps=10, growth=2, "
@@ -130,7 +130,7 @@ def my_own(*, top: float) -> Schedule:
     return Schedule(my_own, {"top": top}, lambda update: top / (update + 1))
 
 
-def test_a_builder_of_your_own_makes_schedules_like_ours() -> None:
+def test_builder_of_your_own_makes_schedules_like_ours() -> None:
     rate = my_own(top=6.0)
     assert rate(2) == 2.0
     assert rate == my_own(top=6.0)
@@ -139,7 +139,7 @@ def test_a_builder_of_your_own_makes_schedules_like_ours() -> None:
     )
 
 
-def test_the_registry_names_every_public_builder_by_its_own_name() -> None:
+def test_registry_names_every_public_builder_by_its_own_name() -> None:
     folder = Path(anneal.schedules.__file__).parent
     modules = [import_module(f"anneal.schedules.{path.stem}") for path in folder.glob("[a-z]*.py")]
     public = {name for module in modules for name in getattr(module, "__all__", ())}
@@ -149,14 +149,14 @@ def test_the_registry_names_every_public_builder_by_its_own_name() -> None:
         assert getattr(anneal, name) is getattr(anneal.schedules, name) is entry.build
 
 
-def test_an_entry_says_what_bounds_do_or_why_they_do_nothing() -> None:
+def test_entry_says_what_bounds_do_or_why_they_do_nothing() -> None:
     for name, entry in SCHEDULES.items():
         assert bool(entry.bounds) != bool(entry.no_bounds), name
         assert entry.cycle_ends is None or entry.phases is None, name
         assert entry.bounds.keys() <= inspect.signature(entry.build).parameters.keys(), name
 
 
-def test_the_order_of_the_arguments_does_not_matter() -> None:
+def test_order_of_the_arguments_does_not_matter() -> None:
     assert linear_ramp(first_lr=0.0, last_lr=1.0, total_steps=3) == linear_ramp(
         total_steps=3, last_lr=1.0, first_lr=0.0
     )

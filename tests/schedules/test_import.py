@@ -27,7 +27,7 @@ def run_python(code: str) -> str:
         "import anneal; anneal.schedules.from_description(anneal.constant(lr=1).describe())",
     ],
 )
-def test_the_schedules_load_nothing_heavy(statement: str) -> None:
+def test_schedules_load_nothing_heavy(statement: str) -> None:
     loaded = run_python(f"import sys; {statement}; print(*sys.modules)").split()
     assert not set(loaded) & set(HEAVY)
 
@@ -48,7 +48,7 @@ def test_every_public_name_exists_and_is_listed() -> None:
     assert {*anneal._LAZY, *anneal.schedules.__all__} < {*anneal.__all__}
 
 
-def test_the_range_test_and_its_rules_are_there_for_somebodys_own_loop() -> None:
+def test_range_test_and_its_rules_are_there_for_somebodys_own_loop() -> None:
     code = (
         "import anneal, sys; anneal.suggest, anneal.agreement; "
         "print('torch' in sys.modules, anneal.sweep_rates.__module__, "
@@ -61,11 +61,11 @@ def test_the_range_test_and_its_rules_are_there_for_somebodys_own_loop() -> None
     ]
 
 
-def test_an_unknown_name_is_an_attribute_error() -> None:
+def test_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match=r"^module 'anneal' has no attribute 'triangulr'$"):
         anneal.triangulr  # noqa: B018
 
 
-def test_the_version_is_that_of_the_project() -> None:
+def test_version_is_that_of_the_project() -> None:
     project = Path(__file__).parents[2] / "pyproject.toml"
     assert tomllib.loads(project.read_text())["project"]["version"] == anneal.__version__

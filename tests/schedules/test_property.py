@@ -172,7 +172,7 @@ def test_schedules_are_memoryless(schedule: Schedule, order: list[int]) -> None:
 
 
 @given(schedule=schedules, update=st.integers(0, 10**6))
-def test_the_way_through_json_and_pickle_keeps_every_value(schedule: Schedule, update: int) -> None:
+def test_way_through_json_and_pickle_keeps_every_value(schedule: Schedule, update: int) -> None:
     description = json.loads(json.dumps(schedule.describe()))
     for twin in (from_description(description), pickle.loads(pickle.dumps(schedule))):
         assert twin == schedule
@@ -281,7 +281,7 @@ def test_straight_lines_have_no_jumps(schedule: Schedule, update: int) -> None:
 
 
 @given(schedule=st.one_of(one_cycles, ramps, stable), beyond=st.integers(0, 10**9))
-def test_a_finite_schedule_ends_on_its_last_rate_and_holds_it(
+def test_finite_schedule_ends_on_its_last_rate_and_holds_it(
     schedule: Schedule, beyond: int
 ) -> None:
     arguments = schedule.arguments

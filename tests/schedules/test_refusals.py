@@ -86,7 +86,7 @@ def test_what_is_no_number_in_range_is_refused_by_name(name: str, key: str, valu
     [(name, key) for name, key in NUMBERS if key.endswith("_steps")]
     + [("cosine_restarts", "growth")],
 )
-def test_a_length_must_be_a_positive_integer(name: str, key: str, value: Any) -> None:
+def test_length_must_be_a_positive_integer(name: str, key: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"^{key} must be .*, got {value}$"):
         SCHEDULES[name].build(**GOOD[name] | {key: value})
 
@@ -153,7 +153,7 @@ def test_a_length_must_be_a_positive_integer(name: str, key: str, value: Any) ->
         ("warmup_stable_decay", {"decay_steps": 1}, "decay_steps must be at least 2, got 1"),
     ],
 )
-def test_a_rule_between_arguments_is_refused_in_words(
+def test_rule_between_arguments_is_refused_in_words(
     name: str, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError) as refusal:  # noqa: PT011  # the message is compared below
@@ -163,7 +163,7 @@ def test_a_rule_between_arguments_is_refused_in_words(
 
 @pytest.mark.parametrize("update", [-1, 1.0, 0.5, True, "3", None, math.nan])
 @pytest.mark.parametrize("name", GOOD)
-def test_an_update_that_is_no_count_is_refused(name: str, update: Any) -> None:
+def test_update_that_is_no_count_is_refused(name: str, update: Any) -> None:
     with pytest.raises(ValueError, match=r"^update must (be an integer|not be negative), got "):
         SCHEDULES[name].build(**GOOD[name])(update)
 
@@ -190,7 +190,7 @@ def test_equal_bounds_are_allowed_and_make_a_constant() -> None:
         ({"name": "constant", "arguments": {"lr": -1}}, "lr must not be negative, got -1"),
     ],
 )
-def test_a_description_of_no_schedule_is_refused(description: Any, message: str) -> None:
+def test_description_of_no_schedule_is_refused(description: Any, message: str) -> None:
     with pytest.raises(ValueError) as refusal:  # noqa: PT011  # the message is compared below
         from_description(description)
     assert str(refusal.value).startswith(message)

@@ -109,7 +109,7 @@ def train(optimizer: Optimizer, weights: list[nn.Parameter], updates: range) -> 
 
 
 @solvers
-def test_the_rule_is_caffes_under_a_changing_rate_with_multipliers(name: str) -> None:
+def test_rule_is_caffes_under_a_changing_rate_with_multipliers(name: str) -> None:
     weights = start()
     multipliers = [(1.0, 1.0), (2.0, 0.0), (1.0, 250.0)]
     expected = [weight.detach().numpy().copy() for weight in weights]
@@ -170,7 +170,7 @@ def test_only_caffe_solvers_with_velocity_differ_under_changing_rate(name: str) 
 
 @solvers
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_resumed_run_is_equal_bit_for_bit(name: str, dtype: torch.dtype) -> None:
+def test_resumed_run_is_equal_bit_for_bit(name: str, dtype: torch.dtype) -> None:
     uninterrupted = start(dtype)
     train(make(name, uninterrupted, weight_decay=DECAY), uninterrupted, range(6))
 
@@ -199,7 +199,7 @@ def test_momentum_is_read_from_the_group_at_each_update(name: str) -> None:
 
 
 @solvers
-def test_a_step_reads_gradients_and_does_not_write_them(name: str) -> None:
+def test_step_reads_gradients_and_does_not_write_them(name: str) -> None:
     weights = start()
     for weight in weights:
         weight.grad = gradient(weight, 0)
@@ -211,7 +211,7 @@ def test_a_step_reads_gradients_and_does_not_write_them(name: str) -> None:
 
 
 @solvers
-def test_a_parameter_without_gradient_stays_and_does_not_hold_others_up(name: str) -> None:
+def test_parameter_without_gradient_stays_and_does_not_hold_others_up(name: str) -> None:
     weights, alone = start(), start()
     frozen = weights[0].detach().clone()
     optimizer = make(name, weights, weight_decay=DECAY)
@@ -222,7 +222,7 @@ def test_a_parameter_without_gradient_stays_and_does_not_hold_others_up(name: st
 
 
 @solvers
-def test_the_closures_loss_is_returned(name: str) -> None:
+def test_closures_loss_is_returned(name: str) -> None:
     weights = start()
     optimizer = make(name, weights)
 

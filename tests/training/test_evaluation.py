@@ -34,7 +34,7 @@ def test_outputs_are_probabilities_in_the_order_of_the_images() -> None:
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_the_most_probable_classes_are_those_that_are_measured(precision) -> None:
+def test_most_probable_classes_are_those_that_are_measured(precision) -> None:
     model, batches = make_model(), make_batches((50, 13))
     labels = torch.cat([labels for _, labels in batches])
     outputs = predict(model, batches, precision=precision)

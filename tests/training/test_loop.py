@@ -167,7 +167,7 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_a_run_stopped_at_any_update_and_resumed_ends_with_the_same_bits(variant):
+def test_run_stopped_at_any_update_and_resumed_ends_with_the_same_bits(variant):
     whole, expected = run_to_the_end(**variant)
     for stop in random.Random(0).sample(range(1, TOTAL), 5):
         first, records = make_training(**variant), []
@@ -184,7 +184,7 @@ def test_a_run_stopped_at_any_update_and_resumed_ends_with_the_same_bits(variant
 
 
 @pytest.mark.slow
-def test_a_compiled_run_resumes_with_the_same_bits():
+def test_compiled_run_resumes_with_the_same_bits():
     whole, expected = run_to_the_end(compiled=True)
     first, records = make_training(compiled=True), []
     first.run(record=records.append, between=lambda u: u < 13)
@@ -244,7 +244,7 @@ def test_accumulation_counts_updates_and_gives_the_mean_gradient():
         torch.testing.assert_close(p, q, rtol=2e-3, atol=1e-5)  # measured 4e-4: float32 sums
 
 
-def test_the_record_says_the_rate_and_momentum_that_made_the_update():
+def test_record_says_the_rate_and_momentum_that_made_the_update():
     training, records = make_training(momentum=True, log_lines=TOTAL), []
     training.run(record=records.append)
     assert [r["update"] for r in records] == list(range(1, TOTAL + 1))
@@ -254,7 +254,7 @@ def test_the_record_says_the_rate_and_momentum_that_made_the_update():
         assert record["momentum"] == training.scheduled.momentum(made)
 
 
-def test_the_split_names_the_measurements_in_the_record():
+def test_split_names_the_measurements_in_the_record():
     _, of_test = run_to_the_end(total=4, evaluations=1)
     _, held_out = run_to_the_end(total=4, evaluations=1, measured="held_out")
     assert {"test_accuracy_pct", "test_loss"} <= of_test[-1].keys()
@@ -262,7 +262,7 @@ def test_the_split_names_the_measurements_in_the_record():
     assert [list(line.items()) for line in held_out] == [list(line.items()) for line in renamed]
 
 
-def test_the_loss_of_a_record_is_the_mean_since_the_one_before():
+def test_loss_of_a_record_is_the_mean_since_the_one_before():
     _, singles = run_to_the_end(log_lines=TOTAL)
     _, means = run_to_the_end(log_lines=10, evaluations=1)
     for record in means:
@@ -271,7 +271,7 @@ def test_the_loss_of_a_record_is_the_mean_since_the_one_before():
         assert record["loss"] == pytest.approx(expected, rel=1e-6)  # float32 sum of four
 
 
-def test_the_loss_is_read_from_the_device_only_when_it_is_logged(monkeypatch):
+def test_loss_is_read_from_the_device_only_when_it_is_logged(monkeypatch):
     training = make_training(log_lines=5, evaluations=1)
     reads = []
     real = torch.Tensor.item
@@ -284,7 +284,7 @@ def test_the_loss_is_read_from_the_device_only_when_it_is_logged(monkeypatch):
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_ends_the_run_as_diverged(bad):
+def test_loss_that_is_no_number_ends_the_run_as_diverged(bad):
     training, records = make_training(log_lines=TOTAL), []
     real = training.learner.update
 
@@ -319,7 +319,7 @@ def test_another_schedule_refuses_the_checkpoint():
         make_training(momentum=True).load_state_dict(first.state_dict())
 
 
-def test_the_random_streams_are_put_back_exactly():
+def test_random_streams_are_put_back_exactly():
     seed_everything(5)
     torch.rand(3), np.random.rand(3), random.random()  # noqa: NPY002
     state = through_a_file(random_state())

@@ -90,7 +90,7 @@ def test_groups_keep_their_ratios_to_the_default_rate() -> None:
         scheduled.step()
 
 
-def test_a_group_added_later_joins_with_its_own_ratio() -> None:
+def test_group_added_later_joins_with_its_own_ratio() -> None:
     optimizer = SGD(parameters(), lr=0.01)
     scheduled = ScheduledLR(optimizer, TRIANGLE)
     scheduled.step()
@@ -107,14 +107,14 @@ def test_second_scheduled_lr_starts_from_ratios_not_current_rates() -> None:
     assert rates(optimizer) == pytest.approx([0.1, 1.0], rel=1e-15)
 
 
-def test_a_zero_default_rate_is_fine_while_all_groups_have_it() -> None:
+def test_zero_default_rate_is_fine_while_all_groups_have_it() -> None:
     one, two = parameters(2)
     optimizer = SGD([{"params": [one]}, {"params": [two]}], lr=0.0)
     ScheduledLR(optimizer, TRIANGLE)
     assert rates(optimizer) == [0.1, 0.1]
 
 
-def test_a_zero_default_rate_with_unequal_groups_is_refused() -> None:
+def test_zero_default_rate_with_unequal_groups_is_refused() -> None:
     one, two = parameters(2)
     optimizer = SGD([{"params": [one]}, {"params": [two], "lr": 0.1}], lr=0.0)
     with pytest.raises(ValueError, match=r"^the optimizer's default lr must be positive .* got 0"):
@@ -122,21 +122,21 @@ def test_a_zero_default_rate_with_unequal_groups_is_refused() -> None:
     assert rates(optimizer) == [0.0, 0.1]
 
 
-def test_an_optimizer_without_a_default_rate_takes_the_rate_of_its_groups() -> None:
+def test_optimizer_without_a_default_rate_takes_the_rate_of_its_groups() -> None:
     optimizer = SGD(parameters(), lr=0.01)
     del optimizer.defaults["lr"]
     ScheduledLR(optimizer, TRIANGLE)
     assert rates(optimizer) == [0.1]
 
 
-def test_a_group_without_a_rate_is_refused() -> None:
+def test_group_without_a_rate_is_refused() -> None:
     optimizer = SGD(parameters(), lr=0.01)
     del optimizer.param_groups[0]["lr"]
     with pytest.raises(ValueError, match=r"^parameter group 0 must have an lr, got "):
         ScheduledLR(optimizer, TRIANGLE)
 
 
-def test_a_tensor_rate_is_filled_in_place() -> None:
+def test_tensor_rate_is_filled_in_place() -> None:
     optimizer = Adam(parameters(), lr=torch.tensor(0.01), capturable=False, foreach=False)
     before = optimizer.param_groups[0]["lr"]
     scheduled = ScheduledLR(optimizer, TRIANGLE)
@@ -176,13 +176,13 @@ def test_momentum_follows_its_own_schedule_when_asked(
         scheduled.step()
 
 
-def test_the_second_beta_is_left_alone() -> None:
+def test_second_beta_is_left_alone() -> None:
     optimizer = Adam(parameters(), lr=0.1, betas=(0.9, 0.99))
     ScheduledLR(optimizer, TRIANGLE, momentum=MOMENTUM)
     assert optimizer.param_groups[0]["betas"] == (0.95, 0.99)
 
 
-def test_an_optimizer_without_momentum_or_betas_is_refused() -> None:
+def test_optimizer_without_momentum_or_betas_is_refused() -> None:
     optimizer = Adagrad(parameters(), lr=0.1)
     with pytest.raises(ValueError, match=r"neither momentum nor betas"):
         ScheduledLR(optimizer, TRIANGLE, momentum=MOMENTUM)
@@ -236,7 +236,7 @@ def test_set_update_jumps_anywhere() -> None:
 
 
 @pytest.mark.parametrize("update", [-1, 1.5, True, None])
-def test_a_jump_to_no_update_is_refused_and_changes_nothing(update: Any) -> None:
+def test_jump_to_no_update_is_refused_and_changes_nothing(update: Any) -> None:
     optimizer = SGD(parameters(), lr=0.1)
     scheduled = ScheduledLR(optimizer, TRIANGLE)
     scheduled.step()
@@ -247,7 +247,7 @@ def test_a_jump_to_no_update_is_refused_and_changes_nothing(update: Any) -> None
 
 
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, None, "0.1", True])
-def test_a_function_that_returns_no_rate_is_refused_and_changes_nothing(value: Any) -> None:
+def test_function_that_returns_no_rate_is_refused_and_changes_nothing(value: Any) -> None:
     optimizer = SGD(parameters(), lr=0.1)
     with pytest.raises(ValueError, match=r"^schedule\(0\) must "):
         ScheduledLR(optimizer, lambda _: value)
@@ -259,7 +259,7 @@ def test_a_function_that_returns_no_rate_is_refused_and_changes_nothing(value: A
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
-def test_a_momentum_out_of_range_is_refused_and_changes_nothing(value: float) -> None:
+def test_momentum_out_of_range_is_refused_and_changes_nothing(value: float) -> None:
     optimizer = SGD(parameters(), lr=0.1, momentum=0.9)
     with pytest.raises(ValueError, match=r"^momentum\(0\) must "):
         ScheduledLR(optimizer, TRIANGLE, momentum=lambda _: value)
@@ -299,7 +299,7 @@ def save_at(update: int, path: Path, *args: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("optimizer_first", [True, False])
 @pytest.mark.parametrize("schedule", [TRIANGLE, halving])
-def test_a_resumed_run_continues_at_the_saved_update(
+def test_resumed_run_continues_at_the_saved_update(
     tmp_path: Path, schedule: Callable[[int], float], optimizer_first: bool
 ) -> None:
     state = save_at(7, tmp_path / "checkpoint.pt", schedule, MOMENTUM)
@@ -329,7 +329,7 @@ def test_it_may_be_made_after_the_optimizer_was_loaded(tmp_path: Path) -> None:
     assert rates(optimizer) == pytest.approx([TRIANGLE(7), 10 * TRIANGLE(7)], rel=1e-15)
 
 
-def test_the_state_is_plain_json() -> None:
+def test_state_is_plain_json() -> None:
     _, scheduled = make_pair(halving, MOMENTUM)
     state = scheduled.state_dict()
     assert json.loads(json.dumps(state, allow_nan=False)) == state
@@ -348,7 +348,7 @@ def test_the_state_is_plain_json() -> None:
         ((TRIANGLE, None, 5.0), "ratios"),
     ],
 )
-def test_the_state_of_another_schedule_is_refused_before_anything_changes(
+def test_state_of_another_schedule_is_refused_before_anything_changes(
     tmp_path: Path, other: tuple[Any, ...], name: str
 ) -> None:
     state = save_at(7, tmp_path / "checkpoint.pt", *other)["scheduled"]
@@ -361,7 +361,7 @@ def test_the_state_of_another_schedule_is_refused_before_anything_changes(
     assert rates(optimizer) == before
 
 
-def test_a_refusal_names_both_schedules() -> None:
+def test_refusal_names_both_schedules() -> None:
     _, saved = make_pair(constant(lr=0.1))
     _, scheduled = make_pair()
     with pytest.raises(ValueError, match=r"'constant'.*, got .*'triangular'"):
@@ -377,7 +377,7 @@ def test_a_refusal_names_both_schedules() -> None:
         TRIANGLE,
     ],
 )
-def test_the_state_of_a_function_with_other_values_is_refused(
+def test_state_of_a_function_with_other_values_is_refused(
     other: Callable[[int], float],
 ) -> None:
     _, saved = make_pair(other)
@@ -394,7 +394,7 @@ def test_functions_that_differ_in_the_last_bits_alone_are_the_same() -> None:
     assert scheduled.update == 1
 
 
-def test_a_function_may_end_with_its_run() -> None:
+def test_function_may_end_with_its_run() -> None:
     table = [0.1, 0.2, 0.3]
     _, saved = make_pair(table.__getitem__)
     saved.step()
@@ -422,7 +422,7 @@ def test_a_function_may_end_with_its_run() -> None:
         {"last_epoch": 3},
     ],
 )
-def test_a_broken_state_is_refused_before_anything_changes(broken: Any) -> None:
+def test_broken_state_is_refused_before_anything_changes(broken: Any) -> None:
     optimizer, scheduled = make_pair()
     whole, before = scheduled.state_dict(), rates(optimizer)
     state = whole | broken if broken and broken != {"update": 3} else broken
@@ -452,7 +452,7 @@ def test_it_serves_an_optimizer_that_is_compiled_or_wrapped() -> None:
     assert rates(inner) == [0.5]
 
 
-def test_the_module_named_torch_does_not_hide_torch() -> None:
+def test_module_named_torch_does_not_hide_torch() -> None:
     import anneal.training.scheduled_lr
 
     assert anneal.training.scheduled_lr.torch is sys.modules["torch"]
