@@ -39,7 +39,7 @@ def found():
     return evidence(a=ours, b=[[r] for r in REFERENCE])
 
 
-def test_difference_is_taken_within_subjects_after_their_seeds_are_averaged(found):
+def test_difference_is_within_subjects_after_seeds_are_averaged(found):
     judged = judge(order_claim(subjects="median"), found)
     assert (judged.ours.mean, judged.ours.low, judged.ours.high) == (2.5, 0.5, 5.0)  # 2nd, 8th
     assert (judged.n, judged.verdict) == (9, "reproduced")
