@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -117,16 +118,17 @@ def test_table_has_means_and_paired_difference(advice: ModuleType) -> None:
 
 
 def test_tables_on_the_page_are_those_of_the_records(advice: ModuleType) -> None:
-    assert set(advice.blocks()) == set(advice.BLOCKS)
-    page = advice.PAGE.read_text()
-    for name, body in advice.blocks().items():
-        assert f"<!-- {name}:begin -->\n{body}\n<!-- {name}:end -->" in page
+    made, page = advice.blocks(), advice.PAGE.read_text()
+    for name in advice.BLOCKS:
+        body = f"{made[name]}\n" if name in made else ""
+        assert f"<!-- {name}:begin -->\n{body}<!-- {name}:end -->" in page
 
 
 def test_every_record_is_of_the_declared_settings_and_a_clean_commit(advice: ModuleType) -> None:
-    records = [r for flag in advice.BLOCKS.values() for r in advice.read_records(fine_tunes=flag)]
-    assert [r["declared"] for r in records] == [c.declared() for c in advice.COMPARISONS]
-    for found in records:
+    declared = {comparison.name: comparison.declared() for comparison in advice.COMPARISONS}
+    for file in advice.FOLDER.glob(f"*/{advice.RESULT}"):
+        found = json.loads(file.read_text())
+        assert found["declared"] == declared[file.parent.name]
         assert not found["environment"]["commit"].endswith("+")
         for run in found["runs"].values():
             assert list(run["test_accuracy_pct"]) == [str(seed) for seed in advice.TEST_SEEDS]
@@ -137,8 +139,11 @@ def test_finished_comparison_is_not_run_again(
 ) -> None:
     monkeypatch.delattr(advice, "compare")
     page = advice.PAGE.read_text()
-    advice.main([])
-    assert capsys.readouterr().out.count("not run again") == len(advice.COMPARISONS)
+    finished = [file.parent.name for file in advice.FOLDER.glob(f"*/{advice.RESULT}")]
+    if not finished:
+        pytest.skip("no comparison is committed here")
+    advice.main(finished)
+    assert capsys.readouterr().out.count("not run again") == len(finished)
     assert advice.PAGE.read_text() == page
 
 
