@@ -135,10 +135,9 @@ report: $(INSTALLED)  ## write the report again from results/ alone (OPEN=1: and
 		then xdg-open paper/report.html >/dev/null 2>&1 </dev/null & \
 		else echo "no display or no xdg-open here: open the file yourself"; fi; fi
 
-# What a remote has already is not sent again, so this is the most that is sent.
 .PHONY: push
 push: $(INSTALLED)  ## say how large the outputs of the stages are, then `dvc push` them
-	@echo "To be pushed, without what the remote has:"
+	@echo "Sent at most (what the remote has is not sent again):"
 	@dvc du . | grep -E '[[:space:]](data|evaluations|experiments|range_tests|runs)$$'
 	dvc push
 
