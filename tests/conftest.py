@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.room_times import times_by_room
+from tests.room_times import start_order, times_by_room
 from tests.servers import NEEDED, reason_to_skip
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -16,7 +16,8 @@ WRONG_PROCESSOR = "wrong processor: "  # how a test's reason to skip begins
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, with the reason, what this machine cannot run."""
+    """Start the longest files first; skip, with the reason, what this machine cannot run."""
+    items.sort(key=lambda item: start_order(item.nodeid))
     if "ANNEAL_ARCHIVES" not in os.environ:
         no_archives = pytest.mark.skip(reason="ANNEAL_ARCHIVES names no folder of real archives")
         for item in items:

@@ -7,7 +7,6 @@ ended, the previous one, ``snapshots/<update>.pt`` if requested, and ``result.js
 
 import json
 import os
-import pickle
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,16 +15,23 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from anneal.config.strict import flat_numbers
 from anneal.io.files import read_json, read_yaml, synced, write_json, write_yaml
+from anneal.io.terminal import say
+from anneal.runs.torch_files import UnreadableError, keep_as, load_checked
 
 HISTORY = "history.jsonl"
 TIMING = "timing.jsonl"
 CHECKPOINT = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"
+UNREADABLE = "checkpoint.unreadable.pt"
 RESULT = "result.json"
 PLAN = "experiment.yaml"
 ENVIRONMENT_FILE = "environment.json"
 SNAPSHOTS = "snapshots"
+RESUME = "ANNEAL_RESUME"  # environment variable; other-code: resume a run that other code began
+OTHER_CODE = "other-code"
+KEYS_SHOWN = 3
 LOCK_SECONDS = 1.0  # `status` holds a lock for a moment to see whether it is free
 
 
@@ -79,9 +85,27 @@ class RunDirectory:
                 number += 1
                 aside = replaced / f"{self.path.name}-{self._hash_on_disk()}-{number}"
             aside.parent.mkdir(parents=True, exist_ok=True)
+            words = self._difference(plan)
             shutil.move(self.path, aside)
+            say(f"{self.path}: the run here was another ({words}); it is now {aside}")
         self.path.mkdir(parents=True, exist_ok=True)
         write_yaml(self.path / PLAN, plan)
+
+    def _difference(self, plan: dict[str, Any]) -> str:
+        """Return the keys in which the plan on disk differs from ``plan``; else the code."""
+        old, new = read_yaml(self.path / PLAN), plan
+        for part in ("configuration", "schedule"):
+            before, after = (flat_numbers(side.get(part) or {}) for side in (old, new))
+            keys = [k for k in {**before, **after} if before.get(k) != after.get(k)]
+            if keys:
+                more = f" and {len(keys) - KEYS_SHOWN} more keys" if keys[KEYS_SHOWN:] else ""
+                return (
+                    ", ".join(f"{k} {before.get(k)} -> {after.get(k)}" for k in keys[:KEYS_SHOWN])
+                    + more
+                )
+        if self._hash_on_disk() != self.configuration_hash:
+            return "other data"
+        return f"code {(self._result_on_disk() or {}).get('code')} -> {self.code}"
 
     def _hash_on_disk(self) -> str | None:
         if not (self.path / PLAN).is_file():
@@ -117,8 +141,7 @@ class RunDirectory:
         with synced(checkpoint) as file:
             torch.save(content, file)
             if checkpoint.is_file():
-                shutil.copyfile(checkpoint, self.path / f".{PREVIOUS}.tmp")
-                (self.path / f".{PREVIOUS}.tmp").replace(self.path / PREVIOUS)
+                keep_as(checkpoint, self.path / PREVIOUS)
 
     def save_snapshot(self, weights: dict[str, Any], *, update: int) -> None:
         """Write the weights after ``update`` updates to ``snapshots/<update>.pt``, atomically."""
@@ -149,13 +172,26 @@ class RunDirectory:
     def resume(self) -> dict[str, Any] | None:
         """Return the checkpoint to resume from, and truncate history and snapshots to it.
 
-        Without a checkpoint, return None and delete history and snapshots.
+        Without a checkpoint, return None and delete history and snapshots. An unreadable newest
+        checkpoint is renamed to ``checkpoint.unreadable.pt``, said, and the previous one taken.
 
         Raises:
-            ValueError: the checkpoint is of another configuration or unreadable, or its history is
-                too short; names the file.
+            ValueError: the checkpoint is of another configuration or of other code, none is
+                readable, or its history is too short; names the file.
         """
-        content = self.read_checkpoint()
+        try:
+            content = self.read_checkpoint()
+        except UnreadableError as error:
+            if not (self.path / PREVIOUS).is_file():
+                raise
+            content = self._load(self.path / PREVIOUS, f"move {self.path} away to start again")
+            (self.path / CHECKPOINT).replace(self.path / UNREADABLE)
+            say(
+                f"{error.file} cannot be read ({error.reason}) and is now {UNREADABLE}; resuming "
+                f"from {PREVIOUS}, update {content['update']}"
+            )
+        if content is not None:
+            self._check_code()
         for update, snapshot in self.snapshots().items():
             if content is None or update > content["update"]:
                 snapshot.unlink()
@@ -184,24 +220,37 @@ class RunDirectory:
         checkpoint = self.path / CHECKPOINT
         if not checkpoint.is_file():
             return None
-        advice = "move the run away to train it again"
-        if (self.path / PREVIOUS).is_file():
-            advice = f"rename {PREVIOUS} to {CHECKPOINT} to resume from it"
-        return self._load(checkpoint, advice)
+        return self._load(checkpoint, f"move {self.path} away to start again")
+
+    def _check_code(self) -> None:
+        """Refuse a checkpoint that other code or numerics wrote, unless that is wanted.
+
+        Raises:
+            ValueError: the last start had another code; says how to start again or resume.
+        """
+        asked = os.environ.get(RESUME)
+        if asked not in (None, OTHER_CODE):
+            raise ValueError(f"{RESUME} must be {OTHER_CODE} or unset, got {asked!r}")
+        starts = self.environment()
+        before = starts[-1].get("code") if starts else None
+        if None in (before, self.code) or before == self.code or asked == OTHER_CODE:
+            return
+        raise ValueError(
+            f"{self.path} was begun by code and numerics {before!r}, not {self.code!r}: move it "
+            f"away to start again, or set {RESUME}={OTHER_CODE} to resume it (recorded; the run "
+            "then counts for neither)"
+        )
 
     def _load(self, file: Path, advice: str) -> dict[str, Any]:
         """Read a file that ``torch.save`` wrote for this configuration.
 
         Raises:
-            ValueError: it is of another configuration or unreadable; names the file.
+            UnreadableError: it is damaged, or no file of a run.
+            ValueError: it is of another configuration; names the file.
         """
-        import torch
-
-        try:
-            content = torch.load(file, weights_only=True, map_location="cpu")
-        except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-            why = next(iter(str(error).splitlines()), "it is empty")
-            raise ValueError(f"{file} cannot be read ({why}); {advice}") from error
+        content = load_checked(file, advice=advice)
+        if not isinstance(content, dict) or "configuration_hash" not in content:
+            raise UnreadableError(file, "no file of a run", advice)
         found = content["configuration_hash"]
         if found != self.configuration_hash:
             raise ValueError(
