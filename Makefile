@@ -9,7 +9,7 @@ UV := $(VENV)/bin/uv
 PYTHON ?= $(firstword $(foreach p,python3.11 python3 python,$(shell \
 	$(p) -c 'import sys; sys.version_info < (3, 11) or print("$(p)")' 2>/dev/null)))
 EXTRAS ?=  # `make setup EXTRAS="eeg cluster"` adds what pyproject.toml calls so; `all` of them
-ALL_EXTRAS := eeg imagenet cluster docs
+ALL_EXTRAS := eeg imagenet cluster remote docs
 OPEN ?=  # `make report OPEN=1` shows the page in a browser
 UPGRADE ?=  # `make lock UPGRADE=--upgrade` moves every pin to its newest version
 
@@ -141,6 +141,12 @@ report: $(INSTALLED)  ## write the report again from results/ alone (OPEN=1: and
 		if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] && command -v xdg-open >/dev/null; \
 		then xdg-open paper/report.html >/dev/null 2>&1 </dev/null & \
 		else echo "no display or no xdg-open here: open the file yourself"; fi; fi
+
+.PHONY: push
+push: $(INSTALLED)  ## say how large the outputs of the stages are, then `dvc push` them
+	@echo "Sent at most (what the remote has is not sent again):"
+	@dvc du . | grep -E '[[:space:]](data|evaluations|experiments|range_tests|runs)$$'
+	dvc push
 
 .PHONY: faults
 faults: $(INSTALLED)  ## run the tests that break things: full disks, bad archives, trackers that hang

@@ -137,7 +137,7 @@ def test_library_alone_needs_numpy_and_scipy(repository: Path) -> None:
     names = [re.split(r"[<>=]", line)[0] for line in project["dependencies"]]
     assert names == ["numpy", "scipy"]
     assert set(project["optional-dependencies"]) == {
-        "torch", "pipeline", "eeg", "imagenet", "cluster", "docs", "dev",
+        "torch", "pipeline", "eeg", "imagenet", "cluster", "remote", "docs", "dev",
     }  # fmt: skip
 
 
