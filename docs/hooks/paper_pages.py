@@ -10,10 +10,10 @@ from mkdocs.structure.files import File, Files
 from anneal.claims.files import load_claims, load_planned
 from anneal.claims.schema import Claim, ValueClaim
 from anneal.claims.words import ARXIV, PAPERS
-from anneal.config.compose import compose_campaign, compose_run
 from anneal.config.options import options
 from anneal.config.tables import load_rows
-from anneal.runs.costs import run_cost
+from anneal.io.files import read_yaml
+from anneal.report.costs import load_costs
 
 ROOT = Path(__file__).resolve().parents[2]
 PETA = 1e15
@@ -27,17 +27,20 @@ class RowCost:
     peta_flop: float
 
 
-def cost_of(row: str) -> RowCost:
-    """Return the cost of one run, counted on the network."""
-    cost = run_cost(compose_run([f"experiment={row}"]), runs=1)
-    return RowCost(updates=cost.updates, peta_flop=cost.flop / PETA)
+def committed_costs() -> dict[str, RowCost]:
+    """Read the cost of one run of each row that claims name."""
+    return {
+        row: RowCost(updates=cost["updates"], peta_flop=cost["flop"] / PETA)
+        for row, cost in load_costs(ROOT / "paper").items()
+    }
 
 
 def campaigns_by_row() -> dict[str, list[str]]:
     """Return each row with the campaigns that list it."""
     found: dict[str, list[str]] = {}
     for name in options("campaign"):
-        for row in compose_campaign(name).campaign.experiments:
+        content = read_yaml(ROOT / "conf" / "campaign" / f"{name}.yaml")
+        for row in content["campaign"]["experiments"]:
             found.setdefault(row, []).append(name)
     return found
 
@@ -137,6 +140,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for row in entry.experiments
     }
     campaigns, rows = campaigns_by_row(), load_rows(ROOT / "conf")
+    costs = committed_costs()
     for paper, name in PAPERS.items():
         page = paper_page(
             f"{name} ({ARXIV[paper]})" if paper in ARXIV else name,
@@ -144,7 +148,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             planned=planned,
             campaigns=campaigns,
             exists=rows,
-            cost=cost_of,
+            cost=costs.__getitem__,
         )
         files.append(File.generated(config, f"reproduce/{paper}.md", content=page))
     return files

@@ -113,7 +113,7 @@ def load_titles(path: Path) -> dict[str, str]:
 
 
 def load_links(path: Path) -> dict[str, Link]:
-    """Read where campaigns are published; without the file nowhere.
+    """Read the addresses of published campaigns; empty without the file.
 
     Raises:
         ValueError: names the file, the campaign, the key and the rule.

@@ -53,12 +53,16 @@ ONE_OR_TWO = Rule(
     lambda v: len(v) == len(set(v)) in (1, 2),
 )
 DIFFERENT = Rule("must name each experiment once", lambda v: len(v) == len(set(v)))
+SUBJECTS = {
+    "median": "the median over subjects, whose interval is over subjects; seeds are averaged first",
+    "mean": "the mean over subjects, whose interval is over seeds",
+}
 TWO_VALUES = Rule("must hold two values", lambda v: len(v) == 2)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimSource:
-    """Where the paper says it."""
+    """Place in the paper."""
 
     paper: str  # arXiv number with version, or repository@commit
     at: str  # table, figure or section
@@ -88,7 +92,7 @@ class Correction:
 
 @dataclass(frozen=True, kw_only=True)
 class _CommonFields:
-    """What claims of every kind have.
+    """Fields of claims of every kind.
 
     ``readings`` are experiments that take the place of ``experiments[0]``: the same row under
     another reading of a setting that the paper leaves open.
@@ -106,7 +110,10 @@ class _CommonFields:
 
 @dataclass(frozen=True, kw_only=True)
 class ValueClaim(_CommonFields):
-    """A number in a table: ``experiments[0]`` gives ``value`` +- ``tolerance``."""
+    """A number in a table: ``experiments[0]`` gives ``value`` +- ``tolerance``.
+
+    ``subjects`` is for experiments over several subjects: which of SUBJECTS the paper's number is.
+    """
 
     metric: Annotated[str, RUN_METRIC_RULE]
     statistic: Annotated[str, STATISTIC_RULE]  # of the paper
@@ -115,10 +122,11 @@ class ValueClaim(_CommonFields):
     tolerance: Annotated[float, POSITIVE]
     tolerance_reason: Annotated[str, REASON_RULE]
     seed_sd: Annotated[float | None, POSITIVE]  # expected, until runs tell; for the power view
+    subjects: Annotated[str | None, one_of(*SUBJECTS)] = None
 
     @property
     def paper_number(self) -> float:
-        """The paper's number, as ours is held against it."""
+        """The paper's number, on the scale of ours."""
         return self.value
 
 
@@ -131,6 +139,9 @@ class OrderClaim(_CommonFields):
 
     ``worse_metric`` is for cells that differ in when or how they were measured, such as a snapshot
     ensemble against the last iterate; with it both cells may be of one experiment.
+
+    With ``subjects: median`` the median over subjects of the difference within each is held against
+    the margin.
     """
 
     metric: Annotated[str, RUN_METRIC_RULE]
@@ -141,6 +152,7 @@ class OrderClaim(_CommonFields):
     margin: float  # in the metric's unit, in the direction of an improvement
     margin_reason: Annotated[str, REASON_RULE]
     seed_sd: Annotated[float | None, POSITIVE]
+    subjects: Annotated[str | None, one_of(*SUBJECTS)] = None
 
     @property
     def metrics(self) -> tuple[str, str]:
@@ -158,7 +170,7 @@ class OrderClaim(_CommonFields):
 
 @dataclass(frozen=True, kw_only=True)
 class SpeedClaim(_CommonFields):
-    """How much sooner: [faster, slower], updates of faster to the target over those of slower."""
+    """Speed-up: [faster, slower], updates of faster to the target over those of slower."""
 
     metric: Annotated[str, CURVE_METRIC_RULE]
     statistic: Annotated[str, STATISTIC_RULE]

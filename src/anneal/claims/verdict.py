@@ -1,8 +1,8 @@
 """The verdict on a claim, computed from our runs (docs/verdicts.md explains the rule).
 
 Each claim is judged by itself, at 5 % on each side: the 90 % interval of our mean is inside the
-tolerance, or wholly outside it, or it is too close to call. What other claims stand beside it plays
-no part. A spread from fewer than five runs is helped by the network's other rows
+tolerance, or wholly outside it, or it is too close to call. Other claims have no
+influence. A spread from fewer than five runs is helped by the network's other rows
 (:mod:`anneal.results.network_prior`), which gives one or two runs a provisional verdict.
 
 What a diverged run does:
@@ -17,13 +17,13 @@ other run diverged is left out, which can only make the claim harder to hold.
 
 Speed is judged by updates to a target, which a run may never reach. In the row that is praised such
 a run takes a favourable verdict back, and many of them condemn
-(:func:`anneal.claims.observed.find_failures`). In the other row its length stands in, so that what
-is judged is the ratio to the *restricted* time, which is never below the true one: an interval
+(:func:`anneal.claims.observed.find_failures`). In the other row its length is used instead. The
+judged ratio is then to the *restricted* time, which is never below the true one: an interval
 below the tolerance holds for the true ratio too, and one inside it or above it proves nothing.
 Kaplan and Meier's curves and the log-rank test (``scipy.stats.ecdf``, ``logrank``) are not used:
-they compare two rows without their pairs and give no ratio to hold against the paper's, and of
-three runs against three the test calls every separation significant at 5 %, which comes about by
-chance in one of ten.
+they compare two rows without their pairs and give no ratio to compare with the paper's. For
+three runs against three the log-rank test calls every separation significant at 5 %, which happens
+by chance in one case of ten.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,10 +33,11 @@ from typing import Literal
 
 from anneal.claims.estimate import Estimate, Priors, estimate, tolerance_of
 from anneal.claims.observed import compared_values, cut_short_words, find_failures
+from anneal.claims.over_subjects import MedianEstimate, evidence_of
 from anneal.claims.paper_statistic import LikePaper, find_like_paper
 from anneal.claims.reasons import estimate_words, power_words, sensitivity_words
 from anneal.claims.schema import Claim, OrderClaim, ValueClaim
-from anneal.results.equivalence import Place, Tolerance
+from anneal.results.equivalence import Place, Tolerance, level_for
 from anneal.results.metrics import Evidence
 from anneal.results.network_prior import find_priors
 from anneal.results.power import runs_to_verdict
@@ -57,7 +58,7 @@ class ReadingResult:
     """A claim under another reading of a setting that the paper leaves open.
 
     Args:
-        experiment: in the place of the claim's first.
+        experiment: replaces the claim's first.
         verdict: at a stricter level, as one of several readings.
         ours: the interval that it is taken from.
     """
@@ -69,12 +70,12 @@ class ReadingResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What our runs say about one claim.
+    """Verdict on one claim, with the numbers behind it.
 
     Args:
         claim: the claim that was judged.
         verdict: from the literal reading of the paper.
-        ours: what is held against the claim: a mean, a paired difference in the direction of an
+        ours: the number compared with the claim: a mean, a paired difference in the direction of an
             improvement, or a ratio of updates, with the interval that decides; None when nothing
             was measured.
         confidence: how sure it is that the truth is within the tolerance, in 0..1; None where it
@@ -150,7 +151,7 @@ def judge(
             reason=f"no run yet of {' and '.join(missing)}",
         )
     priors = find_priors(evidence) if priors is None else priors
-    parts = tuple(evidence[name] for name in claim.experiments)
+    parts = tuple(evidence_of(claim, evidence, claim.experiments))
     found = replace(
         _weigh(claim, parts, priors),
         num_diverged=sum(part.num_diverged for part in parts),
@@ -174,11 +175,11 @@ def _is_older(part: Evidence) -> bool:
 def _read_as(
     name: str, claim: Claim, evidence: Mapping[str, Evidence], priors: Priors
 ) -> ReadingResult:
-    """Return what a claim would be with another experiment in the place of its first."""
+    """Return the claim with its first experiment replaced."""
     names = (name, *claim.experiments[1:])
     if _missing(names, evidence):
         return ReadingResult(experiment=name, verdict="not run", ours=None)
-    parts = tuple(evidence[each] for each in names)
+    parts = tuple(evidence_of(claim, evidence, names))
     found = _weigh(claim, parts, priors, num_readings=len(claim.readings))
     return ReadingResult(experiment=name, verdict=found.verdict, ours=found.ours)
 
@@ -186,7 +187,7 @@ def _read_as(
 def _weigh(
     claim: Claim, parts: Sequence[Evidence], priors: Priors, *, num_readings: int | None = None
 ) -> Judgement:
-    """Return the verdict on complete evidence, without what is said of the runs themselves."""
+    """Return the verdict on complete evidence, without remarks on the runs themselves."""
     budgets = sorted({part.budget_fraction for part in parts})
     if len(budgets) > 1:
         unequal = " and ".join(f"{budget:g}" for budget in budgets)
@@ -198,8 +199,12 @@ def _weigh(
     compared = compared_values(claim, parts)
     values = list(compared.values())
     found = Judgement(claim=claim, verdict="shorter run", n=len(values), reason="no verdict")
-    seen = None
-    if values:
+    seen: Estimate | MedianEstimate | None = None
+    if values and parts[0].subjects:  # the paper's statistic itself
+        level = level_for(len(values), num_readings=num_readings)
+        seen = MedianEstimate(values=tuple(values), level=level)
+        found = replace(found, ours=seen.interval())
+    elif values:
         seen = estimate(claim, parts, values, priors, num_readings=num_readings)
         found = replace(
             found,
@@ -232,11 +237,17 @@ def _weigh(
     return replace(found, reason="; ".join(filter(None, [found.reason, notes])))
 
 
-def _judge_estimate(found: Judgement, seen: Estimate, *, cut_short: str) -> Judgement:
+def _judge_estimate(
+    found: Judgement, seen: Estimate | MedianEstimate, *, cut_short: str
+) -> Judgement:
     """Return the verdict that the interval gives, failed runs aside."""
     claim, tolerance = found.claim, tolerance_of(found.claim)
     where = seen.place(tolerance)
+    if where is None and isinstance(seen, MedianEstimate):
+        few = f"{seen.n} subject{'s are' if seen.n > 1 else ' is'} not enough for an interval"
+        return replace(found, verdict="one run", reason=few)
     if where is None:
+        assert isinstance(seen, Estimate)
         more, words = _view_expected(claim, seen, tolerance)
         what = "run" if isinstance(claim, ValueClaim) else "pair"
         few = f"one {what} is" if seen.n == 1 else f"two {what}s are"
@@ -256,6 +267,8 @@ def _judge_estimate(found: Judgement, seen: Estimate, *, cut_short: str) -> Judg
             reasons.append("outside it, but the paper's own number may be as far off by chance")
         if cut_short:
             reasons.append("longer runs of the other row would tell, more seeds would not")
+        elif isinstance(seen, MedianEstimate):
+            reasons.append("more subjects would tell, more seeds of these hardly")
         else:
             more, words = _view_power(seen, tolerance)
             reasons.append(words)
@@ -263,7 +276,9 @@ def _judge_estimate(found: Judgement, seen: Estimate, *, cut_short: str) -> Judg
         reasons.append("assumes the usual spread of this network")
     if is_noisy:
         reasons.append(f"noisy: single runs differ by sd {sd:.2g}")
-    sensitivity = _sensitivity(claim, seen, tolerance, verdict) if verdict in SO_FAR else ""
+    sensitivity = ""
+    if verdict in SO_FAR and isinstance(seen, Estimate):
+        sensitivity = _sensitivity(claim, seen, tolerance, verdict)
     reasons += [words for words in (sensitivity, cut_short) if words]
     return replace(
         found,

@@ -44,7 +44,7 @@ ON_READING = "⑂ depends on the reading"
 
 
 def paper_name(paper: str) -> str:
-    """Return a paper as people call it.
+    """Return the common name of a paper.
 
     >>> paper_name("one_cycle"), paper_name("some_other")
     ('1cycle', 'some other')
@@ -83,7 +83,7 @@ def paper_words(claim: Claim) -> str:
 
 
 def difference_words(judgement: Judgement) -> str:
-    """Return how far our mean is from the paper's number, with its sign; empty without either."""
+    """Return our mean minus the paper's number, signed; empty without either."""
     claim, ours = judgement.claim, judgement.ours
     if ours is None or judgement.failure:
         return ""
@@ -115,7 +115,7 @@ def marked_verdict(judgement: Judgement) -> str:
 
 
 def readings_words(judgement: Judgement) -> str:
-    """Return what the claim's other readings give, in a sentence; empty where it has none."""
+    """Return the verdicts under the claim's other readings, in a sentence; empty without any."""
     return "; ".join(
         f"read as {reading.experiment}: {_interval_words(judgement.claim, reading.ours)}, "
         f"{reading.verdict}"

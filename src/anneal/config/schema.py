@@ -6,7 +6,7 @@ classes; its names are exported here too, since they are used together.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from anneal.config.durations import Duration
@@ -248,6 +248,14 @@ class CampaignRangeTest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CampaignEnsemble:
+    """Entry of one ensemble across two experiments: their snapshots are averaged together."""
+
+    first: str
+    second: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Campaign:
     """Experiments x seeds x a budget fraction (``conf/campaign``)."""
 
@@ -257,6 +265,8 @@ class Campaign:
     datasets: tuple[str, ...]
     range_tests: Mapping[str, CampaignRangeTest]
     experiments: Mapping[str, CampaignExperiment]
+    references: Mapping[str, str] = field(default_factory=dict)  # data set decoded by FBCSP
+    ensembles: Mapping[str, CampaignEnsemble] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
-"""The answer in four lines: does CLR do on CIFAR-10 what it says, and which schedule to use.
+"""Summary in four lines: whether CLR's CIFAR-10 claims hold, and which schedule to use.
 
-Every word of it comes from judgements and runs. The rows that it compares are those that claims
+All of it comes from judgements and runs. The rows that it compares are those that claims
 name, of one data set, network and optimizer, with runs enough for an interval.
 """
 
@@ -17,7 +17,7 @@ QUESTION = "Does CLR do on CIFAR-10 what its abstract says?"
 
 
 def answer_lines(content: Content) -> tuple[tuple[str, str], ...]:
-    """Return the lines of the answer, each with the words that lead it; none without runs."""
+    """Return the lines of the summary, each with its heading; none without runs."""
     about = [
         found
         for found in content.judgements.get(PAPER, ())

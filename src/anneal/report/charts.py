@@ -246,7 +246,7 @@ def _zoom() -> alt.Parameter:
 
 
 def _layered(layers: Sequence[alt.Chart], *, name: str, **parameters: Any) -> dict[str, Any]:
-    """Return a figure of its size and looks, with the parameters that the page sets."""
+    """Return a figure with its size, style and the parameters that the page sets."""
     params = [alt.param(name=key, value=value) for key, value in parameters.items()]
     size = {"type": "fit-x", "contains": "padding"}
     chart = alt.layer(*layers).properties(

@@ -19,6 +19,7 @@ from anneal.results.ensemble_store import seeds_words
 from anneal.results.ensembles import ensemble_of
 from anneal.results.metrics import Evidence
 from anneal.results.statistics import Interval, mean_interval
+from anneal.results.subjects import mean_over_subjects
 
 VERDICTS = tuple(SIGNS)
 NOT_RUN = "not run"
@@ -123,7 +124,7 @@ class Redrawn:
         at: its place, paper and figure.
         place: the figure alone.
         title: of the figure.
-        shows: what the paper says of it, and what is drawn otherwise.
+        shows: the paper's caption in our words, and how our drawing differs.
         note: how to read the picture.
         missing: what has not been run.
         missing_where: where it is looked for: a campaign, or all at full length.
@@ -198,7 +199,7 @@ def make_content(
     deviations: Sequence[Deviation],
     extras: ReportExtras | None = None,
 ) -> Content:
-    """Put the report together.
+    """Make the content of the report.
 
     Campaigns of papers' rows come first, the larger budget before the smaller.
     """
@@ -268,7 +269,10 @@ def _section(
     deviations: Sequence[Deviation],
     extras: ReportExtras,
 ) -> Section:
-    evidence = results.evidence()
+    evidence = {  # a seed of an experiment over subjects is the mean over them
+        name: mean_over_subjects(part) if part.subjects else part
+        for name, part in results.evidence().items()
+    }
     rows = tuple(
         ReportRow(
             experiment=experiment,

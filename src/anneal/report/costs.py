@@ -1,4 +1,4 @@
-"""What is left of each table and what it costs, from ``paper/costs.json``.
+"""Open runs of each table and their cost, from ``paper/costs.json``.
 
 ``anneal costs --claims`` writes the file: updates and floating-point operations of one run of each
 experiment that claims name. How hours come from it: :mod:`anneal.report.effort`.
@@ -35,7 +35,7 @@ PETA = 1e15
 
 @dataclass(frozen=True, kw_only=True)
 class Left:
-    """What would bring every row of one table to three runs, or to three ensembles.
+    """Missing runs until every row of one table has three runs, or three ensembles.
 
     Args:
         paper: its name.
@@ -68,7 +68,7 @@ class Left:
 
 
 def load_costs(paper: Path) -> dict[str, Any]:
-    """Read what one run of each experiment costs; without the file nothing is known."""
+    """Read what one run of each experiment costs; empty without the file."""
     path = paper / COSTS_FILE
     found = read_json(path) if path.is_file() else {}
     if not isinstance(found, dict):

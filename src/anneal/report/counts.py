@@ -1,4 +1,4 @@
-"""Counts of claims by their role: a front page counts what the abstracts say, and nothing else."""
+"""Counts of claims by their role: a front page counts headline claims only."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ COUNTED = ("headline", "detail")  # roles: a claim that is context is shown, and
 
 @dataclass(frozen=True, kw_only=True)
 class Strip:
-    """How far one paper is.
+    """Progress of one paper.
 
     Args:
         paper: as the ids of its claims begin.
@@ -46,7 +46,7 @@ def judged(judgements: Sequence[Judgement]) -> tuple[Judgement, ...]:
 
 
 def strips(content: Content) -> tuple[Strip, ...]:
-    """Return how far each paper with headline claims is, in the report's order."""
+    """Return the progress of each paper with headline claims, in the report's order."""
     found = []
     for paper, judgements in content.judgements.items():
         headlines, details = of_role(judgements, "headline"), of_role(judgements, "detail")

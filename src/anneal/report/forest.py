@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from anneal.claims.observed import compared_values
+from anneal.claims.over_subjects import evidence_of
 from anneal.claims.places import spelled
 from anneal.claims.schema import Claim, OrderClaim, SpeedClaim
 from anneal.claims.verdict import Judgement
@@ -73,7 +74,7 @@ def scale_of(claim: Claim) -> tuple[float, float]:
     """Return the value at 0 and the length of one tolerance, in the claim's unit.
 
     An order is at 0 where the paper has it and at -1 where it no longer holds; without the paper's
-    numbers a margin below zero is held against no difference, and any other against one unit.
+    numbers a margin below zero is compared with no difference, and any other with one unit.
     """
     if isinstance(claim, SpeedClaim):
         return claim.ratio, claim.tolerance
@@ -88,9 +89,9 @@ def scale_of(claim: Claim) -> tuple[float, float]:
 def values_behind(judgement: Judgement, evidence: Mapping[str, Evidence]) -> list[float]:
     """Return single runs, pairs or ratios behind a claim; none where an experiment has no run."""
     names = judgement.claim.experiments
-    parts = [evidence[name] for name in names if name in evidence and evidence[name].runs]
-    if len(parts) < len(names):
+    if not all(name in evidence and evidence[name].runs for name in names):
         return []
+    parts = evidence_of(judgement.claim, evidence, names)
     return list(compared_values(judgement.claim, parts).values())
 
 

@@ -51,7 +51,7 @@ def strips_table(content: Content) -> str:
 def judged_apart(
     judgements: Sequence[Judgement],
 ) -> tuple[list[Judgement], list[Judgement]]:
-    """Return the claims that runs speak to, and those that were not run."""
+    """Return the claims that have runs, and those that have none."""
     run = [found for found in judgements if found.verdict != NOT_RUN]
     return run, [found for found in judgements if found.verdict == NOT_RUN]
 
@@ -133,7 +133,7 @@ def range_test_figure_name(section: Section, name: str) -> str:
 
 
 def slug(text: str) -> str:
-    """Return a text as a class, an id or the name of a file may hold it.
+    """Return a text in the characters of a class, an id or a file name.
 
     >>> slug("not reproduced"), slug("clr/section3.1")
     ('not-reproduced', 'clr-section3.1')
@@ -271,7 +271,7 @@ def _place(run: Run) -> str:
 
 
 def range_test_table(test: RangeTestRecord) -> str:
-    """Return what each rule says of one range test, over its seeds."""
+    """Return the table of each rule's bounds for one range test, over its seeds."""
     rows = [
         [
             f"**{rule}**" if rule == test.rule else rule,
@@ -301,7 +301,7 @@ def trained_between_words(section: Section, name: str) -> str:
 
 
 def deviations_words(section: Section) -> str:
-    """Return which deviations touch which experiments of a campaign; empty when none does."""
+    """Return the deviations that affect a campaign, with their experiments; empty without any."""
     lines = [
         f"- `{row.experiment.name}`: {', '.join(f'[{name}](#{name})' for name in row.deviations)}"
         for row in section.rows

@@ -77,7 +77,7 @@ _ARXIV = re.compile(r"[0-9]{4}\.[0-9]{4,5}(v[0-9]+)?")
 
 @dataclass(frozen=True, kw_only=True)
 class PageSources:
-    """What the page is made of besides its content: the texts of three files in ``paper/``."""
+    """Sources of the page besides its content: the texts of three files in ``paper/``."""
 
     template: str
     style: str
@@ -244,7 +244,7 @@ def packed(text: str) -> str:
 
 
 def unpacked(page: str) -> str:
-    """Return a page with its packed parts as text: what two pages that say the same share.
+    """Return a page with its packed parts as text, for comparison with another page.
 
     Another zlib packs the same text into other bytes.
     """

@@ -19,6 +19,7 @@ from anneal.io.files import read_yaml
 from anneal.io.text import number
 from anneal.report.content import Content, Redrawn, RedrawnCurve, ReportRow, Section
 from anneal.report.figures import PlottedExperiment
+from anneal.report.less_reference import LessReference, draw_less_reference
 from anneal.report.redrawing import (
     DigitisedCurve,
     Heading,
@@ -68,7 +69,7 @@ class PaperRangeTest:
 
 @dataclass(frozen=True, kw_only=True)
 class PaperFigure:
-    """One figure of a paper (``paper/figures.yaml``): curves, a range test, or a grid of ensembles.
+    """One figure of a paper (``paper/figures.yaml``): curves, a range test, ensembles or errors.
 
     With a ``campaign`` it shows the rows of that one at its budget, whatever it is; without, rows
     of any campaign at full length.
@@ -77,11 +78,12 @@ class PaperFigure:
     id: Annotated[str, ID_RULE]
     at: Annotated[str, PLACED]  # paper and figure
     title: str
-    shows: str  # what the paper says of it, and what is drawn otherwise
+    shows: str  # the paper's caption in our words, and how our drawing differs
     campaign: str | None = None
     curves: Annotated[tuple[PaperCurve, ...], SOME] = ()
     range_test: PaperRangeTest | None = None
     ensembles: str | None = None  # the experiment whose runs and snapshots are averaged
+    less_reference: LessReference | None = None  # errors of subjects
 
 
 def load_paper_figures(paper: Path) -> tuple[PaperFigure, ...]:
@@ -103,8 +105,11 @@ def load_paper_figures(paper: Path) -> tuple[PaperFigure, ...]:
         where = f"{path}: figure {figure.id}"
         if [f.id for f in found].count(figure.id) > 1:
             raise ValueError(f"{where}: id must be unique, it is here twice")
-        if [bool(figure.curves), bool(figure.range_test), bool(figure.ensembles)].count(True) != 1:
-            raise ValueError(f"{where}: must have either curves, a range_test or ensembles")
+        kinds = (figure.curves, figure.range_test, figure.ensembles, figure.less_reference)
+        if [bool(kind) for kind in kinds].count(True) != 1:
+            raise ValueError(
+                f"{where}: must have either curves, a range_test, ensembles or less_reference"
+            )
         if figure.range_test and not figure.campaign:
             raise ValueError(f"{where}: campaign must say whose range_test it is")
         digitised = figure.range_test and figure.range_test.digitised
@@ -135,15 +140,13 @@ def redraw(figures: Sequence[PaperFigure], content: Content, *, paper: Path) -> 
         ValueError: digitised data are not as they should be; names the file.
     """
     claims = [found.claim for found in content.all_judgements()]
-    return tuple(_redraw(figure, content.sections, claims, paper) for figure in figures)
+    return tuple(_redraw(figure, content, claims, paper) for figure in figures)
 
 
-def _redraw(
-    figure: PaperFigure, sections: Sequence[Section], claims: Sequence[Claim], paper: Path
-) -> Redrawn:
+def _redraw(figure: PaperFigure, content: Content, claims: Sequence[Claim], paper: Path) -> Redrawn:
     sections = [
         section
-        for section in sections
+        for section in content.sections
         if (section.name == figure.campaign if figure.campaign else section.budget_fraction == 1)
     ]
     scaled = any(section.budget_fraction < 1 for section in sections)
@@ -155,6 +158,8 @@ def _redraw(
     if figure.range_test:
         digitised = None if scaled else figure.range_test.digitised
         picture = _sweep(figure, sections, digitised, heading, paper)
+    elif figure.less_reference:
+        picture = _less_reference(figure.less_reference, figure.campaign, content, heading)
     elif figure.ensembles:
         picture = _grid(figure.ensembles, _rows(sections), its, heading)
     else:
@@ -242,6 +247,25 @@ def _grid(
     )
 
 
+def _less_reference(
+    figure: LessReference, campaign: str | None, content: Content, heading: Heading
+) -> _Picture:
+    there = {
+        name: part
+        for name, part in content.evidence.items()
+        if part.subjects and (campaign in part.campaigns if campaign else part.budget_fraction == 1)
+    }
+    missing = tuple(name for name in figure.experiments() if name not in there)
+    drawn = figure.reference in there and len(missing) < len(figure.experiments()) - 1
+    subjects = len(there[figure.reference].subjects) if drawn else 0
+    return _Picture(
+        svg=draw_less_reference(figure, there, heading) if drawn else None,
+        note=f"The median over {subjects} subjects, with its 90 % interval; seeds are averaged "
+        "first. Baselines and snapshots are drawn a little to the side.",
+        missing=missing,
+    )
+
+
 def _sweep(
     figure: PaperFigure,
     sections: Sequence[Section],
@@ -267,7 +291,7 @@ def _sweep(
 
 
 def printed_errors(experiment: str, claims: Sequence[Claim]) -> dict[Size, float]:
-    """Return what the paper says that ensembles of one experiment err (%), by their size."""
+    """Return the paper's test errors (%) of one experiment's ensembles, by their size."""
     errors = {}
     for claim in claims:
         if isinstance(claim, ValueClaim) and claim.experiments == (experiment,):
@@ -283,7 +307,7 @@ def printed_errors(experiment: str, claims: Sequence[Claim]) -> dict[Size, float
 def marks_of(
     experiment: str, claims: Sequence[Claim], *, total_steps: int, ends: Sequence[int] = ()
 ) -> tuple[Mark, ...]:
-    """Return what the paper says that one experiment reaches, and when, as its claims have it.
+    """Return the paper's accuracies of one experiment and their updates, from its claims.
 
     Args:
         experiment: its name.

@@ -57,7 +57,7 @@ def draw_curves(
         heading: over it.
     """
     with mpl.rc_context(STYLE):
-        canvas, axes = _canvas(heading)
+        canvas, axes = canvas_of(heading)
         shown: list[tuple[int, float]] = []
         for one, its in zip(plotted, marks, strict=True):
             draw_band(axes, one)
@@ -88,7 +88,7 @@ def draw_sweep(
 ) -> str:
     """Draw accuracy against the rate: our seeds with their mean, and the paper's curve if any."""
     with mpl.rc_context(STYLE):
-        canvas, axes = _canvas(heading)
+        canvas, axes = canvas_of(heading)
         by_rate: dict[float, list[float]] = {}
         for curve in curves:
             for point in curve.points:
@@ -141,7 +141,7 @@ def draw_grid(
     rows = sorted({m for _, m in {**ours, **paper}})
     errors = np.full((len(rows), len(columns)), np.nan)
     with mpl.rc_context(STYLE):
-        canvas, axes = _canvas(heading)
+        canvas, axes = canvas_of(heading)
         axes.grid(visible=False)
         for (n, m), (error, _) in ours.items():
             if n in columns:
@@ -195,7 +195,8 @@ def _draw_marks(axes: Axes, marks: Sequence[Mark], colour: str) -> None:
         )  # fmt: skip
 
 
-def _canvas(heading: Heading) -> tuple[Figure, Axes]:
+def canvas_of(heading: Heading) -> tuple[Figure, Axes]:
+    """Return a figure with its heading, and its axes."""
     canvas = Figure(figsize=(8.0, 4.6), layout="constrained")
     canvas.suptitle(heading.title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     axes = canvas.subplots()

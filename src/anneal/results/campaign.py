@@ -15,6 +15,8 @@ from anneal.datasets.registry import DATASETS
 from anneal.results.ensembles import Group
 from anneal.results.metrics import Evidence, Run
 from anneal.results.setting import Setting
+from anneal.results.subjects import over_subjects
+from anneal.runs.subjects import split_name
 
 RunKey = tuple[str, int, str]  # experiment, seed, configuration hash
 GroupKey = tuple[str, Group, str]  # experiment, seeds, configuration hash
@@ -68,14 +70,47 @@ class CampaignResults:
         return str(self.campaign["name"])
 
     def ordered(self) -> list[MeasuredExperiment]:
-        """Return the measured experiments in the campaign's order, then those no longer listed."""
-        listed = [name for name in self.campaign["experiments"] if name in self.experiments]
-        earlier = sorted(self.experiments.keys() - set(listed))
-        return [self.experiments[name] for name in [*listed, *earlier]]
+        """Return the measured experiments in the campaign's order, then those no longer listed.
+
+        The subjects of an experiment are one.
+        """
+        found: dict[str, MeasuredExperiment] = {}
+        for name, one in sorted(self.experiments.items()):
+            whole, subject = split_name(name)
+            if whole not in found:
+                title = one.title.removesuffix(f", subject {subject}")
+                found[whole] = dataclasses.replace(one, name=whole, title=title)
+        listed = [name for name in self.campaign["experiments"] if name in found]
+        earlier = sorted(found.keys() - set(listed))
+        return [found[name] for name in [*listed, *earlier]]
 
     def evidence(self) -> dict[str, Evidence]:
-        """Return experiment -> runs of its current configuration."""
-        return {name: self._evidence_of(found) for name, found in self.experiments.items()}
+        """Return experiment -> runs of its current configuration; over subjects, of all of them."""
+        return over_subjects(self._parts())
+
+    def _parts(self) -> dict[str, Evidence]:
+        found = {name: self._evidence_of(one) for name, one in self.experiments.items()}
+        return self._derived() | found
+
+    def _derived(self) -> dict[str, Evidence]:
+        """Return the runs that trained nothing (:mod:`anneal.results.derived`), the last ones."""
+        last: dict[tuple[str, int], Run] = {}
+        for (name, seed, _), run in self.runs.items():
+            before = last.get((name, seed))
+            if name not in self.experiments and not (before and _started(before) > _started(run)):
+                last[name, seed] = run
+        found: dict[str, list[Run]] = {}
+        for name, seed in sorted(last):
+            found.setdefault(name, []).append(last[name, seed])
+        return {
+            name: Evidence(
+                experiment=name,
+                budget_fraction=float(self.campaign["budget_fraction"]),
+                runs=tuple(runs),
+                campaigns=(self.name,),
+            )
+            for name, runs in found.items()
+        }
 
     def _evidence_of(self, found: MeasuredExperiment) -> Evidence:
         current = (found.name, found.configuration_hash)
@@ -106,6 +141,10 @@ class CampaignResults:
         )
 
 
+def _started(run: Run) -> str:
+    return run.environment.get("started", "")
+
+
 def merge(committed: CampaignResults | None, measured: CampaignResults) -> CampaignResults:
     """Return the union of two results; for a shared key, take the new measurement.
 
@@ -133,14 +172,14 @@ def gather_evidence(campaigns: Sequence[CampaignResults]) -> dict[str, Evidence]
     by_name: dict[str, list[Evidence]] = {}
     for results in sorted(campaigns, key=lambda found: found.name):
         for name, evidence in results.evidence().items():
-            if evidence.runs:
+            if evidence.runs and not evidence.subjects:
                 by_name.setdefault(name, []).append(evidence)
-    return {name: _join(parts) for name, parts in sorted(by_name.items())}
+    return over_subjects({name: _join(parts) for name, parts in sorted(by_name.items())})
 
 
 def _join(parts: Sequence[Evidence]) -> Evidence:
     def weight(part: Evidence) -> tuple[float, str]:
-        return part.budget_fraction, max(run.environment.get("started", "") for run in part.runs)
+        return part.budget_fraction, max(map(_started, part.runs))
 
     best = max(parts, key=weight)
     configuration = best.runs[0].configuration_hash

@@ -15,6 +15,7 @@ it. Papers print errors as often as accuracies, but a run records only accuracie
 """
 
 import re
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -183,6 +184,8 @@ class Evidence:
         ensembles: seeds -> metrics of their ensemble, ``test_accuracy_pct@ensemble_<N>x<M>`` with
             N > 1.
         setting: what was trained, and with which rates; None where that is not known.
+        subjects: by number, where it is an experiment over several subjects; its runs are all of
+            theirs, and its values are those of subjects.
     """
 
     experiment: str
@@ -191,6 +194,7 @@ class Evidence:
     campaigns: tuple[str, ...] = ()
     ensembles: Mapping[Group, Mapping[str, float]] = field(default_factory=dict)
     setting: Setting | None = None
+    subjects: Mapping[int, "Evidence"] = field(default_factory=dict)
 
     @property
     def num_diverged(self) -> int:
@@ -201,8 +205,11 @@ class Evidence:
         """Return seed -> value over the finished runs that have ``metric``.
 
         The value of an ensemble counts once, under its first seed. A run counts in one ensemble
-        only, so that the values are independent.
+        only, so that the values are independent. Over subjects it is subject -> mean over seeds.
         """
+        if self.subjects:
+            of_each = {n: [*part.values(metric).values()] for n, part in self.subjects.items()}
+            return {n: statistics.fmean(values) for n, values in of_each.items() if values}
         measured = {run.seed: run.value(metric) for run in self.runs if run.finished}
         found = {seed: value for seed, value in measured.items() if value is not None}
         recorded, _ = restate(metric, 0)

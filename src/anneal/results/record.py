@@ -9,6 +9,7 @@ from anneal.io.csv_files import read_columns, short
 from anneal.io.files import read_json, read_yaml
 from anneal.results.campaign import CampaignResults, GroupKey, MeasuredExperiment, RunKey
 from anneal.results.curves import Curve, thin
+from anneal.results.derived import read_derived
 from anneal.results.ensemble_store import plain_snapshots
 from anneal.results.ensembles import Group
 from anneal.results.metrics import Run, RunEnding
@@ -17,6 +18,7 @@ from anneal.runs.layout import (
     CAMPAIGN_FILE,
     CURVE,
     CURVES,
+    DERIVED,
     EVALUATIONS,
     EXPERIMENTS,
     GIVEN,
@@ -50,6 +52,8 @@ def read_measured(root: Path, campaign: str) -> CampaignResults:
         configurations[digest] = configuration
         runs |= {(name, run.seed, digest): run for run in found}
         ensembles |= {(name, seeds, digest): metrics for seeds, metrics in together.items()}
+    for path in sorted((root / EVALUATIONS / campaign).glob(f"**/{DERIVED}")):
+        runs |= read_derived(path)
     return CampaignResults(
         campaign=plain(described),
         experiments=experiments,

@@ -8,6 +8,7 @@ flips from six of them, since fewer have no flip pattern rarer than 2.5 % on a s
 import dataclasses
 import functools
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,7 @@ class Interval:
         method: how the ends were found, in words.
         confidence: in (0, 1).
         is_ratio: whether ``mean`` is a geometric one, so that its ends are not equally far from it.
+        is_median: whether ``mean`` is a median, likewise.
     """
 
     mean: float
@@ -43,6 +45,7 @@ class Interval:
     method: str
     confidence: float = CONFIDENCE
     is_ratio: bool = False
+    is_median: bool = False
 
     @property
     def half_width(self) -> float | None:
@@ -173,6 +176,52 @@ def subset_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
         sums = np.concatenate([sums, sums + values[..., i : i + 1]], axis=-1)
         sizes = np.concatenate([sizes, sizes + 1])
     return np.asarray(sums[..., 1:] / sizes[1:], dtype=np.float64)
+
+
+def median_interval(values: Sequence[float], *, confidence: float = CONFIDENCE) -> Interval:
+    """Return the median of independent values with the order statistics that hold the true one.
+
+    The k-th lowest and the k-th highest value are the ends of the exact sign test, turned round:
+    they hold the median of any distribution with at least ``confidence``, and k is the largest that
+    does. Nothing is assumed of how values spread, as the means of sign flips and the bootstrap do.
+
+    >>> found = median_interval([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 90.0], confidence=0.9)
+    >>> found.mean, found.low, found.high
+    (5.0, 2.0, 8.0)
+
+    Args:
+        values: one for each subject, finite, at least one.
+        confidence: in (0, 1).
+
+    Returns:
+        The median in the place of the mean; without ends where there are too few values.
+
+    Raises:
+        ValueError: there is no value, or one is not finite.
+    """
+    _check_finite(values)
+    ordered, n = sorted(values), len(values)
+    depth = median_depth(n, confidence=confidence)
+    return Interval(
+        mean=statistics.median(ordered),
+        low=ordered[depth - 1] if depth else None,
+        high=ordered[-depth] if depth else None,
+        n=n,
+        sd=None,
+        method="exact sign test of the median" if depth else "a median without an interval",
+        confidence=confidence,
+        is_median=True,
+    )
+
+
+def median_depth(n: int, *, confidence: float = CONFIDENCE) -> int:
+    """Return which of n ordered values, from either end, bounds the interval of their median.
+
+    >>> [median_depth(n, confidence=0.9) for n in (4, 5, 9, 14)]  # 0: none does
+    [0, 1, 2, 4]
+    """
+    below = stats.binom.cdf(np.arange(n // 2), n, 0.5)  # fewer than k of n values on one side
+    return int((2 * below <= 1 - confidence + 1e-9).sum())
 
 
 def ratio_interval(ratios: Sequence[float], *, confidence: float = CONFIDENCE) -> Interval:

@@ -41,6 +41,7 @@ from anneal.results.metrics import METRICS, Evidence, Run, RunEnding
 from anneal.results.statistics import mean_interval
 from anneal.runs.committed import RUNS_FILE, read_run_rows
 from anneal.runs.layout import CAMPAIGN_FILE
+from anneal.runs.subjects import split_name
 
 ENVIRONMENT = ("device", "precision", "kernels", "threads", "commit", "torch", "started", "seconds")
 UNRECORDED = {"kernels": "unrecorded"}  # of runs older than the column
@@ -140,7 +141,7 @@ def save_results(folder: Path, results: CampaignResults) -> None:
     }
     for configuration, content in results.configurations.items():
         files[f"configurations/{configuration}.yaml"] = _yaml(content)
-    for name in sorted({experiment for experiment, _, _ in results.runs}):
+    for name in sorted({experiment for experiment, _, _ in results.runs} & entries.keys()):
         files[f"curves/{file_name(name)}.csv"] = _curves_csv(name, results.runs)
         if kept := {
             (configuration, seed): run.snapshots
@@ -150,8 +151,8 @@ def save_results(folder: Path, results: CampaignResults) -> None:
             files[f"snapshots/{file_name(name)}.csv"] = snapshots_csv(kept)
     if any(run.snapshots for run in results.runs.values()):
         files[ENSEMBLES] = ensembles_csv(results.runs, results.ensembles)
-    evidence = results.evidence()
-    for name in sorted(results.experiments):
+    evidence = {n: e for n, e in results.evidence().items() if split_name(n)[1] is None}
+    for name in sorted(evidence):  # of several subjects, the experiment over all of them
         files[f"metrics/{file_name(name)}.json"] = json_text(_metrics(evidence[name]))
     for column in PLOTTED:
         files[f"plots/{column}.csv"] = _plot_csv(column, evidence)

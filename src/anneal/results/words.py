@@ -25,7 +25,7 @@ def interval_words(interval: Interval | None, *, decimals: int, unit: str = "") 
     if interval.low is None or interval.high is None:
         return f"{mean}{behind} ({'one run' if interval.n == 1 else f'{interval.n} runs'})"
     ends = f"[{interval.low:.{decimals}f}, {interval.high:.{decimals}f}]"
-    if interval.is_ratio:
+    if interval.is_ratio or interval.is_median:
         return f"{mean} {ends}{behind}"
     return f"{mean} ± {interval.half_width:.{decimals}f} {ends}{behind}"
 

@@ -11,12 +11,14 @@ MULTIRUN = Path("multirun")
 ADVICE = Path("advice")
 DATA = Path("data")
 PAPER = Path("paper")
+REPRODUCTION = Path("local/reproduce")  # a copy of the tree: `anneal reproduce`
 
 CAMPAIGN_FILE = "campaign.yaml"
 SUGGESTION = "suggestion.json"
 CURVE = "curve.csv"
 RECORD = "record.json"
 CURVES = "curves.csv"
+DERIVED = "derived.json"  # runs of an experiment that trained nothing of its own
 SKIPPED = "skipped.json"  # instead of a record, if the range test gave no bounds
 REPLACED = ".replaced"  # below runs/: stale runs
 GRID = ".grid"  # below runs/<campaign>: logs and last attempts of `anneal grid`

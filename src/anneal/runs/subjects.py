@@ -24,6 +24,15 @@ def of_each_subject(experiment: ExperimentConfig) -> list[ExperimentConfig]:
     return [_of_subject(experiment, subject) for subject in subjects] or [experiment]
 
 
+def subject_name(experiment: str, subject: int) -> str:
+    """Return the name of one subject of an experiment.
+
+    >>> subject_name("sgdr/eeg", 3)
+    'sgdr/eeg/subject-03'
+    """
+    return f"{experiment}/{_PREFIX}{subject:02d}"
+
+
 def split_name(name: str) -> tuple[str, int | None]:
     """Return an experiment and the number of its subject; None where it names none.
 
@@ -55,7 +64,7 @@ def find_subject(experiment: ExperimentConfig, subject: int) -> ExperimentConfig
 def _of_subject(experiment: ExperimentConfig, subject: int) -> ExperimentConfig:
     return dataclasses.replace(
         experiment,
-        name=f"{experiment.name}/{_PREFIX}{subject:02d}",
+        name=subject_name(experiment.name, subject),
         title=f"{experiment.title}, subject {subject}",
         dataset=of_subject(experiment.dataset, subject),
     )

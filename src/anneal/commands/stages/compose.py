@@ -90,6 +90,18 @@ def check_campaign(
                 )
         if find_dataset(experiment.dataset).size:  # of other sets, only train knows the lengths
             check_plan(experiment, where=place_of_experiment(name))
+    for name, dataset in campaign.references.items():
+        if dataset not in campaign.datasets:
+            raise ValueError(
+                f"{where}: campaign.references.{name} must be of campaign.datasets, got {dataset}"
+            )
+    for name, ensemble in campaign.ensembles.items():
+        for member in (ensemble.first, ensemble.second):
+            if member not in composed:
+                raise ValueError(
+                    f"{where}: campaign.ensembles.{name} must be of campaign.experiments, got "
+                    f"{member}"
+                )
     for name, test in campaign.range_tests.items():
         key = f"campaign.range_tests.{name}.dataset"
         _agree(where, key, test.dataset, tested[name].dataset.name)

@@ -45,6 +45,15 @@ class FBCSP:
         self._patterns: list[Any] = []
         self._classifier: Any = None
 
+    def describe(self) -> dict[str, Any]:
+        """Return the settings as plain data."""
+        return {
+            "name": "fbcsp",
+            "bands": [list(band) for band in self.bands],
+            "components": self.components,
+            "features": self.features,
+        }
+
     def fit(self, trials: Trials, labels: Labels) -> "FBCSP":
         """Learn patterns, features and discriminant from labelled trials."""
         from functools import partial
