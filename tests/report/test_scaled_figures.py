@@ -232,7 +232,7 @@ def test_page_and_text_have_every_figure(drawn, figures):
     assert "since not run in campaign other: `clr/cifar10_exp`." in text
 
 
-def test_moving_figure_takes_its_curves_from_the_campaign_and_has_papers_numbers(drawn):
+def test_moving_figure_has_the_curves_of_the_campaign_and_papers_numbers(drawn):
     content = load_content(results=drawn.root / "results", paper=drawn.root / "paper")
     groups = {
         group_key(section.name, about): curves_data(rows)
