@@ -1,6 +1,6 @@
 """A row of full length is judged at most twice: with three runs, and with all that were planned.
 
-Verdicts between the two would be further looks, and each look errs anew (docs/verdicts.md).
+Verdicts between the two would be further looks, and each look errs again (docs/verdicts.md).
 """
 
 import csv

@@ -300,3 +300,5 @@ def test_committed_page_opens_as_well(browser, repository, tmp_path):
     draw_all(browser)
     assert [entry for entry in marks(browser) if entry[1] == 0] == []
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+    diamonds = "#figure-clr-figure1 path[fill='var(--ground)']"
+    assert browser.find_elements("css selector", diamonds)  # the paper's numbers

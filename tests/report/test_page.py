@@ -328,7 +328,7 @@ def test_what_is_left_counts_runs_to_three_and_takes_measured_hours(content):
     assert what_is_left(content) == ()
 
 
-def test_row_without_runs_takes_the_median_speed_of_networks(content):
+def test_row_that_never_ran_takes_its_hours_from_its_operations(content):
     hostile = next(
         r for s in content.sections for r in s.rows if r.experiment.name == "clr/hostile"
     )

@@ -12,6 +12,7 @@ from tests.results.test_ensemble_store import GRID, evaluate
 from anneal.claims.schema import parse_claims
 from anneal.commands.stages import collect, report
 from anneal.io.files import read_yaml, write_yaml
+from anneal.report.figure_data import curves_data, group_key, redrawn_data
 from anneal.report.page import unpacked
 from anneal.report.paper_figures import marks_of, printed_errors
 from anneal.report.redrawing import Mark, median_errors
@@ -227,3 +228,28 @@ def test_page_and_text_have_every_figure(drawn, figures):
         assert (f"(figures/{figure.file})" in text) == (figure in shown)
     assert "since not run in campaign other: <code>clr/cifar10_exp</code>." in page
     assert "since not run in campaign other: `clr/cifar10_exp`." in text
+
+
+def test_moving_figure_has_the_curves_of_the_campaign_and_papers_numbers(drawn):
+    content = load_content(results=drawn.root / "results", paper=drawn.root / "paper")
+    groups = {
+        group_key(section.name, about): curves_data(rows)
+        for section in content.sections
+        for about, rows in section.groups.items()
+    }
+    moving = [figure for figure in content.figures if figure.curves]
+    for figure in moving:
+        data = redrawn_data(figure, content.sections)
+        for one in data["experiments"]:
+            (source,) = [e for e in groups[one["of"]]["experiments"] if e["name"] == one["name"]]
+            assert source["runs"]
+        low, high = data["frames"]["accuracy"]
+        assert all(low < value < high for _, _, value in data["marks"])
+    full = next(figure for figure in moving if figure.id == "clr/full")
+    (exp,) = full.curves
+    assert (exp.experiment, exp.campaign) == ("clr/cifar10_exp", "clr")
+    marks = redrawn_data(full, content.sections)["marks"]
+    assert [tuple(mark) for mark in marks] == [
+        ("clr/cifar10_exp", update, value) for update, value in exp.marks
+    ]
+    assert marks

@@ -22,7 +22,7 @@ MOST_HOURS = 100.0  # on a processor; what takes longer wants a GPU
 HOUR = 3600.0
 
 Way = Literal["here", "GPU", "data", "code", "reference"]
-WAYS: dict[Way, str] = {  # -> how a claim that was not run is told
+WAYS: dict[Way, str] = {  # -> the words for a claim that was not run
     "here": "can run here",
     "GPU": "needs a GPU",
     "data": "no data",
