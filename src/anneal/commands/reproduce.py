@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from anneal.commands.compare import METRIC
 from anneal.config.compose import load_campaign
@@ -26,6 +25,11 @@ from anneal.results.compare import compare
 from anneal.results.compare_sources import read_side
 from anneal.results.compare_words import answer_lines
 from anneal.runs.layout import PAPER, REPRODUCTION, RESULTS
+
+DEFAULTS = {  # of the environment, where it says nothing
+    "WANDB_MODE": "disabled",
+    "OMP_WAIT_POLICY": "passive",  # threads that spin keep a busy machine from everything else
+}
 
 
 @command()
@@ -40,7 +44,7 @@ def main(_arguments: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "anneal", "grid"],
         cwd=REPRODUCTION,
-        env={"WANDB_MODE": "disabled"} | os.environ | {"PYTHONPATH": str(Path("src"))},
+        env=DEFAULTS | os.environ | {"PYTHONPATH": "src"},
         check=False,
     )
     if done.returncode:
