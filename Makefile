@@ -78,7 +78,7 @@ reproduce: $(INSTALLED)  ## set up, run the default campaign in local/reproduce,
 .PHONY: renew-quick
 renew-quick: $(INSTALLED)  ## run the default campaign here: renews results/quick, dvc.lock and the report
 	$(require_git)$(require_dvc)
-	anneal grid
+	OMP_WAIT_POLICY=passive anneal grid  # threads that spin slow a busy machine down
 
 # Of `dvc exp show`: the dependencies, how many runs there were, what a campaign lists.
 LITTLE := (conf|data|evaluations|experiments|paper|params.yaml|range_tests|results|runs|src)(/[^:]*)?$$$$|$\
