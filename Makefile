@@ -61,6 +61,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 		$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; }
 	@$(UV) pip install --quiet --python $(VENV)/bin/python --offline --no-deps --no-build-isolation \
 		-e . -e extensions/cpu_kernels
+	@$(VENV)/bin/python -m compileall -q src  # so that the first command is no slower than the second
 	@touch $@
 
 # The lock with all extras says which versions; what is there already agrees with it.
