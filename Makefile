@@ -61,6 +61,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 		$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; }
 	@$(UV) pip install --quiet --python $(VENV)/bin/python --offline --no-deps --no-build-isolation \
 		-e . -e extensions/cpu_kernels
+	@$(VENV)/bin/python -m compileall -q src  # so that the first command is no slower than the second
 	@touch $@
 
 # The lock with all extras says which versions; what is there already agrees with it.
@@ -78,7 +79,7 @@ reproduce: $(INSTALLED)  ## set up, run the default campaign in local/reproduce,
 .PHONY: renew-quick
 renew-quick: $(INSTALLED)  ## run the default campaign here: renews results/quick, dvc.lock and the report
 	$(require_git)$(require_dvc)
-	anneal grid
+	OMP_WAIT_POLICY=passive anneal grid  # threads that spin slow a busy machine down
 
 # Of `dvc exp show`: the dependencies, how many runs there were, what a campaign lists.
 LITTLE := (conf|data|evaluations|experiments|paper|params.yaml|range_tests|results|runs|src)(/[^:]*)?$$$$|$\

@@ -152,17 +152,7 @@ def test_make_alone_lists_each_verb_with_one_line(repository: Path) -> None:
     lines = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
     assert {line[1] for line in lines} == verbs_of(repository)
     assert [line for line in lines if len(line) < 3 or line[0] != "make"] == []
-    asked = {
-        "setup",
-        "reproduce",
-        "test",
-        "check",
-        "params",
-        "report",
-        "benchmark",
-        "faults",
-        "renew-quick",
-    }
+    asked = {"setup", "reproduce", "renew-quick", "test", "check", "params", "report", "faults"}
     assert asked <= verbs_of(repository)
 
 

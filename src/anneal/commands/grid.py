@@ -58,7 +58,7 @@ from anneal.runs.workers import Worker, core_workers, device_workers, parse_devi
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
 
-IMPORTED = "anneal.commands.stages.imported"
+IMPORTED = "anneal.commands.imported"
 EVALUATE = "anneal.commands.stages.evaluate"
 FLAGS = ("--dry-run",)
 VALUES = ("--devices", "--workers", "--abreast", "--slurm", "--parallel", "--retries")

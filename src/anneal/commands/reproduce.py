@@ -11,10 +11,8 @@ is off unless ``WANDB_MODE`` says otherwise.
 
 import os
 import shutil
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 from anneal.commands.compare import METRIC
 from anneal.config.compose import load_campaign
@@ -26,6 +24,12 @@ from anneal.results.compare import compare
 from anneal.results.compare_sources import read_side
 from anneal.results.compare_words import answer_lines
 from anneal.runs.layout import PAPER, REPRODUCTION, RESULTS
+from anneal.runs.reproduce import run_stoppable
+
+DEFAULTS = {  # of the environment, where it says nothing
+    "WANDB_MODE": "disabled",
+    "OMP_WAIT_POLICY": "passive",  # threads that spin keep a busy machine from everything else
+}
 
 
 @command()
@@ -37,14 +41,13 @@ def main(_arguments: list[str]) -> None:
     name = config.campaign.name
     if copy_tree(REPRODUCTION):
         shutil.rmtree(REPRODUCTION / RESULTS / name, ignore_errors=True)
-    done = subprocess.run(
+    status = run_stoppable(
         [sys.executable, "-m", "anneal", "grid"],
-        cwd=REPRODUCTION,
-        env={"WANDB_MODE": "disabled"} | os.environ | {"PYTHONPATH": str(Path("src"))},
-        check=False,
+        environment=DEFAULTS | os.environ | {"PYTHONPATH": "src"},
+        folder=REPRODUCTION,
     )
-    if done.returncode:
-        sys.exit(done.returncode)  # it said why
+    if status:
+        sys.exit(status)  # it said why
     committed, here = RESULTS / name, REPRODUCTION / RESULTS / name
     found = compare(read_side(name).cells, read_side(str(here)).cells, metric=METRIC)
     for line in answer_lines(found):

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from anneal.io.terminal import say
@@ -33,12 +33,21 @@ def run_dvc(arguments: Sequence[str]) -> None:
     say(f"$ {' '.join(words)}")
     programs = Path(sys.executable).parent  # the stages say `python`
     path = f"{programs}{os.pathsep}{os.environ.get('PATH', '')}"
+    status = run_stoppable([sys.executable, "-m", *words], environment=os.environ | {"PATH": path})
+    if status:
+        raise ValueError(f"`{' '.join(words)}` failed with status {status}")
+
+
+def run_stoppable(
+    program: Sequence[str], *, environment: Mapping[str, str], folder: Path | None = None
+) -> int:
+    """Run a program in a session of its own; return its exit status.
+
+    Raises:
+        KeyboardInterrupt: a signal came; the program got it as Ctrl-C, and has ended.
+    """
     with collected_signals() as signals:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *words],
-            env=os.environ | {"PATH": path},
-            start_new_session=True,
-        )
+        process = subprocess.Popen(program, cwd=folder, env=environment, start_new_session=True)
         stopped = False
         while process.poll() is None:
             if signals:
@@ -48,8 +57,7 @@ def run_dvc(arguments: Sequence[str]) -> None:
             time.sleep(POLL_SECONDS)
     if stopped:
         raise KeyboardInterrupt
-    if process.returncode:
-        raise ValueError(f"`{' '.join(words)}` failed with status {process.returncode}")
+    return process.returncode
 
 
 main = reproduce  # what a job of SLURM calls
