@@ -71,10 +71,14 @@ $(INSTALLED)-%: $(INSTALLED) requirements-all.lock
 	@touch $@
 
 .PHONY: reproduce
-reproduce: $(INSTALLED)  ## set up, run what is out of date of the default campaign, write the report
+reproduce: $(INSTALLED)  ## set up, run the default campaign in local/reproduce, compare with what is committed
 	$(require_git)$(require_dvc)
-	dvc repro
-	@echo "The report: paper/report.html (opens from disk, without a network) and paper/report.md"
+	@anneal reproduce
+
+.PHONY: renew-quick
+renew-quick: $(INSTALLED)  ## run the default campaign here: renews results/quick, dvc.lock and the report
+	$(require_git)$(require_dvc)
+	anneal grid
 
 # Of `dvc exp show`: the dependencies, how many runs there were, what a campaign lists.
 LITTLE := (conf|data|evaluations|experiments|paper|params.yaml|range_tests|results|runs|src)(/[^:]*)?$$$$|$\
@@ -95,11 +99,14 @@ NOT_FAST := schedules/test_import config/test_compose results/test_ensemble_stor
 	results/test_compare io/test_files contracts/test_conf contracts/test_docs contracts/test_report \
 	contracts/test_rows contracts/test_stages
 
-.PHONY: check
-check: $(INSTALLED)  ## format, lint, types and the fast tests, in under 90 s; what a change has to pass
+.PHONY: lint
+lint: $(INSTALLED)  ## format, lint and types
 	ruff format --check .
 	ruff check .
 	mypy
+
+.PHONY: check
+check: lint  ## lint and the fast tests, in under 90 s; what a change has to pass
 	OMP_NUM_THREADS=1 pytest -q --numprocesses=auto --dist=loadfile --no-loadscope-reorder \
 		-m "not slow and not archives and not gpu" \
 		$(FAST:%=tests/%) $(NOT_FAST:%=--ignore=tests/%.py)
@@ -156,6 +163,16 @@ lock: $(INSTALLED)  ## renew the locks after an edit of dependencies (UPGRADE=--
 .PHONY: build
 build: $(INSTALLED)  ## build the wheel into dist/
 	python -m build --wheel --no-isolation
+
+.PHONY: audit
+audit: $(INSTALLED)  ## look up known vulnerabilities of the locked packages ("not run" without the service)
+	python benchmarks/audit.py
+
+.PHONY: sbom
+sbom: $(INSTALLED)  ## write the software bill of materials of the locks, dist/sbom.json (CycloneDX)
+	@mkdir -p dist
+	$(UV) tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements requirements-all.lock \
+		--output-reproducible --of JSON -o dist/sbom.json
 
 .PHONY: clean
 clean:  ## remove caches and build output; never data, runs or results

@@ -24,6 +24,7 @@ from torch.nn import functional
 from anneal.config.compose import compose_run
 from anneal.datasets import Paths
 from anneal.runs.directory import RunDirectory
+from anneal.runs.hardware import decide
 from anneal.runs.kernels import check_kernels
 from anneal.runs.plan import plan_run
 from anneal.runs.run import SeedRun, train_run, usual_observers
@@ -114,6 +115,13 @@ def train_loop(
         device=device(),
         before_update=gate,
     )
+
+
+def own_precision(network: str) -> torch.dtype:
+    """Return the precision that our trainer takes for a network on this machine."""
+    trained = NETWORKS[network]
+    hardware = compose_run([*trained.experiment]).hardware
+    return decide(hardware, architecture=trained.architecture).dtype
 
 
 def timm_loader(network: str, gate: Callable[[], None], threads: int) -> None:
@@ -244,7 +252,8 @@ def run_contender(name: str, network: str, gate: Gate, threads: int) -> None:
     elif name in PLAIN:
         plain(network, gate, threads, workers=int(name.split()[1]))
     elif name == IN_MEMORY:
-        train_loop(memory_loop.train, network, gate, threads)
+        loop = functools.partial(memory_loop.train, precision=own_precision(network))
+        train_loop(loop, network, gate, threads)
     elif name == CONVOLUTIONS:
         convolutions(network, gate, threads)
     else:

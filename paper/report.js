@@ -67,6 +67,7 @@
     const card = node.querySelector("details.card");
     if (card) card.open = true;
     node.scrollIntoView();
+    node.querySelector("summary")?.focus({ preventScroll: true });
   }
   for (const image of all("img.packed")) {
     const box = image.closest("details");
@@ -121,6 +122,7 @@
     }
     const curves = [];
     const rates = [];
+    const marks = (data.marks ?? []).map(([name, update, value]) => ({ ...looks[name], update, value }));
     for (const { name, runs, rates: set } of data.experiments) {
       for (const { seed, finished, series } of runs) {
         for (const [quantity, [updates, values]] of Object.entries(series)) {
@@ -134,13 +136,21 @@
         updates.forEach((update, i) => rates.push({ ...looks[name], quantity, update, value: values[i] }));
       }
     }
-    return { curves, rates };
+    return { curves, rates, marks };
+  }
+
+  /** The data of a figure; one of a paper has its curves from the campaigns. */
+  function dataOf(key) {
+    const data = figures[key];
+    if (!data.marks) return data;
+    const curvesOf = ({ of, name }) => figures[of].experiments.find((one) => one.name === name);
+    return { ...data, experiments: data.experiments.map((one) => ({ ...curvesOf(one), ...one })) };
   }
 
   class Figure {
     constructor(node) {
       this.node = node;
-      this.data = figures[node.dataset.figure];
+      this.data = dataOf(node.dataset.figure);
       this.views = [];
       this.started = false;
       const marks = this.data.rules

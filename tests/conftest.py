@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.room_times import times_by_room
+from tests.room_times import start_order, times_by_room
+from tests.servers import NEEDED, reason_to_skip
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WRONG_PROCESSOR = "wrong processor: "  # how a test's reason to skip begins
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, with the reason, what this machine cannot run."""
+    """Start the longest files first; skip, with the reason, what this machine cannot run."""
+    items.sort(key=lambda item: start_order(item.nodeid))
     if "ANNEAL_ARCHIVES" not in os.environ:
         no_archives = pytest.mark.skip(reason="ANNEAL_ARCHIVES names no folder of real archives")
         for item in items:
@@ -26,6 +28,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("frameworks"):
                 item.add_marker(pytest.mark.skip(reason=reason))
+    for marker in NEEDED:
+        if (reason := reason_to_skip(marker)) is not None:
+            for item in items:
+                if item.get_closest_marker(marker):
+                    item.add_marker(pytest.mark.skip(reason=reason))
     on_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if on_gpu and not _has_gpu():
         for item in on_gpu:

@@ -9,20 +9,13 @@ from mkdocs.structure.files import File, Files
 
 from anneal.claims.files import load_claims, load_planned
 from anneal.claims.schema import Claim, ValueClaim
-from anneal.config.compose import compose_campaign, compose_run
+from anneal.claims.words import ARXIV, PAPERS
 from anneal.config.options import options
 from anneal.config.tables import load_rows
-from anneal.runs.costs import run_cost
+from anneal.io.files import read_yaml
+from anneal.report.costs import load_costs
 
 ROOT = Path(__file__).resolve().parents[2]
-TITLES = {  # a file of paper/claims/ -> the page's title
-    "clr": "Cyclical Learning Rates (1506.01186)",
-    "sgdr": "SGDR: warm restarts (1608.03983)",
-    "snapshot": "Snapshot Ensembles (1704.00109)",
-    "super_convergence": "Super-convergence (1708.07120)",
-    "one_cycle": "1cycle (1803.09820)",
-    "baselines": "Baselines that the papers quote",
-}
 PETA = 1e15
 
 
@@ -34,17 +27,20 @@ class RowCost:
     peta_flop: float
 
 
-def cost_of(row: str) -> RowCost:
-    """Return the cost of one run, counted on the network."""
-    cost = run_cost(compose_run([f"experiment={row}"]), runs=1)
-    return RowCost(updates=cost.updates, peta_flop=cost.flop / PETA)
+def committed_costs() -> dict[str, RowCost]:
+    """Read the cost of one run of each row that claims name."""
+    return {
+        row: RowCost(updates=cost["updates"], peta_flop=cost["flop"] / PETA)
+        for row, cost in load_costs(ROOT / "paper").items()
+    }
 
 
 def campaigns_by_row() -> dict[str, list[str]]:
     """Return each row with the campaigns that list it."""
     found: dict[str, list[str]] = {}
     for name in options("campaign"):
-        for row in compose_campaign(name).campaign.experiments:
+        content = read_yaml(ROOT / "conf" / "campaign" / f"{name}.yaml")
+        for row in content["campaign"]["experiments"]:
             found.setdefault(row, []).append(name)
     return found
 
@@ -144,14 +140,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for row in entry.experiments
     }
     campaigns, rows = campaigns_by_row(), load_rows(ROOT / "conf")
-    for paper, title in TITLES.items():
+    costs = committed_costs()
+    for paper, name in PAPERS.items():
         page = paper_page(
-            title,
+            f"{name} ({ARXIV[paper]})" if paper in ARXIV else name,
             [claim for claim in claims if claim.id.startswith(f"{paper}/")],
             planned=planned,
             campaigns=campaigns,
             exists=rows,
-            cost=cost_of,
+            cost=costs.__getitem__,
         )
         files.append(File.generated(config, f"reproduce/{paper}.md", content=page))
     return files

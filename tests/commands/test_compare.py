@@ -10,7 +10,9 @@ import pytest
 from anneal.commands import compare
 from anneal.commands.stages import collect
 from anneal.io.files import write_json, write_yaml
+from anneal.results.compare import compare as compare_sides
 from anneal.results.compare_sources import read_side
+from anneal.results.compare_words import answer_lines
 from anneal.results.multirun import Cell, write_cell
 
 ROWS = ("digits/fixed", "digits/hann")
@@ -64,6 +66,17 @@ def test_two_commits_of_a_campaign_show_which_row_moved(
     assert "Holm's correction over 1 row," in said
     assert said.startswith("A  results/quick at commit ")
     assert ", before" in said.splitlines()[0]
+
+
+def test_answer_says_which_rows_agree_with_what_is_committed(history: Any) -> None:
+    before, after = read_side("quick@HEAD~1").cells, read_side("quick@HEAD").cells
+    after |= {"digits/new": after["digits/fixed"]}
+    said = answer_lines(compare_sides(before, after, metric=compare.METRIC))
+    fixed, hann, new = (next(line for line in said if row in line) for row in (*ROWS, "digits/new"))
+    assert fixed.split() == ["digits/fixed", *["91.00", "±", "2.48", "(n=3)"] * 2, "agrees"]
+    assert hann.endswith("82.00 ± 4.97 (n=3)  87.00 ± 4.85 (n=3)  differs: higher")
+    assert new.endswith("not committed")
+    assert said[-1].startswith("1 of 3 experiments agree with what is committed")
 
 
 def test_a_commit_is_read_without_touching_what_is_checked_out(

@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 
 from anneal.commands import grid
-from anneal.commands.grid import read_options, result_table
+from anneal.commands.grid import read_options, result_table, trained_whole
 from anneal.config.compose import PARAMS, compose_plain, load_campaign
 from anneal.config.schema import CampaignConfig
 from anneal.io.files import read_json, write_json, write_yaml
@@ -22,10 +22,11 @@ from anneal.runs.board import Board, TerminalBoard, open_board
 from anneal.runs.campaign_runs import CampaignRun, campaign_runs
 from anneal.runs.code_digest import code_of_run
 from anneal.runs.directory import PLAN, RESULT, TIMING, lock_of
+from anneal.runs.forks import StageCall
 from anneal.runs.hardware import decide
 from anneal.runs.layout import SUGGESTION
-from anneal.runs.pool import Pool
-from anneal.runs.queue import cost_left, costliest_first, ended_here, program_of
+from anneal.runs.pool import Pool, run_side_by_side
+from anneal.runs.queue import call_of, cost_left, costliest_first, ended_here
 from anneal.runs.status import RunStatus, run_status, summary_lines
 from anneal.runs.workers import Worker, core_workers, device_workers, parse_devices, shares
 
@@ -83,6 +84,14 @@ def finishing(run: CampaignRun) -> str:
     return FINISH.format(path=run.path, steps=run.total_steps)
 
 
+def shell(run: CampaignRun, script: str) -> subprocess.Popen[bytes]:
+    """Start a shell script for a run, as a stage is started."""
+    with run.log.open("ab") as log:
+        return subprocess.Popen(
+            ["sh", "-ec", script], stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+
 def train(
     script: Callable[[CampaignRun], str], *, retries: int = 0, board: Board | None = None
 ) -> tuple[list[RunStatus], list[str]]:
@@ -94,7 +103,7 @@ def train(
         [run for run in runs if not has_result(run)],
         TWO,
         retries=retries,
-        program=lambda run: ["sh", "-ec", script(run)],
+        start=lambda run, _worker: shell(run, script(run)),
         is_ended=has_result,
         board=board,
     )
@@ -216,19 +225,52 @@ def test_signal_reaches_every_process_and_nothing_is_started_after_it(project: P
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_process_has_the_workers_cores_and_environment(project: Path) -> None:
-    runs = campaign_runs(load_campaign())[:1]
+def test_fork_has_the_workers_cores_and_environment(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "stage_of_test.py").write_text(
+        "import os, sys\n"
+        "def main(arguments):\n"
+        "    cores = sorted(os.sched_getaffinity(0))\n"
+        "    leads = os.getsid(0) == os.getpid()\n"
+        "    print(*arguments, cores, os.environ['CUDA_VISIBLE_DEVICES'], leads)\n"
+        "    sys.exit(3)\n"
+    )
+    monkeypatch.syspath_prepend(project)
     (core,) = TWO[1].cores
     worker = Worker(name="device 3", cores=TWO[1].cores, environment={"CUDA_VISIBLE_DEVICES": "3"})
-    code = "import os; print(sorted(os.sched_getaffinity(0)), os.environ['CUDA_VISIBLE_DEVICES'])"
     before = os.sched_getaffinity(0)
-    pool = Pool(
-        runs, runs, [worker], retries=0, program=lambda _run: [sys.executable, "-c", code],
-        is_ended=has_result, board=Lines(),
-    )  # fmt: skip
-    (status,) = pool.train()
-    assert status.failure == f"ended with status 0 and without a result; last line: [{core}] 3"
+    log = project / "logs" / "one.log"
+    with pytest.raises(ValueError, match=rf"^word \[{core}\] 3 True$"):
+        run_side_by_side([StageCall(module="stage_of_test", arguments=["word"], log=log)], [worker])
+    assert log.read_text().startswith("--- ")
     assert os.sched_getaffinity(0) == before
+
+
+def test_signal_reaches_a_fork_and_ends_what_runs_side_by_side(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "stage_that_waits.py").write_text(
+        "import pathlib, time\n"
+        "def main(arguments):\n"
+        "    pathlib.Path(arguments[0]).touch()\n"
+        "    time.sleep(60)\n"
+    )
+    monkeypatch.syspath_prepend(project)
+
+    def send() -> None:
+        while not (project / "first").is_file():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=send).start()
+    calls = [
+        StageCall(module="stage_that_waits", arguments=[name], log=project / f"{name}.log")
+        for name in ("first", "second")
+    ]
+    with pytest.raises(KeyboardInterrupt):
+        run_side_by_side(calls, TWO[:1])
+    assert not (project / "second").exists()
 
 
 def test_cores_are_shared_evenly_and_threads_are_respected() -> None:
@@ -286,11 +328,20 @@ def test_run_that_ended_under_other_code_is_to_be_trained(project: Path) -> None
         assert is_ended(run) is ended
 
 
-def test_program_of_a_run_is_the_stages_with_its_seed(project: Path) -> None:
+def test_call_of_a_run_is_the_training_stage_with_its_seed(project: Path) -> None:
     run = campaign_runs(load_campaign())[1]
-    assert program_of(run)[1:] == [
-        "-m", "anneal.commands.stages.train", "quick", "digits/sgdr", "given", "1",
-    ]  # fmt: skip
+    call = call_of(run)
+    assert call.module == "anneal.commands.stages.train"
+    assert call.arguments == ["quick", "digits/sgdr", "given", "1"]
+    assert call.log == run.log
+
+
+def test_only_experiments_trained_without_a_failure_are_evaluated_at_once(project: Path) -> None:
+    runs = campaign_runs(load_campaign())
+    failed = dataclasses.replace(run_status(runs[0]), state="failed")
+    assert trained_whole(runs, [failed]) == ["digits/fixed"]
+    assert trained_whole(runs[:1], []) == ["digits/sgdr"]
+    assert trained_whole([], []) == []
 
 
 def test_status_of_another_shell_shows_rate_and_time_left(project: Path) -> None:

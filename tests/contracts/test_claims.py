@@ -111,7 +111,7 @@ def test_every_claim_is_about_existing_or_planned_experiment() -> None:
 def test_it_is_said_exactly_what_to_remove_and_what_to_add() -> None:
     claims = [claim for claim in CLAIMS if claim.id == "clr/table1/cifar10/fixed"]
     (name,) = claims[0].experiments
-    plan = Planned(what="x", needs="y", experiments=(name, "clr/other"))
+    plan = Planned(what="x", lacks="code", needs="y", experiments=(name, "clr/other"))
     assert what_to_edit(claims, [plan], [name]) == [
         f"remove `{name}` from paper/planned.yaml: it is a row of {name.split('/')[0]}'s tables",
         "remove `clr/other` from paper/planned.yaml: no claim names it",
@@ -137,14 +137,19 @@ def test_every_deviation_touches_an_experiment_that_exists(name: str) -> None:
 
 
 WRONG_PLANS = [
-    ("- {what: a, needs: b, experiment: [c]}",
+    (
+        "- {what: a, lacks: time, needs: b, experiments: [c]}",
+        "{path}: entry number 1: lacks must be data or code, got 'time'",
+    ),
+    ("- {what: a, lacks: data, needs: b, experiment: [c]}",
      "{path}: entry number 1: unknown key 'experiment'; did you mean 'experiments'?"),
-    ("- {what: a, experiments: [c]}", "{path}: entry number 1: missing key needs"),
-    ("- {what: a, needs: '', experiments: [c]}",
+    ("- {what: a, lacks: data, experiments: [c]}", "{path}: entry number 1: missing key needs"),
+    ("- {what: a, lacks: data, needs: '', experiments: [c]}",
      "{path}: entry number 1: needs must be some text, got ''"),
-    ("- {what: a, needs: b, experiments: []}",
+    ("- {what: a, lacks: data, needs: b, experiments: []}",
      "{path}: entry number 1: experiments must name an experiment, got []"),
-    ("- {what: a, needs: b, experiments: [c]}\n- {what: a, needs: b, experiments: [d, c]}",
+    ("- {what: a, lacks: data, needs: b, experiments: [c]}\n"
+     "- {what: a, lacks: data, needs: b, experiments: [d, c]}",
      "{path}: c must stand here once, it is here 2 times"),
     ("what: a", "{path}: must be a list of planned experiments"),
 ]  # fmt: skip

@@ -55,7 +55,7 @@ def test_every_public_schedule_has_its_picture() -> None:
 def test_a_papers_page_has_row_claim_command_and_cost() -> None:
     pages = hook("paper_pages")
     claims = load_claims(DOCS.parent / "paper" / "claims")
-    assert pages.TITLES.keys() == {claim.id.split("/")[0] for claim in claims}
+    assert pages.PAPERS.keys() == {claim.id.split("/")[0] for claim in claims}
     found = [claim for claim in claims if claim.id == "clr/table1/cifar10/triangular2"]
     page = pages.paper_page(
         "CLR",

@@ -1,8 +1,9 @@
-"""The end of a run says how long the tests of each room took."""
+"""The end of a run says how long the tests of each room took; the longest files start first."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
-from tests.room_times import times_by_room
+from tests.room_times import LONGEST, times_by_room
 
 
 def phase(nodeid: str, duration: float) -> SimpleNamespace:
@@ -24,3 +25,7 @@ def test_times_are_summed_by_room_the_longest_first() -> None:
         "     1.5 s  io  (1 tests)",
         "     0.2 s  src (doctests)  (1 tests)",
     ]
+
+
+def test_files_that_start_first_exist(repository: Path) -> None:
+    assert [name for name in LONGEST if not (repository / name).is_file()] == []

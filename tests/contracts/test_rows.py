@@ -197,6 +197,35 @@ def snapshot() -> Iterator[tuple[str, Row]]:
                 yield f"snapshot/cifar100_densenet40_m{m}", replace(table3, rates=rates)
 
 
+def snapshot_of_other_images() -> Iterator[tuple[str, Row]]:
+    """SVHN, 598,388 images in 9,350 batches, 40 epochs; Tiny ImageNet, 100,000 in 1,563, 150."""
+    for images, data, epoch, epochs, cycle_epochs, half, three_quarters in (
+        ("svhn", "svhn torch plain 598388", 9_350, 40, 8, 19, 29),
+        ("tiny_imagenet", "tiny_imagenet torch", 1_563, 150, 25, 74, 112),
+    ):
+        updates, cycle = epochs * epoch, cycle_epochs * epoch
+        single = drops(0.1, 0.1, updates, half * epoch, three_quarters * epoch)
+        for net, model in (
+            ("resnet110", "cifar_resnet110"),
+            ("wrn32_4", "cifar_wrn32_4"),
+            ("densenet40", "cifar_densenet40_12"),
+        ):
+            row = Row(model=model, data=data, batch=64, epoch=epoch, updates=updates, rates=single,
+                      rule=NESTEROV, decay=TORCH)  # fmt: skip
+            yield f"snapshot/{images}_{net}_single", row
+            yield f"snapshot/{images}_{net}_nocycle", row
+            if net != "resnet110":
+                dropout = replace(row, arguments=(("dropout", 0.2),))
+                yield f"snapshot/{images}_{net}_dropout", dropout
+            rates = {0: 0.1, cycle // 2: 0.05, cycle - 1: 0.0}
+            once = replace(row, updates=cycle, rates=rates)
+            yield f"snapshot/{images}_{net}_singlecycle", once
+            for rate in (0.1, 0.2):
+                rates = {0: rate, cycle // 2: rate / 2, cycle - 1: 0.0, cycle: rate}
+                cycles = replace(row, rates=rates | {updates - 1: 0.0})
+                yield f"snapshot/{images}_{net}_snapshot_{rate}", cycles
+
+
 def super_convergence() -> Iterator[tuple[str, Row]]:
     """1,000 images in 8 passes; piecewise constant 0.35 or one triangle from 0.1 to 3."""
 
@@ -396,7 +425,15 @@ def baselines() -> Iterator[tuple[str, Row]]:
 
 TABLE = {
     name: row
-    for rows in (clr_table_4, sgdr, snapshot, super_convergence, one_cycle, baselines)
+    for rows in (
+        clr_table_4,
+        sgdr,
+        snapshot,
+        snapshot_of_other_images,
+        super_convergence,
+        one_cycle,
+        baselines,
+    )
     for name, row in rows()
 }
 SAMPLE = [
@@ -407,6 +444,8 @@ SAMPLE = [
     "sgdr/cifar10_wrn28_10_default_0.05",
     "snapshot/cifar100_wrn32_4_dropout",
     "snapshot/cifar10_densenet40_snapshot_0.2",
+    "snapshot/svhn_wrn32_4_dropout",
+    "snapshot/tiny_imagenet_densenet40_snapshot_0.2",
     "super_convergence/cifar10_resnet56_clr_20000_samples",
     "super_convergence/cifar10_resnet110_piecewise",
     "one_cycle/cifar10_densenet40_1cycle_75_epochs",
@@ -440,13 +479,14 @@ def data_of(experiment: ExperimentConfig) -> str:
         (255.0, "mean_image", "nothing", 0, "stored"): "caffe",
         (255 / 256, "nothing", "nothing", 0, "stored"): "caffe lenet",
         (1.0, "channel_mean", "channel_std", 4, "shuffled"): "torch",
+        (1.0, "channel_mean", "channel_std", 0, "shuffled"): "torch plain",
         (1.0, "mean_image", "overall_std", 4, "shuffled"): "torch",
         (1.0, "mean_image", "nothing", 4, "shuffled"): "pixel",
     }[pipeline]
     said = [dataset.source, words]
     if words == "caffe" and dataset.mirror:
         said.append("mirrored")
-    if not words.startswith("caffe"):
+    if words not in ("caffe", "caffe lenet", "torch plain"):
         assert dataset.mirror != dataset.mirrored_copies
     if dataset.mirrored_copies:
         said.append("copies")

@@ -60,6 +60,7 @@ def test_what_runs_produce_is_ignored_and_what_is_committed_is_not(repository: P
         "data/x",
         "multirun/x",
         "advice/x",
+        "local/x",
     ]
     assert [
         name for name in [*produced, "wandb/x", ".venv/x", ".frameworks/x"] if not ignored(name)
@@ -151,7 +152,17 @@ def test_make_alone_lists_each_verb_with_one_line(repository: Path) -> None:
     lines = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
     assert {line[1] for line in lines} == verbs_of(repository)
     assert [line for line in lines if len(line) < 3 or line[0] != "make"] == []
-    asked = {"setup", "reproduce", "test", "check", "params", "report", "benchmark", "faults"}
+    asked = {
+        "setup",
+        "reproduce",
+        "test",
+        "check",
+        "params",
+        "report",
+        "benchmark",
+        "faults",
+        "renew-quick",
+    }
     assert asked <= verbs_of(repository)
 
 
@@ -260,7 +271,7 @@ def test_ci_calls_make(repository: Path) -> None:
     ci = repository / ".ci" / "run"
     assert os.access(ci, os.X_OK)
     workflow = (repository / ".github" / "workflows" / "ci.yml").read_text()
-    for verb in ("make check", "make test"):
+    for verb in ("make lint", "make test"):
         assert verb in ci.read_text()
         assert verb in workflow
     assert "make reproduce" in (repository / ".github" / "workflows" / "nightly.yml").read_text()

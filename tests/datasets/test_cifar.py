@@ -13,6 +13,7 @@ import torch
 import torchvision
 
 from anneal.datasets import Paths, cifar, identify, load_dataset, statistics_of
+from anneal.datasets.cifar import unpickle_arrays
 from anneal.datasets.sources import CIFAR10, CIFAR100, Member
 
 
@@ -51,7 +52,7 @@ def make_small(source, *, num_train, num_test):
             if source is CIFAR100:
                 content["coarse_labels"] = [0] * count
             arrays[member.split].append((data.reshape(-1, 3, 32, 32), labels))
-        contents[member.name] = pickle.dumps(content, protocol=2)
+        contents[member.name] = pickle.dumps(content, protocol=4)
     num_batches = len(arrays["train"])
     small = dataclasses.replace(
         with_checksums(source, contents),
@@ -143,6 +144,32 @@ def test_nothing_is_unpickled_before_its_checksum_is_right(small, configure, tmp
     assert not proof.exists()
     pickle.loads(pickle.dumps(Malice()))
     assert proof.exists()  # it would have run
+
+
+class Calls:
+    """Pickled, it is a call of a function."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("function", [os.system, eval, np.fromfile])
+def test_pickle_that_calls_a_function_is_refused_and_not_run(tmp_path, function):
+    made = tmp_path / "made"
+    content = pickle.dumps({"data": Calls(function, f"touch {made}")}, protocol=4)
+    with pytest.raises(ValueError, match=r"batch is no pickle of arrays: it names .*\.\w+, which"):
+        unpickle_arrays(content, name="batch")
+    assert not made.exists()
+
+
+def test_pickle_cut_short_is_refused_with_its_name():
+    content = pickle.dumps({"data": np.zeros((2, 3072), np.uint8)}, protocol=4)
+    assert unpickle_arrays(content, name="batch")["data"].shape == (2, 3072)
+    with pytest.raises(ValueError, match="batch is no pickle of arrays"):
+        unpickle_arrays(content[:-9], name="batch")
 
 
 def test_counts_are_checked_too(small, configure, monkeypatch):

@@ -18,6 +18,8 @@ OPTIONS = [
     "imagefolder",
     "mnist",
     "simulated_eeg",
+    "svhn",
+    "tiny_imagenet",
     "torchvision",
 ]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from anneal.io.git import commit_of, read_git, run_git
+from anneal.io.git import commit_of, copy_tree, read_git, run_git
 
 
 @pytest.fixture
@@ -48,3 +48,38 @@ def test_there_is_no_commit_without_a_repository_or_without_git(
     assert commit_of(tmp_path) is None
     with pytest.raises(OSError, match="git"):
         run_git("status")
+
+
+def test_copy_has_tracked_files_as_they_are_and_changes_nothing_here(checkout: Path) -> None:
+    (checkout / ".git" / "info" / "exclude").write_text("local/\n")
+    (checkout / "notes" / "one").write_text("changed")
+    before = read_git("status", "--porcelain")
+    folder = checkout / "local" / "copy"
+    assert copy_tree(folder)
+    assert (folder / "notes" / "one").read_text() == "changed"
+    assert (folder / "src" / "one").read_text() == "1"
+    assert read_git("status", "--porcelain") == before == "M notes/one"
+    assert read_git("stash", "list") == ""
+
+
+def test_copy_of_the_same_tree_is_left_alone(checkout: Path) -> None:
+    (checkout / ".git" / "info" / "exclude").write_text("local/\n")
+    folder = checkout / "local" / "copy"
+    assert copy_tree(folder)
+    (folder / "notes" / "one").write_text("made there")
+    (folder / "new").write_text("made there")
+    assert not copy_tree(folder)
+    assert (folder / "notes" / "one").read_text() == "made there"
+    (checkout / "src" / "one").write_text("2")
+    assert copy_tree(folder)
+    assert (folder / "notes" / "one").read_text() == "1"
+    assert (folder / "new").is_file()
+
+
+def test_copy_without_a_commit_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_git("init", "-q")
+    with pytest.raises(ValueError, match=r"^git \w+ failed: "):
+        copy_tree(tmp_path / "copy")

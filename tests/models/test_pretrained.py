@@ -152,7 +152,9 @@ def test_failed_download_says_to_give_a_file(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
     monkeypatch.setattr("timm.create_model", offline)
     for library in ("timm", "torchvision"):
-        with pytest.raises(ValueError, match=r"cannot be downloaded: Network.*; give a file"):
+        with pytest.raises(
+            ValueError, match=r"cannot be downloaded or read: Network.*; give a file"
+        ):
             read("library", "resnet18", library)
 
 

@@ -14,7 +14,9 @@ import anneal.models.timm  # noqa: F401
 from anneal.models import build_model, parameter_groups
 from anneal.models.registry import OURS
 
-ELSEWHERE = {"caffe_cifar", "caffe_cifar_sigmoid_bn", "caffe_lenet"}  # files of their own
+ELSEWHERE = {  # files of their own
+    "caffe_cifar", "caffe_cifar_sigmoid_bn", "caffe_lenet", "caffe_alexnet", "caffe_googlenet",
+}  # fmt: skip
 
 
 def build(name: str, **arguments: Any) -> nn.Module:
@@ -46,10 +48,10 @@ def resnet(n: int, *, classes: int = 10, bias: bool = False) -> int:
     return weights
 
 
-def wide(n: int, k: int, *, classes: int = 10) -> int:
+def wide(n: int, k: int, *, classes: int = 10, stages: int = 3) -> int:
     """6n + 4 layers: the stem, 2n in each stage, three 1x1 shortcuts; BN before convolutions."""
     weights, before = conv(3, 16), 16
-    for width in (16 * k, 32 * k, 64 * k):
+    for width in (16 * k, 32 * k, 64 * k, 128 * k)[:stages]:
         weights += norm(before) + conv(before, width)
         weights += (2 * n - 1) * (norm(width) + conv(width, width))
         weights += conv(before, width, 1) if before != width else 0
@@ -57,13 +59,14 @@ def wide(n: int, k: int, *, classes: int = 10) -> int:
     return weights + norm(before) + before * classes + classes
 
 
-def sgdr(n: int, k: int) -> int:
+def sgdr(n: int, k: int, *, classes: int = 10, stages: int = 3) -> int:
     """As ``wide``, and a bias in each second convolution, a shortcut of 16 channels at k = 1.
 
     The first block's BN is the stem's: that of 16 channels is neither more nor less.
     """
-    widths = (16 * k, 32 * k, 64 * k)
-    return wide(n, k) + n * sum(widths) + (conv(16, 16, 1) if k == 1 else 0)
+    widths = (16 * k, 32 * k, 64 * k, 128 * k)[:stages]
+    plain = wide(n, k, classes=classes, stages=stages)
+    return plain + n * sum(widths) + (conv(16, 16, 1) if k == 1 else 0)
 
 
 def dense(depth: int, k: int, *, first: int = 16, bottleneck: bool = False) -> int:
@@ -121,8 +124,12 @@ COUNTS: list[tuple[str, int, float | None]] = [
     ("sgdr_wrn16_1", sgdr(2, 1), None),
     ("sgdr_wrn16_2", sgdr(2, 2), None),
     ("sgdr_wrn28_1", sgdr(4, 1), None),
+    ("sgdr_wrn28_2", sgdr(4, 2), None),
+    ("sgdr_wrn28_5", sgdr(4, 5), None),
     ("sgdr_wrn28_10", sgdr(4, 10), 36.5),
     ("sgdr_wrn28_20", sgdr(4, 20), 145.8),
+    *((f"sgdr_wrn20_{k}", sgdr(4, k, stages=2), None) for k in (1, 2, 5, 10)),
+    *((f"sgdr_wrn36_{k}", sgdr(4, k, stages=4), None) for k in (1, 2, 5, 10)),
     ("cifar_densenet40_12", dense(40, 12), 1.0),
     ("cifar_densenet100_12", dense(100, 12), 7.0),
     ("cifar_densenet100_24", dense(100, 24), 27.2),
@@ -144,6 +151,32 @@ def test_the_parameters_are_as_many_as_by_hand_and_as_published(
     if millions is not None:
         digits = len(str(millions).split(".")[1])
         assert round(by_hand / 1e6, digits) == millions
+
+
+@pytest.mark.parametrize(
+    ("name", "k", "stages", "side", "millions"),
+    [
+        ("sgdr_wrn20_10", 10, 2, 16, None),
+        ("sgdr_wrn28_2", 2, 3, 32, 1.6),  # as the README of PydMobileNet quotes 1707.08819
+        ("sgdr_wrn28_5", 5, 3, 32, 9.5),
+        ("sgdr_wrn28_10", 10, 3, 32, 37.1),
+        ("sgdr_wrn36_5", 5, 4, 64, None),
+    ],
+)
+def test_networks_of_downsampled_imagenet_halve_its_images_to_8_px(
+    name: str, k: int, stages: int, side: int, millions: float | None
+) -> None:
+    with torch.device("meta"):
+        model = build(name, num_classes=1000)
+        last = model.get_submodule("bn")
+        last.register_forward_hook(lambda _m, _i, y: sides.append(tuple(y.shape[1:])))
+        sides: list[tuple[int, ...]] = []
+        assert model(torch.empty(2, 3, side, side)).shape == (2, 1000)
+    assert sides == [(8 * 2**stages * k, 8, 8)]
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    assert weights == sgdr(4, k, classes=1000, stages=stages)
+    if millions is not None:
+        assert round(weights / 1e6, 1) == millions
 
 
 def test_every_network_of_ours_is_counted() -> None:

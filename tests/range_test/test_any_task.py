@@ -24,7 +24,7 @@ SWEEP = {"first_lr": 0.0, "last_lr": 0.05, "total_steps": 20}
 RATES = linear_ramp(**SWEEP)
 POINTS = 10
 X = 4.0
-RTOL = 1e-5  # measured: 1e-6, float32
+RTOL = 1e-5  # measured: 6.8e-7, float32
 
 
 class Weight(nn.Module):
@@ -206,7 +206,7 @@ def test_autocast_gives_the_known_curve_but_for_rounding() -> None:
 
     inputs = torch.tensor([[X]])
     curve = swept(model, optimizer, step, [inputs], evaluate=lambda: loss_of(inputs).item())
-    assert_known(curve, rtol=0.05)  # measured: 0.02, bfloat16 has 8 bits
+    assert_known(curve, rtol=0.05)  # measured: 0.015, bfloat16 has 8 bits
 
 
 # --- what would bend the axis ---------------------------------------------------------------------

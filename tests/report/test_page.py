@@ -20,10 +20,11 @@ from anneal.report.content import (
     VERDICTS,
     by_paper,
 )
-from anneal.report.costs import what_is_left
+from anneal.report.costs import left_words, what_is_left
 from anneal.report.counts import by_verdict, judged, of_role, shown_first
+from anneal.report.effort import Effort
 from anneal.report.forest import counted_claims, draw_forest, forest_rows
-from anneal.report.markdown import FIRST
+from anneal.report.markdown import FIRST, render_markdown
 from anneal.report.page import PageSources, packed, render_page, unpacked
 from anneal.report.pictures import draw_claim
 from anneal.report.writing import load_content, render_texts, write_report
@@ -280,7 +281,7 @@ def test_answer_says_what_holds_and_which_schedule_is_best_at_a_length(content):
     lines = dict(answer_lines(content))
     assert lines[QUESTION].startswith(("In part. ", "Yes, so far. ", "No, so far. "))
     best = max((sum(v.values()) / 3, name) for name, v in FINALS.items() if None not in v.values())
-    assert f"({best[0]:.2f} %, 3 runs" in lines["Which schedule?"]
+    assert f": {best[0]:.2f} % (3 runs" in lines["Which schedule?"]
     nothing = dataclasses.replace(content, judgements={}, sections=())
     assert answer_lines(nothing) == ()
 
@@ -317,12 +318,53 @@ def test_what_is_left_counts_runs_to_three_and_takes_measured_hours(content):
         "sgdr/row3": {"updates": 7, "flop": 1e15},  # never run
         "clr/cifar10_fixed": {"updates": 7, "flop": 1e15},  # settled or run three times
     }
-    rows, hostile = what_is_left(dataclasses.replace(content, costs=known))
+    costly = dataclasses.replace(content, costs=known)
+    hostile, rows = sorted(what_is_left(costly), key=lambda left: left.runs)
     assert (rows.table, rows.claims, rows.runs, rows.updates) == ("Table 2", 1, 3, 21)
-    assert (rows.flop, rows.hours) == (3e15, None)
+    assert rows.flop == 3e15
+    assert rows.hours == pytest.approx(3e15 / Effort(costly).usual_speed / 3600)
     assert (hostile.table, hostile.claims, hostile.runs, hostile.flop) == ("text", 1, 1, 5e15)
     assert hostile.hours == pytest.approx(12.3 / 3600)
     assert what_is_left(content) == ()
+
+
+def test_row_that_never_ran_takes_its_operations_at_the_median_speed_of_networks(content):
+    hostile = next(
+        r for s in content.sections for r in s.rows if r.experiment.name == "clr/hostile"
+    )
+    (updates, *_) = [run.updates for run in hostile.evidence.runs]
+    known = {"clr/hostile": {"updates": 10, "flop": 5e12}, "sgdr/row3": {"updates": 7, "flop": 1e9}}
+    effort = Effort(dataclasses.replace(content, costs=known))
+    assert effort.usual_speed == pytest.approx(5e12 / 10 * updates / 12.3)
+    assert effort.seconds("sgdr/row3") == pytest.approx(1e9 / effort.usual_speed)
+    assert effort.seconds("clr/hostile") == pytest.approx(12.3)  # as it was measured
+    assert effort.seconds("clr/unknown") is None
+
+
+@pytest.mark.parametrize(
+    ("flop", "planned", "words"),
+    [
+        (1e13, {}, "here in "),
+        (1e20, {}, "needs a GPU ("),
+        (None, {"sgdr/row3": "data"}, "no data"),
+        (None, {"sgdr/row3": "code"}, "no row yet"),
+        (None, {}, "for reference, no row"),
+    ],
+)
+def test_claim_that_was_not_run_says_what_it_takes(content, showcase, flop, planned, words):
+    costs = {"clr/hostile": {"updates": 10, "flop": 5e12}}
+    costs |= {} if flop is None else {"sgdr/row3": {"updates": 7, "flop": flop}}
+    told = dataclasses.replace(content, costs=costs, planned=planned)
+    not_run = next(j for j in told.all_judgements() if j.claim.experiments == ("sgdr/row3",))
+    assert Effort(told).need_words(not_run).startswith(words)
+    judged = next(j for j in told.all_judgements() if j.verdict == "reproduced")
+    assert Effort(told).need_words(judged) == ""
+    page = render_page(told, PageSources.read(showcase / "paper"))
+    assert f'<b class="need">{words}' in page
+    text = render_markdown(told, template=(showcase / "paper/report.md.j2").read_text())
+    assert f"**not run**, {words}" in text
+    if flop:
+        assert left_words(told).startswith("Of ")
 
 
 def test_what_is_left_counts_the_runs_of_an_ensemble(content):

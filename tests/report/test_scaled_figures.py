@@ -212,10 +212,18 @@ def test_page_and_text_have_every_figure(drawn, figures):
     at_once = re.findall(r'<img src="data:image/svg\+xml;base64,([^"]+)"', page)
     packed = re.findall(r'id="picture-[^"]+">(.*?)</script>', unpacked(page), re.DOTALL)
     images = {*map(base64.b64decode, at_once), *(text.encode() for text in packed)}
-    assert page.count("\n<img") == len(at_once) + len(packed) == 10
     shown = [figure for figure in figures.values() if figure.svg]
+    first = figures["clr/figure1"]
+    still = [figure for figure in shown if not figure.curves]
+    assert page.count("<img") == len(at_once) + len(packed) == len(still) + bool(first.svg)
     files = [drawn.root / "paper/figures" / figure.file for figure in shown]
-    assert {file.read_bytes() for file in files} == images
+    assert all(file.is_file() for file in files)
+    assert images == {figure.svg.encode() for figure in (*still, *[first] * bool(first.svg))}
+    moving = [figure for figure in shown if figure.curves]
+    assert len(moving) > 3
+    for figure in moving:
+        assert page.count(f'data-figure="figure {figure.id}"') == 1
+        assert f'href="figures/{figure.file}"' in page
     for figure in figures.values():
         assert page.count(f'id="figure-{figure.id.replace("/", "-")}"') == 1
         assert (f"(figures/{figure.file})" in text) == (figure in shown)

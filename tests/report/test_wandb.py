@@ -1,5 +1,6 @@
 """A campaign's W&B report: what would be sent, what is missing, and publishing to a server."""
 
+import io
 import json
 import socket
 import subprocess
@@ -8,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import matplotlib.image
 import pytest
 from filelock import FileLock
 from tests.report.wandb_server import ID, Server, serving
@@ -18,7 +20,10 @@ from anneal.commands.stages import collect, report
 from anneal.config.compose import compose_run
 from anneal.io.files import write_json, write_yaml
 from anneal.io.git import repository_address
+from anneal.io.text import escape_markdown
 from anneal.report import wandb as publish
+from anneal.report.answer import answer_lines
+from anneal.report.forest import counted_claims, draw_forest, forest_rows
 from anneal.report.wandb_upload import SYNC, find_tracked, run_limited
 from anneal.results.evaluate import CURVE_COLUMNS
 from anneal.runs.directory import lock_of
@@ -48,6 +53,19 @@ def project(world: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
             track(experiment, seed, f"{number}{seed}" * 4)
     capsys.readouterr()
     return world
+
+
+@pytest.fixture
+def settled(project: Any, capsys: pytest.CaptureFixture[str]) -> Any:
+    """The same campaign with rows that settle claims: it has an answer and a forest plot."""
+    rows = {"clr/cifar10_fixed": 81.4, "clr/cifar10_triangular2": 81.2, "digits/hann": 90.0}
+    project.describe_campaign(list(rows), [0, 1, 2])
+    for experiment, value in rows.items():
+        values = {seed: value + 0.1 * seed for seed in (0, 1, 2)}
+        project.evaluate(experiment, values, updates=40, configuration_hash=FIXED)
+    collect.main(["quick"])
+    capsys.readouterr()
+    return project
 
 
 def track(experiment: str, seed: int, run_id: str, *, project: str = "anneal") -> Path:
@@ -111,14 +129,54 @@ def test_what_the_report_asks_for_is_what_a_training_logs(
     assert "configuration_hash" in plan.describe()  # logged as the run's configuration
 
 
-@pytest.mark.usefixtures("no_network")
-def test_the_verdicts_are_those_of_the_report_on_this_campaigns_claims(project: Any) -> None:
-    verdicts, numbers = blocks(publish.draft_report("quick"), "markdown-block")
-    content = publish.make_content(
+def content_of_page() -> Any:
+    return publish.make_content(
         publish.load_all_results(Path("results")),
         publish.load_claims(Path("paper/claims")),
         publish.load_deviations(Path("paper/deviations.yaml")),
     )
+
+
+@pytest.mark.usefixtures("no_network")
+def test_report_has_the_answer_of_the_page(settled: Any) -> None:
+    answer, *_ = blocks(publish.draft_report("quick"), "markdown-block")
+    lines = answer_lines(content_of_page())
+    assert lines
+    assert answer["content"].count("\n- ") == len(lines) - 1
+    for lead, words in lines:
+        assert f"**{lead}** {escape_markdown(words)}" in answer["content"]
+
+
+@pytest.mark.usefixtures("no_network")
+def test_report_shows_forest_plot_of_its_claims_as_image_of_one_run(settled: Any) -> None:
+    draft = publish.draft_report("quick")
+    grid, _ = blocks(draft, "panel-grid")
+    assert any("image: forest plot of" in line for line in publish.summary(draft))
+    (runset,) = grid["metadata"]["runSets"]
+    assert [(f["key"]["name"], f["value"]) for f in runset["filters"]["filters"]] == [
+        ("jobType", "report"),
+        ("picture", [draft.picture.id]),
+    ]
+    (panel,) = grid["metadata"]["panelBankSectionConfig"]["panels"]
+    assert panel["viewType"] == "Media Browser"
+    assert panel["config"]["mediaKeys"] == ["forest"]
+    drawn = draw_forest(forest_rows(counted_claims(content_of_page()), content_of_page().evidence))
+    assert draft.picture.svg == str(drawn)
+
+
+def test_forest_plot_becomes_coloured_png(settled: Any) -> None:
+    picture = publish.draft_report("quick").picture
+    image = matplotlib.image.imread(io.BytesIO(picture.png()), format="png")
+    height = int(picture.svg.partition('height="')[2].partition('"')[0])
+    assert image.shape[:2] == (2 * height, 1920)
+    pixels = {tuple(pixel) for pixel in (255 * image[..., :3]).round().reshape(-1, 3).astype(int)}
+    assert pixels & {(0, 115, 79), (179, 64, 10), (138, 90, 0)}  # a verdict's colour
+
+
+@pytest.mark.usefixtures("no_network")
+def test_the_verdicts_are_those_of_the_report_on_this_campaigns_claims(project: Any) -> None:
+    verdicts, numbers = blocks(publish.draft_report("quick"), "markdown-block")
+    content = content_of_page()
     mine = [j for j in content.all_judgements() if "clr/cifar10_fixed" in j.claim.experiments]
     assert len(mine) >= 3
     assert verdicts["content"] == verdicts_overview(mine)
@@ -136,18 +194,23 @@ def test_the_verdicts_are_those_of_the_report_on_this_campaigns_claims(project: 
 def test_a_campaign_that_no_claim_is_about_says_so(project: Any) -> None:
     rows = Path("results/quick/experiments.yaml")
     rows.write_text(rows.read_text().replace("clr/cifar10_fixed", "clr/cifar10_mine"))
-    verdicts, _ = blocks(publish.draft_report("quick"), "markdown-block")
+    draft = publish.draft_report("quick")
+    verdicts, _ = blocks(draft, "markdown-block")
+    assert draft.picture is None
     assert verdicts["content"].startswith("No claim of a paper is about these rows")
 
 
 @pytest.mark.usefixtures("no_network")
-def test_wandb_workspaces_reads_the_spec_back_as_it_was(project: Any) -> None:
+def test_wandb_workspaces_reads_the_spec_back_as_it_was(settled: Any) -> None:
     draft = publish.draft_report("quick")
     again = publish.wr.Report._from_model(draft.report._to_model())
     assert [type(block).__name__ for block in again.blocks] == [
-        "P", "P", "H2", "MarkdownBlock", "H2", "P", "PanelGrid", "H2", "MarkdownBlock",
+        "P", "P", "H2", "MarkdownBlock", "H2", "P", "PanelGrid",
+        "H2", "MarkdownBlock", "H2", "P", "PanelGrid", "H2", "MarkdownBlock",
     ]  # fmt: skip
-    (runset,) = again.blocks[6].runsets
+    (panel,) = again.blocks[6].panels
+    assert (type(panel).__name__, panel.media_keys) == ("MediaBrowser", ["forest"])
+    (runset,) = again.blocks[11].runsets
     assert runset.groupby == ["run.Group"]
 
 
@@ -235,6 +298,7 @@ def test_a_dry_run_says_what_it_would_do_and_what_is_missing(
     assert "4 tracked runs: 4 offline folders to upload" in said
     assert "missing: no key for Weights & Biases" in said
     assert "no tracked run" not in said
+    assert "image: none, no claim has an interval" in said
     assert project.files("results", "paper", "runs", "wandb") == before
 
 
@@ -314,7 +378,7 @@ def to(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_publishing_again_updates_the_same_report(
-    project: Any, monkeypatch: pytest.MonkeyPatch
+    settled: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {"url": "https://wandb.ai/us/anneal/reports/x--VmlldzoxMg", "published": "2026-01-02"}
     write_json(Path("paper/links.json"), {"sgdr": before})
@@ -330,7 +394,21 @@ def test_publishing_again_updates_the_same_report(
         assert (sent["id"], sent["entityName"], sent["projectName"]) == (None, "us", "anneal")
         spec = json.loads(sent["spec"])
         kinds = [block["type"] for block in spec["blocks"] if block["type"] != "paragraph"]
-        assert kinds.count("panel-grid") == 1
+        assert kinds.count("panel-grid") == 2
+        picture = publish.draft_report("quick").picture
+        (uploaded,) = [name for name in server.uploaded if name.endswith(".png")]
+        assert server.uploaded[uploaded] == picture.png()
+        (bucket,) = [b for b in server.variables("upsertBucket") if b.get("jobType") == "report"]
+        assert json.loads(bucket["config"])["picture"]["value"] == picture.id
+        history = [
+            json.loads(line)
+            for sent in server.streamed
+            for line in sent.get("files", {}).get("wandb-history.jsonl", {}).get("content", [])
+        ]
+        assert [line["forest"]["path"] for line in history if "forest" in line] == [uploaded]
+        everything = json.dumps([server.asked, server.streamed]) + str(server.uploaded)
+        assert KEY not in everything + Path("paper/links.json").read_text()
+        assert str(settled.root) not in everything
         assert publish.draft_report("quick").waiting() == []
         publish.publish(publish.draft_report("quick"), sync=("false",))  # nothing left to upload
         assert [sent["id"] for sent in server.variables("upsertView")] == [None, ID]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 ID = "VmlldzoxMjM0NQ=="
 PROJECT = {"id": "p", "name": "anneal", "entityName": "us"}
@@ -24,6 +25,7 @@ class Server:
         self.problem, self.stalls = problem, stalls
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.streamed: list[dict[str, Any]] = []
+        self.uploaded: dict[str, bytes] = {}  # file -> content
         self.address = ""
         self.over = threading.Event()
 
@@ -74,6 +76,8 @@ def serving(server: Server) -> Iterator[Server]:
             if body.startswith(b"\x1f\x8b"):
                 body = gzip.decompress(body)
             answer: dict[str, Any] = {}
+            if self.command == "PUT":
+                server.uploaded[unquote(self.path).removeprefix("/")] = body
             if self.path.endswith("/graphql"):
                 asked = json.loads(body)
                 answer = server.answer(asked["query"], asked.get("variables") or {})

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import struct
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from anneal.runs.directory import (
     HISTORY,
     PREVIOUS,
     RESULT,
+    UNREADABLE,
     RunDirectory,
     is_held,
     read_lines,
@@ -58,6 +60,17 @@ def test_the_checkpoint_before_is_kept(directory):
     assert before["update"] == 1
 
 
+def test_finished_run_keeps_one_checkpoint(directory):
+    checkpoint(directory, 1)
+    checkpoint(directory, 2)
+    directory.finish({"status": "finished"})
+    assert not (directory.path / PREVIOUS).exists()
+    assert directory.read_checkpoint()["update"] == 2
+    (directory.path / CHECKPOINT).write_bytes(b"")
+    with pytest.raises(ValueError, match="move the run away to train it again"):
+        directory.read_checkpoint()
+
+
 def test_a_full_disk_leaves_the_last_checkpoint_and_no_partial_file(directory, monkeypatch):
     checkpoint(directory, 1)
 
@@ -80,13 +93,62 @@ def test_a_checkpoint_of_another_configuration_is_refused(directory):
     assert directory.resume()["update"] == 1
 
 
-def test_a_checkpoint_that_cannot_be_read_is_refused_and_stays(directory):
-    checkpoint(directory, 1)
-    file = directory.path / CHECKPOINT
+def truncate(file):
     file.write_bytes(file.read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"checkpoint.pt cannot be read .* checkpoint.previous.pt"):
+
+
+def flip_a_bit_of_a_weight(file):
+    content = bytearray(file.read_bytes())
+    place = content.index(struct.pack("<3f", 2.0, 2.0, 2.0))
+    content[place + 1] ^= 1
+    file.write_bytes(content)
+
+
+def write_another_program_s_file(file):
+    torch.save([1, 2, 3], file)
+
+
+def empty(file):
+    file.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    "damage", [truncate, flip_a_bit_of_a_weight, write_another_program_s_file, empty]
+)
+def test_damaged_checkpoint_is_kept_and_the_previous_one_resumed(directory, damage, capsys):
+    checkpoint(directory, 1)
+    checkpoint(directory, 2)
+    damage(directory.path / CHECKPOINT)
+    damaged = (directory.path / CHECKPOINT).read_bytes()
+    assert directory.resume()["update"] == 1
+    assert read_lines(directory.path / HISTORY) == [{"update": 1}]
+    said = capsys.readouterr().out
+    assert "checkpoint.pt cannot be read (" in said
+    assert "resuming from checkpoint.previous.pt, update 1" in said
+    assert (directory.path / UNREADABLE).read_bytes() == damaged
+    directory.save_checkpoint({}, update=3)  # the good one is not replaced by the damaged one
+    assert torch.load(directory.path / PREVIOUS, weights_only=True)["update"] == 1
+
+
+def test_damaged_checkpoint_without_a_previous_one_is_refused(directory):
+    checkpoint(directory, 1)
+    checkpoint(directory, 2)
+    file = directory.path / CHECKPOINT
+    truncate(file)
+    with pytest.raises(ValueError, match=r"checkpoint.pt cannot be read .* move .* away to start"):
         directory.resume()
     assert file.stat().st_size == 200
+
+
+def test_previous_checkpoint_is_copied_where_there_are_no_links(directory, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    checkpoint(directory, 1)
+    checkpoint(directory, 2)
+    assert torch.load(directory.path / PREVIOUS, weights_only=True)["update"] == 1
+    assert directory.resume()["update"] == 2
 
 
 def test_a_checkpoint_whose_history_is_gone_is_refused(directory):
@@ -96,11 +158,13 @@ def test_a_checkpoint_whose_history_is_gone_is_refused(directory):
         directory.resume()
 
 
-def test_a_run_of_another_configuration_is_set_aside_and_not_lost(directory, tmp_path):
+def test_a_run_of_another_configuration_is_set_aside_and_not_lost(directory, tmp_path, capsys):
     checkpoint(directory, 7)
     new = RunDirectory(directory.path, configuration_hash="bbbbbbbbbbbb", code="c1")
     assert new.result() is None
-    new.open({"configuration_hash": "bbbbbbbbbbbb"}, replaced=tmp_path / "replaced")
+    plan = {"configuration_hash": "bbbbbbbbbbbb", "schedule": {"max_lr": 0.1}}
+    new.open(plan, replaced=tmp_path / "replaced")
+    assert "the run here was another (max_lr None -> 0.1); it is now" in capsys.readouterr().out
     assert new.resume() is None
     aside = tmp_path / "replaced" / "seed-0-aaaaaaaaaaaa"
     assert torch.load(aside / CHECKPOINT, weights_only=True)["update"] == 7
@@ -143,10 +207,17 @@ def test_a_run_resumed_under_other_code_is_certified_for_none(directory, tmp_pat
     assert reader.result()["status"] == "finished"
 
 
-def test_an_interrupted_run_goes_on_under_other_code(directory, tmp_path):
+def test_run_that_other_code_began_is_refused_unless_asked(directory, tmp_path, monkeypatch):
+    directory.add_environment({})
     checkpoint(directory, 4)
     changed = RunDirectory(directory.path, configuration_hash="aaaaaaaaaaaa", code="c2")
     changed.open(PLAN, replaced=tmp_path / "replaced")
+    with pytest.raises(ValueError, match=r"begun by code and numerics 'c1', not 'c2'.*other-code"):
+        changed.resume()
+    monkeypatch.setenv("ANNEAL_RESUME", "yes")
+    with pytest.raises(ValueError, match="ANNEAL_RESUME must be other-code or unset, got 'yes'"):
+        changed.resume()
+    monkeypatch.setenv("ANNEAL_RESUME", "other-code")
     assert changed.resume()["update"] == 4
 
 

@@ -274,7 +274,7 @@ def test_several_rates_lowered_by_hand_are_refused_and_ratios_settle_it() -> Non
     optimizer = SGD([{"params": [parameter()]}, {"params": [parameter()], "lr": 0.2}], lr=0.1)
     for group in optimizer.param_groups:
         group["lr"] /= 10
-    with pytest.raises(ValueError, match="the ratios of the parameter groups cannot be told"):
+    with pytest.raises(ValueError, match="the ratios of the parameter groups are ambiguous"):
         ScheduledLR(optimizer, TRIANGLES[0])
     assert ScheduledLR(optimizer, TRIANGLES[0], ratios=[1.0, 2.0]).last_lr == [0.5, 1.0]
 

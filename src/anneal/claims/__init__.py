@@ -1,1 +1,1 @@
-"""What the papers claim, and the verdict on each claim."""
+"""Claims of the papers, and the verdict on each."""

@@ -16,7 +16,6 @@ from anneal.results.equivalence import (
     half_width,
     level_for,
     place,
-    runs_behind,
 )
 from anneal.results.metrics import Evidence
 from anneal.results.network_prior import NetworkPrior, prior_of, spread
@@ -27,7 +26,7 @@ Priors = Mapping[tuple[str, str], NetworkPrior]
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Mean and spread of the numbers that are held against a claim.
+    """Mean and spread of the numbers that are compared with a claim.
 
     Args:
         mean: of the values; of ratios, of their logarithms.
@@ -58,19 +57,19 @@ class Estimate:
 
     @property
     def borrows(self) -> bool:
-        """Whether the network's other rows have a part in the spread."""
+        """Whether the spread uses the network's other rows."""
         found = self.spread()
         return self.prior is not None and found is not None and found[1] != self.n - 1
 
     def place(self, tolerance: Tolerance, *, times: float = 1.0) -> Place | None:
-        """Return where the interval is; None where there is none."""
+        """Return the interval; None where there is none."""
         found = self.spread(times=times)
         if found is None:
             return None
         return place(self.mean, *found, self.n, tolerance=tolerance, level=self.level)
 
     def confidence(self, tolerance: Tolerance) -> float | None:
-        """Return how sure it is that the true mean is within a tolerance."""
+        """Return the confidence that the true mean is within a tolerance."""
         found = self.spread()
         if found is None:
             return None
@@ -144,7 +143,7 @@ def _cells(claim: ValueClaim | OrderClaim, parts: Sequence[Evidence]) -> list[tu
 
 
 def tolerance_of(claim: Claim) -> Tolerance:
-    """Return between what the true mean has to be, on the scale of :class:`Estimate`."""
+    """Return the bounds that the true mean must be within, on the scale of :class:`Estimate`."""
     if isinstance(claim, OrderClaim):
         return Tolerance(low=claim.margin, high=math.inf, is_open=True)
     if isinstance(claim, SpeedClaim):
@@ -160,3 +159,23 @@ def tolerance_of(claim: Claim) -> Tolerance:
         paper=claim.value if runs else None,
         paper_runs=runs or math.inf,
     )
+
+
+def runs_behind(statistic: str) -> float | None:
+    """Return how many runs a paper's number is as good as the mean of; None: not known, or a best.
+
+    A median of five or more scatters as the mean of 2/pi times as many.
+
+    >>> runs_behind("single run"), runs_behind("mean of 5"), runs_behind("best of 3")
+    (1.0, 5.0, None)
+    >>> round(runs_behind("median of 5"), 3), runs_behind("median of 3")
+    (3.183, 3.0)
+    """
+    if statistic == "single run":
+        return 1.0
+    kind, _, number = statistic.partition(" of ")
+    if kind == "mean":
+        return float(number)
+    if kind == "median":
+        return 2 * int(number) / math.pi if int(number) >= 5 else float(number)
+    return None

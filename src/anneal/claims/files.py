@@ -33,6 +33,7 @@ class Planned:
     """Experiments that claims name and ``conf/table`` lacks (``paper/planned.yaml``)."""
 
     what: str  # table or figure of which paper
+    lacks: Annotated[str, Rule("must be data or code", lambda v: v in ("data", "code"))]
     needs: str  # before they can be written or run
     experiments: Annotated[tuple[str, ...], Rule("must name an experiment", lambda v: len(v) > 0)]
 
@@ -112,7 +113,7 @@ def load_titles(path: Path) -> dict[str, str]:
 
 
 def load_links(path: Path) -> dict[str, Link]:
-    """Read where campaigns are published; without the file nowhere.
+    """Read the addresses of published campaigns; empty without the file.
 
     Raises:
         ValueError: names the file, the campaign, the key and the rule.

@@ -14,7 +14,7 @@ ONE_SIDE = 0.05
 
 
 def compared_values(claim: Claim, parts: Sequence[Evidence]) -> dict[int, float]:
-    """Return, by seed, the single numbers whose mean is held against a claim.
+    """Return, by seed, the single numbers whose mean is compared with a claim.
 
     They are measurements, paired differences in the direction of an improvement, or ratios of
     updates to the target; a run of the other row that never reached it counts with its length.
@@ -84,7 +84,7 @@ class Failure:
 
 
 def find_failures(claim: Claim, parts: Sequence[Evidence]) -> list[Failure]:
-    """Return how runs of the experiment that a claim praises failed; empty when none did.
+    """Return the failures of the experiment that a claim calls better; empty without any.
 
     Half of three or more that diverged condemn. Runs that never reached a target do where the exact
     binomial test against one half is significant at 5 %: five of five, seven of eight. Where no run

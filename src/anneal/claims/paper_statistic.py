@@ -10,7 +10,7 @@ comparison, shown beside the mean and never judged:
   for it, unless there is one alone.
 
 The last two are prediction intervals (:func:`anneal.results.statistics.prediction_interval`): the
-paper's runs are taken to scatter as ours do, and its pairs to be paired as ours are.
+paper's runs are assumed to have the variance and the pairing of ours.
 """
 
 import math
@@ -26,13 +26,13 @@ from anneal.results.statistics import prediction_interval
 
 @dataclass(frozen=True, kw_only=True)
 class LikePaper:
-    """What stands beside the mean, on the scale of ``Judgement.ours``.
+    """Our runs in the paper's statistic, on the scale of ``Judgement.ours``.
 
     Args:
         statistic: ours in words: ``median of 3``, ``best of 3``, ``mean of 3``, ``single run``.
         value: it; None where the paper's is a single run and ours are several.
         low, high: ends of the prediction interval; None where there is none.
-        paper: the paper's number; None where the budget is smaller and nothing is held against it.
+        paper: the paper's number; None where the budget is smaller and nothing is compared with it.
         words: what the mean does not say already, in a sentence; may be empty.
     """
 
@@ -45,7 +45,7 @@ class LikePaper:
 
     @property
     def foretells_paper(self) -> bool | None:
-        """Whether the paper's number lies where ours foretell it; None when that is not known."""
+        """Whether the paper's number is in our prediction interval; None without an interval."""
         if self.paper is None or self.low is None or self.high is None:
             return None
         return self.low <= self.paper <= self.high

@@ -1,44 +1,62 @@
-"""Places of claims in a paper: tables, figures, sections."""
+"""Places of claims in a paper, and names of rows, as people write them."""
 
 import re
 
-_NAMES = {"table": "Table", "fig": "Fig.", "section": "section", "sec": "section"}
-_NAMES |= {"appendix": "appendix"}  # in this order: a claim of Table 1 and section 4 is Table 1's
+_NAMES = {"table": "Table", "fig": "Fig.", "section": "section", "appendix": "appendix"}
 _PLACE = re.compile(
-    r"\b(?i:(table|fig|section|sec|appendix)(?:ure)?s?)\.?\s*"
-    r"([A-Z]?[0-9]+(?:\.[0-9]+)*|[A-Z]+(?:\.[0-9]+)*\b)"
+    r"(table|fig|section|appendix)(?:ure)?_?([a-z]?[0-9]+(?:\.[0-9]+)*|[a-z]$)([a-z]?)"
 )
-
-
-def place_of(at: str) -> str:
-    """Return the table that ``source.at`` names, else the figure, else the section, else its text.
-
-    A letter behind the number names a panel or a part, which is of the same table.
-
-    >>> place_of("Table 1 and section 4.1.1"), place_of("section 4.2, Figure 6b")
-    ('Table 1', 'Fig. 6')
-    >>> place_of("Sec. 4.2"), place_of("the authors' log")
-    ('section 4.2', "the authors' log")
-    """
-    order = list(_NAMES)
-    found = [(order.index(name.lower()), number) for name, number in _PLACE.findall(at)]
-    if not found:
-        return " ".join(at.split())
-    rank, number = min(found, key=lambda place: place[0])
-    return f"{_NAMES[order[rank]]} {number}"
+_SPELLED = {  # a word of a claim's id -> as it is written
+    "1cycle": "1cycle",
+    "adadelta": "AdaDelta",
+    "adagrad": "AdaGrad",
+    "adam": "Adam",
+    "alexnet": "AlexNet",
+    "caffe": "Caffe",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "clr": "CLR",
+    "densenet": "DenseNet",
+    "eeg": "EEG",
+    "fbcsp": "FBCSP",
+    "googlenet": "GoogLeNet",
+    "imagenet": "ImageNet",
+    "lenet": "LeNet",
+    "lr": "learning rate",
+    "mnist": "MNIST",
+    "nesterov": "Nesterov",
+    "resnet": "ResNet",
+    "rmsprop": "RMSProp",
+    "sgdr": "SGDR",
+    "svhn": "SVHN",
+    "wrn": "WRN",
+    "zca": "ZCA",
+}
+_SIZED = re.compile(r"(densenet|imagenet|resnet|wrn)([0-9]+)")
 
 
 def place_named(name: str) -> str | None:
-    """Return the place that a whole name stands for, as :func:`place_of` writes it, or None.
+    """Return the place in a paper that a whole name stands for, or None.
 
     >>> place_named("section3.1"), place_named("fig2a"), place_named("appendix_a")
     ('section 3.1', 'Fig. 2a', 'appendix A')
     >>> place_named("text"), place_named("table1_extra")
     (None, None)
     """
-    words = re.sub(r"\b[a-z]$", lambda letter: letter[0].upper(), name.replace("_", " "))
-    found = _PLACE.match(words)
-    panel = words[found.end() :] if found else ""
-    if not found or len(panel) > 1:
-        return None
-    return place_of(found[0]) + panel
+    found = _PLACE.fullmatch(name)
+    return found and f"{_NAMES[found[1]]} {found[2].upper()}{found[3]}"
+
+
+def spelled(name: str) -> str:
+    """Return a name of words joined by underscores as people write it.
+
+    >>> spelled("mnist"), spelled("lenet_1cycle_12_epochs"), spelled("cifar10_exp_range_above_exp")
+    ('MNIST', 'LeNet 1cycle 12 epochs', 'CIFAR-10 exp_range above exp')
+    >>> spelled("wrn28_10"), spelled("resnet56_clr"), spelled("densenet40")
+    ('WRN-28 10', 'ResNet-56 CLR', 'DenseNet-40')
+    """
+    words = []
+    for word in name.replace("exp_range", "exp-range").split("_"):
+        sized = _SIZED.fullmatch(word)
+        words.append(f"{_SPELLED[sized[1]]}-{sized[2]}" if sized else _SPELLED.get(word, word))
+    return " ".join(words).replace("exp-range", "exp_range")

@@ -62,7 +62,7 @@ TWO_VALUES = Rule("must hold two values", lambda v: len(v) == 2)
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimSource:
-    """Where the paper says it."""
+    """Place in the paper."""
 
     paper: str  # arXiv number with version, or repository@commit
     at: str  # table, figure or section
@@ -92,7 +92,7 @@ class Correction:
 
 @dataclass(frozen=True, kw_only=True)
 class _CommonFields:
-    """What claims of every kind have.
+    """Fields of claims of every kind.
 
     ``readings`` are experiments that take the place of ``experiments[0]``: the same row under
     another reading of a setting that the paper leaves open.
@@ -126,7 +126,7 @@ class ValueClaim(_CommonFields):
 
     @property
     def paper_number(self) -> float:
-        """The paper's number, as ours is held against it."""
+        """The paper's number, on the scale of ours."""
         return self.value
 
 
@@ -170,7 +170,7 @@ class OrderClaim(_CommonFields):
 
 @dataclass(frozen=True, kw_only=True)
 class SpeedClaim(_CommonFields):
-    """How much sooner: [faster, slower], updates of faster to the target over those of slower."""
+    """Speed-up: [faster, slower], updates of faster to the target over those of slower."""
 
     metric: Annotated[str, CURVE_METRIC_RULE]
     statistic: Annotated[str, STATISTIC_RULE]

@@ -1,8 +1,8 @@
 """The verdict on a claim, computed from our runs (docs/verdicts.md explains the rule).
 
 Each claim is judged by itself, at 5 % on each side: the 90 % interval of our mean is inside the
-tolerance, or wholly outside it, or it is too close to call. What other claims stand beside it plays
-no part. A spread from fewer than five runs is helped by the network's other rows
+tolerance, or wholly outside it, or it is too close to call. Other claims have no
+influence. A spread from fewer than five runs is helped by the network's other rows
 (:mod:`anneal.results.network_prior`), which gives one or two runs a provisional verdict.
 
 What a diverged run does:
@@ -17,13 +17,13 @@ other run diverged is left out, which can only make the claim harder to hold.
 
 Speed is judged by updates to a target, which a run may never reach. In the row that is praised such
 a run takes a favourable verdict back, and many of them condemn
-(:func:`anneal.claims.observed.find_failures`). In the other row its length stands in, so that what
-is judged is the ratio to the *restricted* time, which is never below the true one: an interval
+(:func:`anneal.claims.observed.find_failures`). In the other row its length is used instead. The
+judged ratio is then to the *restricted* time, which is never below the true one: an interval
 below the tolerance holds for the true ratio too, and one inside it or above it proves nothing.
 Kaplan and Meier's curves and the log-rank test (``scipy.stats.ecdf``, ``logrank``) are not used:
-they compare two rows without their pairs and give no ratio to hold against the paper's, and of
-three runs against three the test calls every separation significant at 5 %, which comes about by
-chance in one of ten.
+they compare two rows without their pairs and give no ratio to compare with the paper's. For
+three runs against three the log-rank test calls every separation significant at 5 %, which happens
+by chance in one case of ten.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,7 +58,7 @@ class ReadingResult:
     """A claim under another reading of a setting that the paper leaves open.
 
     Args:
-        experiment: in the place of the claim's first.
+        experiment: replaces the claim's first.
         verdict: at a stricter level, as one of several readings.
         ours: the interval that it is taken from.
     """
@@ -70,12 +70,12 @@ class ReadingResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What our runs say about one claim.
+    """Verdict on one claim, with the numbers behind it.
 
     Args:
         claim: the claim that was judged.
         verdict: from the literal reading of the paper.
-        ours: what is held against the claim: a mean, a paired difference in the direction of an
+        ours: the number compared with the claim: a mean, a paired difference in the direction of an
             improvement, or a ratio of updates, with the interval that decides; None when nothing
             was measured.
         confidence: how sure it is that the truth is within the tolerance, in 0..1; None where it
@@ -175,7 +175,7 @@ def _is_older(part: Evidence) -> bool:
 def _read_as(
     name: str, claim: Claim, evidence: Mapping[str, Evidence], priors: Priors
 ) -> ReadingResult:
-    """Return what a claim would be with another experiment in the place of its first."""
+    """Return the claim with its first experiment replaced."""
     names = (name, *claim.experiments[1:])
     if _missing(names, evidence):
         return ReadingResult(experiment=name, verdict="not run", ours=None)
@@ -187,7 +187,7 @@ def _read_as(
 def _weigh(
     claim: Claim, parts: Sequence[Evidence], priors: Priors, *, num_readings: int | None = None
 ) -> Judgement:
-    """Return the verdict on complete evidence, without what is said of the runs themselves."""
+    """Return the verdict on complete evidence, without remarks on the runs themselves."""
     budgets = sorted({part.budget_fraction for part in parts})
     if len(budgets) > 1:
         unequal = " and ".join(f"{budget:g}" for budget in budgets)

@@ -1,7 +1,8 @@
 """Wording of claims and verdicts, alone and in tables."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from anneal.claims.reasons import measured_words
 from anneal.claims.schema import Claim, OrderClaim, SpeedClaim, ValueClaim
 from anneal.claims.verdict import RULE_SINCE, Judgement, Verdict
 from anneal.io.text import escape_markdown, markdown_table
@@ -43,7 +44,7 @@ ON_READING = "⑂ depends on the reading"
 
 
 def paper_name(paper: str) -> str:
-    """Return a paper as people call it.
+    """Return the common name of a paper.
 
     >>> paper_name("one_cycle"), paper_name("some_other")
     ('1cycle', 'some other')
@@ -52,23 +53,10 @@ def paper_name(paper: str) -> str:
 
 
 def finding_words(judgement: Judgement) -> str:
-    """Return what was measured beside the paper's number, short enough for a sentence."""
-    claim, ours = judgement.claim, judgement.ours
-    if ours is None or judgement.failure:
+    """Return what was measured beside the paper's number, or why it is nothing."""
+    if judgement.ours is None or judgement.failure:
         return judgement.reason
-    metric = find_metric(claim.metric)
-    points = " points" if metric.unit == "%" else ""
-    n = judgement.n
-    pairs, runs = f"{n} pair{'s' * (n != 1)}", f"{n} run{'s' * (n != 1)}"
-    if not isinstance(claim, SpeedClaim) and claim.subjects == "median":
-        pairs = runs = f"median of {n} subject{'s' * (n != 1)}"
-    if isinstance(claim, SpeedClaim):
-        return f"{ours.mean:.2f} of the updates against {claim.ratio:.3g}, {pairs}"
-    if isinstance(claim, OrderClaim):
-        ahead = f"{abs(ours.mean):.{metric.decimals}f}{points}"
-        return f"{ahead} {'better' if ours.mean >= 0 else 'worse'}, {pairs}"
-    numbers = f"{ours.mean:.{metric.decimals}f} against {claim.value:g}"
-    return f"{numbers} {metric.unit}".rstrip() + f", {runs}"
+    return measured_words(judgement.claim, judgement.ours.mean, judgement.n, has_unit=True)
 
 
 def paper_words(claim: Claim) -> str:
@@ -95,7 +83,7 @@ def paper_words(claim: Claim) -> str:
 
 
 def difference_words(judgement: Judgement) -> str:
-    """Return how far our mean is from the paper's number, with its sign; empty without either."""
+    """Return our mean minus the paper's number, signed; empty without either."""
     claim, ours = judgement.claim, judgement.ours
     if ours is None or judgement.failure:
         return ""
@@ -127,7 +115,7 @@ def marked_verdict(judgement: Judgement) -> str:
 
 
 def readings_words(judgement: Judgement) -> str:
-    """Return what the claim's other readings give, in a sentence; empty where it has none."""
+    """Return the verdicts under the claim's other readings, in a sentence; empty without any."""
     return "; ".join(
         f"read as {reading.experiment}: {_interval_words(judgement.claim, reading.ours)}, "
         f"{reading.verdict}"
@@ -148,13 +136,21 @@ def total_words(judgements: Sequence[Judgement]) -> str:
     )
 
 
-def verdicts_table(judgements: Sequence[Judgement]) -> str:
-    """Return the table that holds the paper's numbers against ours, one claim a row."""
+def verdicts_table(
+    judgements: Sequence[Judgement], *, needed: Callable[[Judgement], str] = lambda _: ""
+) -> str:
+    """Return the table that holds the paper's numbers against ours, one claim a row.
+
+    Args:
+        judgements: in the order of the rows.
+        needed: what a claim that was not run takes, in words.
+    """
     header = ["claim", "the paper", "ours", "n", "verdict"]
     rows = []
     for found in judgements:
         source = found.claim.source
         where = f"{source.paper}, {source.at} ({source.confidence})"
+        verdict = ", ".join(filter(None, [f"**{_verdict_with_budget(found)}**", needed(found)]))
         beside = [found.like_paper.words if found.like_paper else "", readings_words(found)]
         rows.append(
             [
@@ -163,7 +159,7 @@ def verdicts_table(judgements: Sequence[Judgement]) -> str:
                 escape_markdown(ours_words(found))
                 + "".join(f"<br>{escape_markdown(words)}" for words in beside if words),
                 _count_words(found.n, found.num_diverged),
-                f"**{_verdict_with_budget(found)}**: {escape_markdown(found.reason)}",
+                f"{verdict}: {escape_markdown(found.reason)}",
             ]
         )
     return markdown_table(header, rows, sides=["left", "left", "left", "right", "left"])

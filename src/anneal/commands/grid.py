@@ -7,11 +7,11 @@
   anneal grid --dry-run                      # order, costs, workers or sbatch script; runs nothing
 
 Takes the campaign of params.yaml. First ``dvc repro`` makes what its runs share (images, range
-tests), then each experiment x seed is a process of its own, the costliest first, and at the end
-``dvc repro`` finds them finished and records them. A failed run is tried again (``--retries``, 1
-unless it is given) and leaves the others going. Ctrl-C has every run write a checkpoint and stop.
-The same command goes on: what is finished is skipped, what failed is tried again, what another
-process trains is left to it. ``anneal status`` shows the same from another shell.
+tests), then each experiment x seed is a process of its own, the costliest first; what is trained
+is evaluated side by side too, and ``dvc repro`` records it. A failed run is tried again
+(``--retries``, 1 unless it is given) and leaves the others going. Ctrl-C has every run write a
+checkpoint and stop. The same command goes on: what is finished is skipped, what failed is tried
+again, what another process trains is left to it. ``anneal status`` shows it from another shell.
 
 ``--slurm`` submits the runs as one array through submitit (extra ``cluster``; parameters are
 submitit's) and waits for them; Ctrl-C ends the waiting and leaves the jobs.
@@ -35,19 +35,21 @@ from anneal.io.text import Alignment, did_you_mean, duration_words, shorten, tex
 from anneal.runs.board import open_board
 from anneal.runs.campaign_runs import CampaignRun, campaign_runs
 from anneal.runs.costs import TERA
+from anneal.runs.forks import StageCall, import_once, start_fork
 from anneal.runs.hardware import usable_cores
-from anneal.runs.pool import Pool
+from anneal.runs.layout import GRID, RUNS
+from anneal.runs.pool import Pool, run_side_by_side
 from anneal.runs.processes import refuse_several
 from anneal.runs.queue import (
     STAGE,
     arguments_of,
+    call_of,
     cost_left,
     costliest_first,
     ended_here,
     ended_somewhere,
-    program_of,
 )
-from anneal.runs.reproduce import reproduce
+from anneal.runs.reproduce import reproduce, run_dvc
 from anneal.runs.slurm import Farm, Task, open_executor, read_parameters, run_job, script_of
 from anneal.runs.status import ENDED, LINE, RunStatus, accuracy_words, run_status
 from anneal.runs.subjects import split_name
@@ -56,6 +58,8 @@ from anneal.runs.workers import Worker, core_workers, device_workers, parse_devi
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
 
+IMPORTED = "anneal.commands.stages.imported"
+EVALUATE = "anneal.commands.stages.evaluate"
 FLAGS = ("--dry-run",)
 VALUES = ("--devices", "--workers", "--abreast", "--slurm", "--parallel", "--retries")
 
@@ -85,23 +89,25 @@ def main(arguments: list[str]) -> None:
         return
     say(f"campaign {config.campaign.name}: {config.campaign.title}")
     executor = None if options.slurm is None else _executor(config, options)
+    if executor is None:
+        import_once(IMPORTED)
     made = reproduce if executor is None else functools.partial(_reproduce_in_a_job, executor)
     made(shared_stages(config))
     runs = campaign_runs(config)
     is_ended = ended_here(runs) if executor is None else ended_somewhere
     todo = costliest_first([run for run in runs if not is_ended(run)])
     say(f"{len(runs) - len(todo)} of {len(runs)} runs ended before")
+    workers = [] if executor else lay_out_workers(config, options, num_runs=len(runs))
     with open_board() as board:
         trainer: Pool | Farm
         if executor is None:
-            workers = lay_out_workers(config, options, num_runs=len(runs))
             say(workers_words(workers))
             trainer = Pool(
                 runs,
                 todo,
                 workers,
                 retries=options.retries,
-                program=program_of,
+                start=lambda run, worker: start_fork(call_of(run), worker),
                 is_ended=is_ended,
                 board=board,
             )
@@ -117,6 +123,8 @@ def main(arguments: list[str]) -> None:
             )
         found = trainer.train()
     failed = [status for status in found if status.state not in ENDED]
+    if executor is None:
+        evaluate_side_by_side(config, trained_whole(todo, failed), workers)
     _record(config, found, made)
     for line in result_table(runs, found):
         say(line)
@@ -247,6 +255,37 @@ def _executor(config: CampaignConfig, options: Options) -> "SlurmExecutor":
 def _reproduce_in_a_job(executor: "SlurmExecutor", arguments: Sequence[str]) -> None:
     """Run ``dvc repro`` where the runs compute: another machine may round otherwise."""
     run_job(executor, Task("anneal.runs.reproduce", tuple(arguments)))
+
+
+def trained_whole(todo: Sequence[CampaignRun], failed: Sequence[RunStatus]) -> list[str]:
+    """Return the experiments that were trained just now, and of which no run failed."""
+    without = {split_name(status.experiment)[0] for status in failed}
+    trained = dict.fromkeys(split_name(run.experiment)[0] for run in todo)
+    return [name for name in trained if name not in without]
+
+
+def evaluate_side_by_side(
+    config: CampaignConfig, names: Sequence[str], workers: Sequence[Worker]
+) -> None:
+    """Evaluate experiments, and have DVC take the outputs as those of its stages.
+
+    ``dvc repro`` would start both stages of each experiment, one after another.
+    """
+    if not names:
+        return
+    campaign = config.campaign
+    calls = [
+        StageCall(
+            module=EVALUATE,
+            arguments=[campaign.name, name, campaign.experiments[name].range_test],
+            log=RUNS / campaign.name / GRID / f"{name}.evaluate.log",
+        )
+        for name in names
+    ]
+    say(f"evaluating {len(names)} experiment{'s' * (len(names) > 1)}")
+    run_side_by_side(calls, workers)
+    stages = [f"{stage}@{name}" for name in names for stage in ("train", "evaluate")]
+    run_dvc(["commit", "--quiet", "--force", *stages])
 
 
 def _record(

@@ -2,9 +2,9 @@
 
 ``anneal publish <campaign> [--dry-run] [--json]``
 
-Uploads offline runs, saves the report and writes its address to ``paper/links.json``. Publishing
-again updates the same report. ``--dry-run`` lists the actions and what is missing; ``--json``
-prints the report. Neither needs a network or an API key.
+Uploads offline runs and the forest plot, saves the report and writes its address to
+``paper/links.json``. Publishing again updates the same report. ``--dry-run`` lists the actions and
+what is missing; ``--json`` prints the report. Neither needs a network or an API key.
 """
 
 import json

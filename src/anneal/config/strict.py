@@ -16,7 +16,7 @@ import math
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -210,3 +210,25 @@ def configuration_hash(plain: Mapping[str, Any]) -> str:
     """
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def flatten(plain: object, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of nested mappings under dotted keys; a list is a leaf.
+
+    >>> list(flatten({"a": {"b": 1, "c": [2]}}))
+    [('a.b', 1), ('a.c', [2])]
+    """
+    if isinstance(plain, Mapping):
+        for name, value in plain.items():
+            yield from flatten(value, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, plain
+
+
+# Keys that change no number; the budget is compared separately.
+NO_NUMBERS = ("name", "title", "paper", "tracking", "budget_fraction")
+
+
+def flat_numbers(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the leaves of a configuration that change numbers, under dotted keys."""
+    return {k: v for k, v in flatten(configuration) if k.split(".")[0] not in NO_NUMBERS}

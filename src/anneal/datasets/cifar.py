@@ -1,8 +1,10 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky 2009) from their pickled batches, in the order stored.
 
-Nothing is unpickled whose checksum has not been compared on the very bytes that are unpickled.
+Nothing is unpickled whose checksum has not been compared on the very bytes that are unpickled, and
+then only numpy arrays, lists and strings.
 """
 
+import io
 import pickle
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +65,7 @@ def read_split(
     images, labels = [], []
     for member in source.members:
         if member.split == split:
-            batch = pickle.loads(read_member(folder, member), encoding="latin1")
+            batch = unpickle_arrays(read_member(folder, member), name=str(folder / member.name))
             images.append(batch["data"].reshape(-1, *source.image_shape))
             labels.append(np.asarray(batch[source.labels_key], dtype=np.int64))
     all_images, all_labels = np.concatenate(images), np.concatenate(labels)
@@ -74,6 +76,41 @@ def read_split(
             f"{len(expected)} classes, found {len(all_images)} images and {len(all_labels)} labels"
         )
     return all_images, all_labels
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Unpickler that builds numpy arrays and plain data and calls nothing else."""
+
+    ALLOWED = frozenset(
+        {
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy._core.multiarray", "_reconstruct"),
+        }
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what a pickle names, if it is one of the parts of an array."""
+        if (module, name) not in self.ALLOWED:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which is no part of an array")
+        return super().find_class(module, name)
+
+
+def unpickle_arrays(content: bytes, *, name: str) -> Any:
+    """Return the dictionary of arrays, lists and strings in a pickle of Python 2.
+
+    Args:
+        content: of the file.
+        name: of the file, for messages.
+
+    Raises:
+        ValueError: the pickle names anything else, which is not imported, or is damaged.
+    """
+    try:
+        return _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
+    except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError) as error:
+        raise ValueError(f"{name} is no pickle of arrays: {error}") from None
 
 
 def _describe(source: PublishedArchive, config: DatasetConfig) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """The handwritten digits that come with scikit-learn: real images without a download."""
 
 import hashlib
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from anneal.datasets.splitting import stratified_split
 if TYPE_CHECKING:
     from anneal.datasets.image_data import ImageData
 
+FILE = "datasets/data/digits.csv.gz"  # in the package scikit-learn
 _FULL_INK = 16  # the images count inked pixels of 4 x 4 blocks
 
 
@@ -63,13 +66,16 @@ def _split(
 def _read() -> tuple[Bytes, npt.NDArray[np.int64]]:
     """Return images 0..16 and labels as scikit-learn has them.
 
+    Its file is read as ``sklearn.datasets.load_digits`` does, whose import takes seconds.
+
     Raises:
         ValueError: this scikit-learn holds other digits.
     """
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    images, labels = bunch.images.astype(np.uint8), bunch.target.astype(np.int64)
+    package = find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("No module named 'sklearn'", name="sklearn")
+    table = np.loadtxt(Path(package.origin).parent / FILE, delimiter=",", dtype=np.uint8)
+    images, labels = table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
     content = images.tobytes() + labels.astype("<i8").tobytes()
     found = hashlib.sha256(content).hexdigest()
     if found != DIGITS.sha256:

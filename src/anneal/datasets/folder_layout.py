@@ -1,7 +1,7 @@
 """Layout of an image folder: which file belongs to which split and class. No image is opened.
 
-Hidden files and folders are passed over, links are followed. What is left out and may have been
-meant is said in one line; what may be read in two ways is refused.
+Hidden files and folders are skipped, links are followed. Ignored files that may have been
+meant are named in one line; an ambiguous layout is refused.
 """
 
 import logging
@@ -24,6 +24,7 @@ SUFFIXES = (
 NOT_READ = (".avif", ".heic", ".heif", ".jp2", ".jxl", ".svg", ".tga", ".dcm", ".npy")
 TRAIN_NAMES = ("train", "training")
 TEST_NAMES = ("val", "valid", "validation", "test", "testing")  # in any letter case
+ANNOTATIONS = "val_annotations.txt"  # Tiny ImageNet's classes of images that lie in one folder
 _SHOWN = 3  # names in a message
 
 _LOG = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ def _find_splits(folder: Path) -> tuple[Path | None, list[Path]]:
     """Return the folder of training images and those of test images, where there are splits.
 
     A training folder that holds images itself is a class of that name, unless it holds folders too
-    and a folder of test images is beside it.
+    and it has a folder of test images as its sibling.
     """
     visible = _folders(folder)
     tests = [path for path in visible if path.name.lower() in TEST_NAMES]
@@ -111,7 +112,9 @@ def _list_given_splits(
     others = [p for p in _folders(folder) if p not in (train, *tests)]
     if others:
         _LOG.warning("%s: not used beside %s/: %s", folder, train.name, _listed(others))
-    learned, measured = _list_classes(train), _list_classes(test)
+    annotated = test / ANNOTATIONS
+    learned = _list_classes(train)
+    measured = _list_annotated(annotated) if annotated.is_file() else _list_classes(test)
     unknown = sorted(set(measured) - set(learned))
     if unknown:
         raise ValueError(f"{test / unknown[0]}: {train} has no such class")
@@ -207,6 +210,29 @@ def _list_classes(folder: Path) -> dict[str, list[Path]]:
     _say_what_is_not_read(folder, folders)
     _say_equal_subfolders(folder, folders)
     return classes
+
+
+def _list_annotated(file: Path) -> dict[str, list[Path]]:
+    """Return the images of each class as Tiny ImageNet lists them: ``<image> <tab> <class>``.
+
+    Raises:
+        ValueError: names the line that is wrong, or an image that no line lists.
+    """
+    classes: dict[str, list[Path]] = {}
+    images = {path.name: path for path in sorted(_images(file.parent))}
+    for number, line in enumerate(file.read_text().splitlines(), start=1):
+        image, _, rest = line.partition("\t")
+        name = rest.partition("\t")[0]
+        if not name:
+            raise ValueError(f"{file}:{number} must be <image> <tab> <class>, got {line!r}")
+        if image not in images:
+            raise ValueError(
+                f"{file}:{number}: there is no image {image}, or an earlier line has it"
+            )
+        classes.setdefault(name, []).append(images.pop(image))
+    if images:
+        raise ValueError(f"{file} has no line for {_shortened(list(images))}")
+    return {name: sorted(files) for name, files in sorted(classes.items())}
 
 
 def _check_name(class_folder: Path) -> None:

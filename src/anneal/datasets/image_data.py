@@ -20,7 +20,7 @@ GIB = 2**30
 
 
 class Images(Protocol):
-    """One split: what :class:`Split` and :class:`DecodedSplit` have in common."""
+    """One split; the interface of :class:`Split` and :class:`DecodedSplit`."""
 
     @property
     def labels(self) -> Tensor:
@@ -72,7 +72,7 @@ class Split:
         return self.images.index_select(0, indices), self.labels.index_select(0, indices)
 
     def prefetch(self, indices: Tensor) -> None:
-        """Do nothing: memory does not wait."""
+        """Do nothing: the images are in memory."""
 
     def to(self, device: torch.device | str) -> "Split":
         """Return the split on ``device``; the same tensors when they are there."""
@@ -127,7 +127,7 @@ class DecodedSplit:
         return torch.from_numpy(images).to(self._device), labels
 
     def prefetch(self, indices: Tensor) -> None:
-        """Begin to decode these images while the caller does something else."""
+        """Start to decode these images in the background."""
         wanted = indices.tolist()
         self._prefetched = wanted, self._begin(wanted)
 
@@ -166,7 +166,7 @@ class ImageData:
         return self.train.image_shape
 
     def first(self, count: int | None) -> "ImageData":
-        """Return the set with only so many training images; None: all. Its identity stays."""
+        """Return the set with its first training images only (None: all) and the same identity."""
         train = self.train if count is None else self.train.first(count)
         return ImageData(self.name, train, self.test, self.class_names, self.identity)
 
@@ -201,7 +201,7 @@ def make_split(
     image_shape: tuple[int, int, int],
     in_memory: bool,
 ) -> Split | DecodedSplit:
-    """Decode everything now, or leave it to when it is asked for; both give the same batches."""
+    """Decode everything now or on demand; both give the same batches."""
     labels_n = torch.tensor(labels, dtype=torch.int64)
     lazy = DecodedSplit(decode, labels_n, image_shape=image_shape)
     if not in_memory:
@@ -213,7 +213,7 @@ def make_split(
 
 
 def check_images(split: Images) -> None:
-    """Decode every image once, so that one that cannot be decoded is met before a training."""
+    """Decode every image once, so that a broken one is found before training."""
     for chunk in torch.split(torch.arange(len(split)), 256):
         split.take(chunk)
 

@@ -1,7 +1,8 @@
 """Image folders: one folder for each class.
 
 Either ``<folder>/train/<class>/...`` beside ``val/`` or ``test/``, or ``<folder>/<class>/...`` with
-a seeded split. Images may lie deeper inside a class. They are turned upright as EXIF says.
+a seeded split; a folder of test images may list their classes in ``val_annotations.txt``, as Tiny
+ImageNet does. Images may lie deeper inside a class. They are turned upright as EXIF says.
 """
 
 import hashlib
@@ -29,7 +30,7 @@ SIDEWAYS = 5  # from here on an orientation of EXIF exchanges width and height
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What a look at a file tells without decoding its pixels; its size is that when upright."""
+    """Facts of a file that need no decoding of its pixels; its size is that when upright."""
 
     sha256: str
     width: int

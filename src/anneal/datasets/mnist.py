@@ -27,7 +27,7 @@ def identify(config: DatasetConfig, paths: Paths) -> dict[str, Any]:
 
 
 def load(config: DatasetConfig, paths: Paths) -> "ImageData":
-    """Return the set in memory; its files are got when they are not here.
+    """Return the set in memory; download its files when they are missing.
 
     Raises:
         ValueError: a file is not the published one.
@@ -75,7 +75,7 @@ def _obtain(paths: Paths) -> Path:
 
 
 def _path(folder: Path, member: Member) -> Path | None:
-    """Return where a member lies, unpacked before packed, or None."""
+    """Return the path of a member, unpacked before packed, or None."""
     there = (folder / member.name, folder / f"{member.name}.gz")
     return next((path for path in there if path.is_file()), None)
 

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from anneal.config.schema import DatasetConfig
-from anneal.datasets.sources import CIFAR10, CIFAR100, DIGITS, MNIST, PublishedArchive
+from anneal.datasets.sources import (
+    CIFAR10,
+    CIFAR100,
+    DIGITS,
+    MNIST,
+    TINY_IMAGENET,
+    PublishedArchive,
+)
 from anneal.io.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -85,6 +92,18 @@ def _torchvision() -> Reader:
     return torchvision_sets
 
 
+def _svhn() -> Reader:
+    from anneal.datasets import svhn
+
+    return svhn
+
+
+def _tiny_imagenet() -> Reader:
+    from anneal.datasets import tiny_imagenet
+
+    return tiny_imagenet
+
+
 def _imagefolder() -> Reader:
     from anneal.datasets import imagefolder
 
@@ -138,6 +157,20 @@ DATASETS: dict[str, DatasetEntry] = {
             test=sum(MNIST.images_per_class["test"]),
             shape=MNIST.image_shape,
             classes=len(MNIST.class_names),
+        ),
+    ),
+    # 73,257 training images and 531,131 extra ones.
+    "svhn": DatasetEntry(
+        reader=_svhn,
+        size=PublishedSize(train=604_388, test=26_032, shape=(3, 32, 32), classes=10),
+    ),
+    "tiny_imagenet": DatasetEntry(
+        reader=_tiny_imagenet,
+        size=PublishedSize(
+            train=TINY_IMAGENET.images_per_class["train"] * TINY_IMAGENET.num_classes,
+            test=TINY_IMAGENET.images_per_class["test"] * TINY_IMAGENET.num_classes,
+            shape=TINY_IMAGENET.image_shape,
+            classes=TINY_IMAGENET.num_classes,
         ),
     ),
     "torchvision": DatasetEntry(reader=_torchvision, own_keys=("dataset_class", "test_fraction")),

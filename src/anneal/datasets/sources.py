@@ -170,3 +170,17 @@ DIGITS = DigitsSource(
     },
     class_names=tuple("0123456789"),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderSource:
+    """A set that is published as a folder of image files, as many of each class."""
+
+    image_shape: tuple[int, int, int]  # channels, height, width
+    images_per_class: Mapping[SplitName, int]
+    num_classes: int
+
+
+TINY_IMAGENET = FolderSource(
+    image_shape=(3, 64, 64), images_per_class={"train": 500, "test": 50}, num_classes=200
+)

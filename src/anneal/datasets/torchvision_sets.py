@@ -31,12 +31,13 @@ _TIMEOUT_SECONDS = 30.0  # without a single byte; torchvision itself would wait 
 
 @dataclass(frozen=True, kw_only=True)
 class Constructor:
-    """How a class of torchvision is asked for its splits."""
+    """Arguments with which a class of torchvision gives its splits."""
 
     train: Mapping[str, Any]
     test: Mapping[str, Any] | None  # None: one set, split by dataset.test_fraction
     grey: bool = False
     downloads: bool = True
+    extra: Mapping[str, Any] | None = None  # of more training images, after those of train
 
 
 def _flagged(*, grey: bool = False) -> Constructor:
@@ -103,10 +104,21 @@ def load(config: DatasetConfig, paths: Paths) -> "ImageData":
         ValueError: the class is unknown, or the configuration does not fit the set.
         OSError: the set is not here and cannot be downloaded.
     """
+    return load_set(config, paths, *_constructor(config))
+
+
+def load_set(
+    config: DatasetConfig, paths: Paths, name: str, constructor: Constructor
+) -> "ImageData":
+    """Return the set of a class, asked for its splits as ``constructor`` says.
+
+    Raises:
+        ValueError: the configuration does not fit the set.
+        OSError: the set is not here and cannot be downloaded.
+    """
     from anneal.datasets.image_data import ImageData, make_split, size_gib
 
-    name, constructor = _constructor(config)
-    sets = obtain_set(name, paths)
+    sets = obtain_set(name, paths, constructor)
     parts = _split(config, constructor, sets)
     num_channels = 1 if constructor.grey else 3
     survey = _Survey()
@@ -176,11 +188,27 @@ class _Part:
         return image, int(label)
 
 
+class _Joined:
+    """Two sets, one after the other."""
+
+    def __init__(self, first: Any, second: Any) -> None:
+        self.first, self.second = first, second
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def __getitem__(self, index: int) -> Any:
+        before = len(self.first)
+        return self.first[index] if index < before else self.second[index - before]
+
+
 def _split(
     config: DatasetConfig, constructor: Constructor, sets: Sequence[Any]
 ) -> dict[SplitName, _Part]:
     if constructor.test is not None:
-        train, test = sets
+        train, test, *more = sets
+        if more:
+            train = _Joined(train, *more)
         return {"train": _Part(train, range(len(train))), "test": _Part(test, range(len(test)))}
     assert config.test_fraction is not None
     every = _Part(sets[0], range(len(sets[0])))
@@ -192,13 +220,20 @@ def _split(
     return {"train": _Part(sets[0], kept.tolist()), "test": _Part(sets[0], aside.tolist())}
 
 
-def obtain_set(name: str, paths: Paths) -> list[Any]:
+def obtain_set(name: str, paths: Paths, constructor: Constructor | None = None) -> list[Any]:
     """Return torchvision's set for each split, downloaded when it is in no folder.
+
+    Args:
+        name: of the class.
+        paths: to look in.
+        constructor: its splits; None: those of ``CONSTRUCTORS``.
 
     Raises:
         OSError: it is not here and cannot be downloaded; names every place.
     """
-    constructor, home = CONSTRUCTORS[name], paths.data / "torchvision" / name
+    constructor = constructor or CONSTRUCTORS[name]
+    folder = name if constructor.extra is None else f"{name}_extra"
+    home = paths.data / "torchvision" / folder
     roots = [home] if paths.archives is None else [paths.archives, home]
     reasons = []
     for root in roots:
@@ -209,10 +244,10 @@ def obtain_set(name: str, paths: Paths) -> list[Any]:
     failure = f"torchvision's {name} is not here; looked at {', '.join(reasons)}"
     if not constructor.downloads:
         raise OSError(f"{failure}; torchvision cannot download it: fetch it by hand")
-    with lock(paths.data, f"torchvision-{name}"):
+    with lock(paths.data, f"torchvision-{folder}"):
         if not home.exists():
             with temporary_folder(paths.data) as temporary:
-                fresh = temporary / name
+                fresh = temporary / folder
                 fresh.mkdir()
                 try:
                     with _socket_timeout():
@@ -233,13 +268,14 @@ def _construct(name: str, constructor: Constructor, root: Path, *, download: boo
 
     cls = getattr(torchvision.datasets, name)
     more = {"download": download} if constructor.downloads else {}
-    asked = [a for a in (constructor.train, constructor.test) if a is not None]
+    splits = (constructor.train, constructor.test, constructor.extra)
+    asked = [arguments for arguments in splits if arguments is not None]
     return [cls(root=str(root), **arguments, **more) for arguments in asked]
 
 
 @contextlib.contextmanager
 def _socket_timeout() -> Iterator[None]:
-    """Let sockets give up when nothing comes."""
+    """Set a timeout for sockets that receive nothing."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_TIMEOUT_SECONDS)
     try:
@@ -260,7 +296,7 @@ class _Survey:
     sizes: set[tuple[int, int]] = field(default_factory=set)
 
     def read(self, split: SplitName, part: _Part) -> list[int]:
-        """Return the labels of one split; sizes and content are added up."""
+        """Return the labels of one split; add its sizes and content to the survey."""
         from anneal.datasets.image_data import decoding_threads
 
         labels = []

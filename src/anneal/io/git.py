@@ -65,3 +65,32 @@ def web_address(remote: str) -> str | None:
     if found is None:
         return None
     return f"https://{found['host']}/{found['path'].rstrip('/').removesuffix('.git')}"
+
+
+def copy_tree(folder: Path) -> bool:
+    """Copy what Git tracks here, as it is now, into a repository of its own below ``folder``.
+
+    A copy that was made before is brought to this state, unless it has it already: then nothing in
+    it is touched. What Git ignores in it stays.
+
+    Returns:
+        Whether files were written.
+
+    Raises:
+        ValueError: Git cannot; its own words.
+    """
+    wanted = _git("stash", "create") or _git("rev-parse", "HEAD")  # of modified files; none: HEAD
+    inside = ("-C", str(folder))
+    if not (folder / ".git").is_dir():
+        _git("clone", "--quiet", "--shared", "--no-checkout", ".", str(folder))
+    elif _git(*inside, "rev-parse", "HEAD^{tree}") == _git("rev-parse", f"{wanted}^{{tree}}"):
+        return False
+    _git(*inside, "checkout", "--quiet", "--force", "--detach", wanted)
+    return True
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"git {arguments[0]} failed: {done.stderr.strip()}")
+    return done.stdout.strip()

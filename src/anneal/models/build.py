@@ -202,7 +202,7 @@ def _build_with_timm(
 def _build_with_torchvision(
     architecture: str, arguments: Mapping[str, Any], num_classes: int, image_size: int
 ) -> nn.Module:
-    """Build with torchvision; its vision transformers alone must be told the image size."""
+    """Build with torchvision; only its vision transformers need the image size."""
     import torchvision
 
     sized = architecture.startswith("vit_")
@@ -268,7 +268,7 @@ def _stem_changed(
 
 
 def _remove_stem_pooling(model: nn.Module, what: str) -> None:
-    """Take the pooling out of a stem like ResNet's (maxpool) or DenseNet's (features.pool0)."""
+    """Remove the pooling of a stem like ResNet's (maxpool) or DenseNet's (features.pool0)."""
     for owner, name in ((model, "maxpool"), (getattr(model, "features", None), "pool0")):
         if isinstance(getattr(owner, name, None), nn.Module):
             setattr(owner, name, nn.Identity())

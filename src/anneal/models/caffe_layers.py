@@ -1,8 +1,14 @@
-"""Pooled sizes and batch normalisation as Caffe has them."""
+"""Pooled sizes, fillers and normalisation as Caffe has them."""
+
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+# Arguments of torch's local_response_norm for the LRN layers of AlexNet and GoogLeNet; both
+# libraries divide alpha by the size.
+ACROSS_CHANNELS: Final[dict[str, Any]] = {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 1.0}
 
 
 def pooled_size(size: int, *, window: int = 3) -> int:
@@ -18,6 +24,21 @@ def pooled_size(size: int, *, window: int = 3) -> int:
     [12, 4, 5]
     """
     return -((window - size) // 2) + 1
+
+
+def fill_gaussian(layer: nn.Conv2d | nn.Linear, *, std: float, bias: float) -> None:
+    """Draw weights from N(0, std), set the bias: Caffe's "gaussian" and "constant" (filler.hpp)."""
+    nn.init.normal_(layer.weight, std=std)
+    assert layer.bias is not None
+    nn.init.constant_(layer.bias, bias)
+
+
+def fill_xavier(layer: nn.Conv2d | nn.Linear, *, bias: float) -> None:
+    """Draw weights within ``sqrt(3 / values in)``, set the bias: Caffe's "xavier" (filler.hpp)."""
+    bound: float = (3 / layer.weight[0].numel()) ** 0.5
+    nn.init.uniform_(layer.weight, -bound, bound)
+    assert layer.bias is not None
+    nn.init.constant_(layer.bias, bias)
 
 
 class CaffeBatchNorm(nn.Module):

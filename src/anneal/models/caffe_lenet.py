@@ -15,7 +15,7 @@ from typing import Final
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anneal.models.caffe_layers import pooled_size
+from anneal.models.caffe_layers import fill_xavier, pooled_size
 from anneal.models.entrypoints import Multipliers
 
 SMALLEST_IMAGE: Final = 14  # px; two convolutions and two poolings leave nothing of fewer
@@ -47,10 +47,7 @@ class CaffeLeNet(nn.Module):
         self.ip1 = nn.Linear(50 * side * side, 500)
         self.ip2 = nn.Linear(500, num_classes)
         for layer in (self.conv1, self.conv2, self.ip1, self.ip2):
-            bound = (3 / layer.weight[0].numel()) ** 0.5
-            nn.init.uniform_(layer.weight, -bound, bound)
-            assert layer.bias is not None
-            nn.init.zeros_(layer.bias)
+            fill_xavier(layer, bias=0.0)
 
     @property
     def multipliers(self) -> Multipliers:

@@ -27,6 +27,7 @@ def entrypoint(
         fixed: Keywords that make it this architecture, such as the depth; they cannot be given.
     """
     keywords = inspect.signature(network).parameters
+    default_size = keywords["img_size"].default if "img_size" in keywords else 32
     own = [k for k in keywords if k not in (*SIZES, "img_size", *fixed)]
 
     def create(
@@ -34,7 +35,7 @@ def entrypoint(
         *,
         num_classes: int = 10,
         in_chans: int = 3,
-        img_size: int = 32,
+        img_size: int = default_size,
         **arguments: Any,
     ) -> nn.Module:
         if pretrained:
@@ -56,6 +57,12 @@ def entrypoint(
     create.__name__ = create.__qualname__ = name
     create.__doc__ = f"Build {name}; its own arguments: {', '.join(own) or 'none'}."
     return create
+
+
+def doubled_biases(model: nn.Module) -> Multipliers:
+    """Return ``{parameter: (lr_mult, decay_mult)}`` where biases learn twice as fast, undecayed."""
+    names = (name for name, _ in model.named_parameters())
+    return {name: (2.0, 0.0) if name.endswith("bias") else (1.0, 1.0) for name in names}
 
 
 def check_share(name: str, value: float) -> float:

@@ -13,7 +13,7 @@ def head_of(model: nn.Module) -> tuple[str, nn.Module]:
     timm's networks name theirs (``get_classifier``).
 
     Raises:
-        ValueError: it cannot be told.
+        ValueError: there are several classifier heads, or none.
     """
     get_classifier = getattr(model, "get_classifier", None)
     found = get_classifier() if callable(get_classifier) else None
@@ -36,10 +36,10 @@ def head_names(model: nn.Module) -> set[str]:
 
 
 def freeze_backbone(model: nn.Module) -> None:
-    """Freeze all but the head: no gradients, and no module that behaves otherwise in training.
+    """Freeze all but the head: no gradients, and its modules in evaluation mode.
 
-    Batch normalisation keeps its statistics, dropout and stochastic depth are off. What holds the
-    head stays in train mode; so does the head.
+    Batch normalisation keeps its statistics, dropout and stochastic depth are off. The head and
+    the modules that contain it stay in train mode.
     """
     name, head = head_of(model)
     around = {name[:end] for end, letter in enumerate(name) if letter == "."} | {"", name}

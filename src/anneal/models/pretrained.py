@@ -9,6 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from anneal.io.text import shorten
 from anneal.models.build import timm_size
 from anneal.models.layers import head_names
 from anneal.models.registry import OURS
@@ -18,6 +19,7 @@ LIBRARY: Final = "library"  # the value of fine_tuning.weights that downloads th
 WRAPPERS: Final = ("module.", "_orig_mod.", "model.")  # DDP's, torch.compile's, Lightning's
 INSIDE: Final = ("state", "state_dict_ema", "state_dict", "model_ema", "model")
 SHOWN: Final = 3  # tensors that an error names
+SHOWN_REASON: Final = 200  # characters of a library's own error
 
 
 def weights_identity(weights: str, *, library: str, architecture: str) -> str:
@@ -196,15 +198,17 @@ def _download(
             import torchvision
 
             weights = torchvision.models.get_model_weights(architecture).DEFAULT
-            state: State = weights.get_state_dict(progress=False, check_hash=True)
+            state: State = weights.get_state_dict(
+                progress=False, check_hash=True, weights_only=True
+            )
             return state
         import timm
 
         size = timm_size(architecture, image_size)
         state = timm.create_model(architecture, pretrained=True, **size, **arguments).state_dict()
-    except (OSError, RuntimeError, ValueError) as error:
-        (first, *_) = str(error).splitlines() or [type(error).__name__]
+    except Exception as error:  # noqa: BLE001 - server, checksum, format: the libraries raise any
+        reason = shorten(" ".join(str(error).split()) or type(error).__name__, SHOWN_REASON)
         raise ValueError(
-            f"fine_tuning.weights: {origin} cannot be downloaded: {first}; give a file"
+            f"fine_tuning.weights: {origin} cannot be downloaded or read: {reason}; give a file"
         ) from None
     return state

@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 from torch import nn
 
+from anneal.models.caffe_alexnet import CaffeAlexNet
 from anneal.models.caffe_cifar import caffe_cifar, caffe_cifar_sigmoid_bn
+from anneal.models.caffe_googlenet import CaffeGoogLeNet
 from anneal.models.caffe_lenet import CaffeLeNet
 from anneal.models.caffe_resnet import CaffeProjectionResNet, CaffeResNet
 from anneal.models.densenet import CaffeDenseNet, DenseNetCIFAR
@@ -18,6 +20,8 @@ _ENTRYPOINTS: list[Callable[..., nn.Module]] = [
     caffe_cifar,
     caffe_cifar_sigmoid_bn,
     entrypoint("caffe_lenet", CaffeLeNet),
+    entrypoint("caffe_alexnet", CaffeAlexNet),
+    entrypoint("caffe_googlenet", CaffeGoogLeNet),
     *(entrypoint(f"cifar_resnet{d}", ResNetCIFAR, depth=d) for d in (20, 32, 44, 56, 110)),
     entrypoint("cifar_sd_resnet110", StochasticDepthResNet, depth=110),
     *(
@@ -28,7 +32,14 @@ _ENTRYPOINTS: list[Callable[..., nn.Module]] = [
     ),
     *(
         entrypoint(f"sgdr_wrn{name}_{width}", SGDRWideResNet, blocks=blocks, width=width)
-        for name, blocks, width in ((16, 2, 1), (16, 2, 2), (28, 4, 1), (28, 4, 10), (28, 4, 20))
+        for name, blocks, width in (
+            (16, 2, 1), (16, 2, 2), (28, 4, 1), (28, 4, 2), (28, 4, 5), (28, 4, 10), (28, 4, 20),
+        )
+    ),
+    *(  # of 16 px images, and of 64 px ones
+        entrypoint(f"sgdr_wrn{name}_{width}", SGDRWideResNet, blocks=4, width=width, stages=stages)
+        for name, stages in ((20, 2), (36, 4))
+        for width in (1, 2, 5, 10)
     ),
     entrypoint("cifar_densenet40_12", DenseNetCIFAR, depth=40, growth_rate=12),
     entrypoint("cifar_densenet100_12", DenseNetCIFAR, depth=100, growth_rate=12),

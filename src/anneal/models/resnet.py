@@ -47,13 +47,13 @@ class BasicBlock(nn.Module):
         self.pooled_shortcut = pooled_shortcut
 
     def residual(self, x: Tensor) -> Tensor:
-        """Return what is added to the shortcut: (B, C, H, W) -> (B, channels, H/s, W/s)."""
+        """Return the residual branch's output: (B, C, H, W) -> (B, channels, H/s, W/s)."""
         x = functional.relu(self.bn1(self.conv1(x)))
         residual: Tensor = self.bn2(self.conv2(x))
         return residual
 
     def shortcut(self, x: Tensor) -> Tensor:
-        """Return the input, thinned out and filled up with channels of zeros (option A)."""
+        """Return the input, subsampled and padded with channels of zeros (option A)."""
         if self.stride > 1 and self.pooled_shortcut:
             x = functional.avg_pool2d(x, self.stride)
         elif self.stride > 1:
@@ -94,7 +94,7 @@ class _ResNet(nn.Module):
         self.fc = nn.Linear(WIDTHS[-1], num_classes)
 
     def stem(self, x: Tensor) -> Tensor:
-        """Return what the first block gets."""
+        """Return the input of the first block: (B, C, H, W)."""
         return functional.relu(self.bn1(self.conv1(x)))
 
     def classify(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Importing this registers our networks with timm, for ``timm.create_model``."""
+"""Registration of our networks with timm; importing this module does it."""
 
 from timm.models import register_model
 

@@ -139,9 +139,14 @@ class SGDRWideResNet(nn.Module):
     normalisation has eps 1e-4. Lasagne's ``regularizable`` tags decay every weight and batch
     normalisation's scale, and neither biases nor its shift: ``multipliers`` says so.
 
+    The authors of downsampled ImageNet (1707.08819) train it at 16, 32 and 64 px with 2, 3 and 4
+    stages of 4 blocks, of depth 20, 28 and 36, so that 8x8 values reach the mean.
+
     Args:
-        blocks: n, in each of three stages; 4 for depth 28.
+        blocks: n, in each stage; 4 for depth 28.
         width: k.
+        stages: Of 16k, 32k, 64k, ... channels, 1 or more; the image is halved before each but
+            the first.
         dropout: Inside each block, in [0, 1); the paper's rows have none.
         num_classes: Width of the output.
         in_chans: Channels of the input.
@@ -152,6 +157,7 @@ class SGDRWideResNet(nn.Module):
         *,
         blocks: int,
         width: int,
+        stages: int = 3,
         dropout: float = 0.0,
         num_classes: int = 10,
         in_chans: int = 3,
@@ -163,7 +169,7 @@ class SGDRWideResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(16, eps=SGDR_EPS)
         self.blocks = nn.Sequential()
         before = 16
-        for stage, channels in enumerate((16 * width, 32 * width, 64 * width)):
+        for stage, channels in enumerate(16 * width * 2**stage for stage in range(stages)):
             for number in range(blocks):
                 block = SGDRBlock(
                     before,

@@ -12,7 +12,7 @@ DISAGREEMENT = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """What one rule says over several seeds.
+    """Consensus of one rule over several seeds.
 
     Args:
         rule: a key of ``RULES``.
@@ -37,12 +37,12 @@ class Agreement:
 
     @property
     def found(self) -> bool:
-        """Whether there is a pair."""
+        """Whether the seeds agree on bounds."""
         return self.base_lr is not None and self.max_lr is not None
 
 
 def agreement(suggestions: Sequence[Suggestion]) -> Agreement:
-    """Combine what one rule says of several seeds.
+    """Combine the suggestions of one rule over several seeds.
 
     The pair is the median of the seeds' pairs and not a reading of their mean curve: one odd seed
     does not move it, the corners of single curves are sharper than those of their mean, and spread

@@ -64,12 +64,12 @@ class RangeTestCurve:
                 )
 
     def describe(self) -> dict[str, Any]:
-        """Return the curve as plain data; :func:`read_curve` is the way back."""
+        """Return the curve as plain data; :func:`read_curve` is the inverse."""
         return {**dataclasses.asdict(self), "points": [dataclasses.asdict(p) for p in self.points]}
 
 
 def read_curve(plain: Mapping[str, Any]) -> RangeTestCurve:
-    """Return the curve that ``describe`` was asked of, also after a journey through JSON."""
+    """Return the curve that ``describe`` wrote, also after a round trip through JSON."""
     points = tuple(RangeTestPoint(**point) for point in plain["points"])
     return RangeTestCurve(**{**plain, "points": points})
 

@@ -202,7 +202,7 @@ def _columns(pairs: Sequence[tuple[float, float]]) -> tuple[list[float], list[fl
 
 
 def _limit_loss(axes: Axes, curves: Sequence[RangeTestCurve], column: str) -> None:
-    """Keep a loss that explodes at the end from flattening the part that is read."""
+    """Limit the loss axis, so that a loss that explodes at the end does not flatten the rest."""
     measured = [[getattr(point, column) for point in curve.points] for curve in curves]
     columns = [[loss for loss in losses if loss is not None] for losses in measured]
     halves = [v for losses in columns for v in losses[: max(1, len(losses) // 2)]]

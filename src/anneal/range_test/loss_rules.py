@@ -103,7 +103,7 @@ def valley(curve: RangeTestCurve) -> Suggestion:
     not end it. Two thirds are counted in the logarithm of the rate and not in points, so the answer
     does not depend on the grid. base_lr is a quarter of it.
 
-    It abstains when the fall goes on to the end of the sweep: its length is then not known.
+    It abstains when the fall continues to the end of the sweep: its length is then unknown.
     """
     read = _read_losses("valley", curve)
     if isinstance(read, Suggestion):
@@ -137,7 +137,7 @@ class _Losses:
 
 
 def _read_losses(rule: str, curve: RangeTestCurve) -> _Losses | Suggestion:
-    """Return what the three rules share, or the abstention that they share."""
+    """Return the smoothed losses that the three rules read, or their abstention."""
     pairs = [(p.lr, p.train_loss) for p in curve.points if p.lr > 0 and p.train_loss is not None]
     if len(pairs) < FEWEST_POINTS:
         return abstain_too_short(rule, curve, len(pairs))

@@ -34,7 +34,7 @@ def noise_of(values: Values) -> float:
 
 
 def sampling_noise(accuracies: Values, num_images: int | None) -> float:
-    """Return how far the accuracy of the first point (0..100) strays with that many images."""
+    """Return the standard error of the first point's accuracy (0..100) for that many images."""
     if num_images is None:
         return 0.0
     share = min(max(float(accuracies[0]) / 100, 1 / num_images), 1 - 1 / num_images)
@@ -42,7 +42,7 @@ def sampling_noise(accuracies: Values, num_images: int | None) -> float:
 
 
 def has_trend(values: Values) -> bool:
-    """Tell a curve from white noise by its steps (von Neumann's ratio).
+    """Return whether a curve differs from white noise, by von Neumann's ratio.
 
     Squared steps over squared deviations from the mean are 2 for noise, with standard deviation
     2 sqrt((n - 2) / (n^2 - 1)), and near 0 for a curve that the points follow.

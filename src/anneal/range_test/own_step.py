@@ -1,4 +1,4 @@
-"""Learner of a range test whose updates a step of the caller's makes."""
+"""Learner of a range test that makes its updates with the caller's step function."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ MOST_CALLS = 1000
 
 
 class OwnStepLearner:
-    """Updates by a step of the caller's, each on the next batches of an iterable."""
+    """Updates made by the caller's step function on the next batches of an iterable."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class OwnStepLearner:
         self._left: Iterator[Any] | None = None
 
     def update(self, update: int) -> torch.Tensor:
-        """Take batches until there was an update; return the mean of their losses.
+        """Call the step on batches until it makes an update; return their mean loss.
 
         Raises:
             ValueError: the step returns no loss, makes two updates or none, or changes a rate.

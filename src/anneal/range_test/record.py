@@ -1,4 +1,4 @@
-"""Record of a finished range test: curves and what each rule reads."""
+"""Record of a finished range test: curves, and the bounds that each rule reads."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class RangeTestRecord:
 
 
 def read_range_test(plain: Mapping[str, Any], *, where: str) -> RangeTestRecord:
-    """Read what the range_test stage suggested, with its curve in columns under ``curve``.
+    """Read the output of the range_test stage; its curve is in columns under ``curve``.
 
     Raises:
         ValueError: a key is missing or a curve is none; names the file.
@@ -49,7 +49,7 @@ def read_range_test(plain: Mapping[str, Any], *, where: str) -> RangeTestRecord:
 
 
 def describe_reading(found: Suggestion | Agreement) -> dict[str, Any]:
-    """Return what a rule says as plain data; the key ``remedy`` only where there is one."""
+    """Return a suggestion as plain data; the key ``remedy`` is present only where it has one."""
     plain = dataclasses.asdict(found)
     if found.remedy is None:
         del plain["remedy"]

@@ -13,7 +13,7 @@ from anneal.training.seeding import random_state, restore_random_state
 def remember(
     model: nn.Module, optimizer: torch.optim.Optimizer, generators: Sequence[torch.Generator] = ()
 ) -> Callable[[], None]:
-    """Return a function that puts model, optimizer and random streams back to how they are now.
+    """Return a function that restores the present state of model, optimizer and random streams.
 
     Tensors are put back into the same objects, so that whatever else holds them (an exponential
     average, a captured graph) keeps holding the right ones.
@@ -53,7 +53,7 @@ def remember(
 
 
 def _keep(value: Any) -> Callable[[], Any]:
-    """Return a function that gives ``value`` as it is now."""
+    """Return a function that returns the present state of ``value``."""
     if isinstance(value, torch.Tensor):
         copied = value.detach().clone()
         return lambda: value.copy_(copied)
@@ -68,7 +68,7 @@ def _keep(value: Any) -> Callable[[], Any]:
 
 
 def training_modes(model: nn.Module) -> Callable[[], None]:
-    """Return a function that makes a model train: what was frozen with ``.eval()`` stays frozen.
+    """Return a function that sets train mode; modules that were in eval mode stay in it.
 
     A model that is in eval mode as a whole trains with all its modules.
     """

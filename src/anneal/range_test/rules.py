@@ -16,5 +16,5 @@ RULES: dict[str, Callable[[RangeTestCurve], Suggestion]] = {
 
 
 def suggest(curve: RangeTestCurve) -> dict[str, Suggestion]:
-    """Return what every rule says of one curve, by the rule's name."""
+    """Return the suggestion of every rule for one curve, by the rule's name."""
     return {name: rule(curve) for name, rule in RULES.items()}

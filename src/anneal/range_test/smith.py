@@ -135,7 +135,7 @@ def smith(curve: RangeTestCurve) -> Suggestion:
 
 @dataclass(frozen=True, kw_only=True)
 class _ThreePieces:
-    """Nothing yet, rising, no longer rising: points of the corners and what lies between them."""
+    """Fit of three lines: flat, rising, flat or falling; indices of its corners."""
 
     start: int
     end: int
@@ -191,7 +191,7 @@ def _start_of_rise(lrs: Values, x: Values, fit: _ThreePieces) -> float:
 
 
 def _before_collapse(accuracies: Values, smoothed: Values, top: int) -> int:
-    """Return how many points there are before the curve breaks down after its top."""
+    """Return the number of points before the curve collapses after its maximum."""
     low = smoothed[: top + 1].min()
     rise = smoothed[top] - low
     broken = np.minimum(accuracies, smoothed) < low + COLLAPSE_SHARE * rise
@@ -205,7 +205,7 @@ def _before_collapse(accuracies: Values, smoothed: Values, top: int) -> int:
 
 
 def _turns_ragged(accuracies: Values, fit: _ThreePieces) -> int | None:
-    """Return the point from which the curve is much rougher than before, if there is one.
+    """Return the index from which the curve is much noisier than before, or None.
 
     Medians decide whether it is; where, is the split that makes two levels of roughness most likely
     (of exponentially spread sizes).

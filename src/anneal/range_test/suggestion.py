@@ -19,7 +19,7 @@ class Remedy(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Suggestion:
-    """What a rule says of one curve: a pair and its reason, or no pair and the reason for that.
+    """One rule's reading of one curve: bounds or an abstention, with the reason.
 
     Args:
         rule: a key of ``RULES``.
@@ -36,12 +36,12 @@ class Suggestion:
 
     @property
     def found(self) -> bool:
-        """Whether there is a pair."""
+        """Whether the rule gives bounds."""
         return self.base_lr is not None and self.max_lr is not None
 
 
 def abstain(rule: str, reason: str, remedy: Remedy | None = None) -> Suggestion:
-    """Return that a rule gives no pair, why, and what would help."""
+    """Return an abstention with its reason and remedy."""
     if remedy is not None:
         reason = f"{reason}, {remedy}"
     return Suggestion(rule=rule, base_lr=None, max_lr=None, reason=reason, remedy=remedy)

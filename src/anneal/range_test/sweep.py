@@ -37,7 +37,7 @@ Evaluate = Callable[[], Measured]  # a plain number is a held-out loss, without 
 
 
 class Stateful(Protocol):
-    """What else a step changes: a gradient scaler, a scheduler, an average of weights."""
+    """Other state that a step changes: a gradient scaler, a scheduler, an average of weights."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state."""
@@ -47,7 +47,7 @@ class Stateful(Protocol):
 
 
 class Updates(Protocol):
-    """What a range test needs of a learner; ``anneal.training.loop.Learner`` is one."""
+    """Interface of a learner in a range test; ``anneal.training.loop.Learner`` is one."""
 
     @property
     def model(self) -> nn.Module:
@@ -70,7 +70,7 @@ def run_range_test(
     evaluate: Evaluate,
     on_point: Callable[[RangeTestPoint], None] = lambda _point: None,
 ) -> RangeTestCurve:
-    """Train once through a ramp of rates and return what was measured on the way.
+    """Train once through a ramp of rates and return the measured curve.
 
     The ramp counts updates: with accumulation, all batches of an update see one rate. Before the
     first update and after each of ``points`` evenly spread ones, ``evaluate`` is called; the
@@ -208,7 +208,7 @@ def sweep_rates(
     evaluate: Evaluate | None = None,
     stateful: Sequence[Stateful] = (),
 ) -> RangeTestCurve:
-    """Run a range test with what a training script has: a model, an optimizer and two loaders.
+    """Run a range test on a model, an optimizer and two loaders.
 
     The model, the optimizer and the generators of the loaders come back as they were; see
     :func:`run_range_test`. A layer frozen with ``.eval()`` stays frozen.
@@ -269,7 +269,7 @@ def sweep_rates(
         evaluate: () -> held-out loss as a float, or a ``Measurement`` with an accuracy. None:
             accuracy and cross entropy on ``held_out``. Without an accuracy Smith's rule abstains,
             and the rules of the loss read the curve.
-        stateful: what else ``step`` changes, such as a ``GradScaler``: put back too.
+        stateful: other objects that ``step`` changes, such as a ``GradScaler``; restored too.
 
     Raises:
         ValueError: an argument is out of range, the task has no accuracy and there is no

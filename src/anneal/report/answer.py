@@ -1,6 +1,6 @@
-"""The answer in four lines: does CLR do on CIFAR-10 what it says, and which schedule to use.
+"""Summary in four lines: whether CLR's CIFAR-10 claims hold, and which schedule to use.
 
-Every word of it comes from judgements and runs. The rows that it compares are those that claims
+All of it comes from judgements and runs. The rows that it compares are those that claims
 name, of one data set, network and optimizer, with runs enough for an interval.
 """
 
@@ -17,7 +17,7 @@ QUESTION = "Does CLR do on CIFAR-10 what its abstract says?"
 
 
 def answer_lines(content: Content) -> tuple[tuple[str, str], ...]:
-    """Return the lines of the answer, each with the words that lead it; none without runs."""
+    """Return the lines of the summary, each with its heading; none without runs."""
     about = [
         found
         for found in content.judgements.get(PAPER, ())
@@ -35,14 +35,14 @@ def answer_lines(content: Content) -> tuple[tuple[str, str], ...]:
     )
     first = f"{_short_answer(agree, differ)} {counts}{_details_words(details)}"
     lines = [(QUESTION, first)]
+    if schedule := _schedule_words(content):
+        lines.append(("Which schedule?", schedule))
     if agree:
         lines.append(("It holds:", _sentences(agree)))
     if differ or undecided:
         parts = [_sentences(differ)] * bool(differ)
         parts += [f"Too close to call: {_sentences(undecided)}"] * bool(undecided)
         lines.append(("It does not:" if differ else "Open:", " ".join(parts)))
-    if schedule := _schedule_words(content):
-        lines.append(("Which schedule?", schedule))
     return tuple(lines)
 
 
@@ -112,10 +112,11 @@ def _schedule_words(content: Content) -> str:
         if all(_mean(best[n]) > _mean(best[m]) for m in lengths[:i])
     ]
     words = "; ".join(
-        f"{n:,} updates: {_title(best[n])} ({_mean(best[n]):.2f} %, "
-        f"{best[n].final.n} runs{_tried(rows, n)})"  # type: ignore[union-attr]
+        f"for {n:,} updates {_title(best[n])}: {_mean(best[n]):.2f} % "
+        f"({best[n].final.n} runs{_tried(rows, n)})"  # type: ignore[union-attr]
         for n in useful
     )
+    words = words[0].upper() + words[1:]
     short, long = useful[0], useful[-1]
     if short == long:
         return f"{words}."

@@ -1,8 +1,8 @@
 """Vega-Lite specifications of the interactive figures, without data.
 
 One specification serves every figure of its kind: the page puts the rows in (data sets ``curves``,
-``rates``, ``sweep``, ``bounds``, ``ensembles``), sets the parameters and draws. Colours are CSS
-variables, so that a figure follows light and dark without being drawn again.
+``marks``, ``rates``, ``sweep``, ``bounds``, ``ensembles``), sets the parameters and draws. Colours
+are CSS variables, so that a figure follows light and dark without being drawn again.
 """
 
 import functools
@@ -119,9 +119,31 @@ def _curve_chart(quantity: str, title: str) -> dict[str, Any]:
         shape="M-1,-1L1,1M-1,1L1,-1", size=60, strokeWidth=2, clip=True
     )
     layers = [band.add_params(_zoom()), mean, each, crosses, points]
+    if quantity == "accuracy":
+        layers.append(_paper_marks(title))
     return _layered(
         layers, name=quantity, shown=[], seeds=[], each=False, frame=[0, 1], start=0, end=1
     )
+
+
+def _paper_marks(title: str) -> alt.Chart:
+    """The paper's own numbers as diamonds, in a figure that has some."""
+    marks: alt.Chart = (
+        alt.Chart(alt.NamedData(name="marks"))
+        .transform_filter(IS_SHOWN)
+        .mark_point(shape="diamond", size=110, strokeWidth=2, fill="var(--ground)", opacity=1)
+        .encode(
+            x=UPDATES,
+            y=alt.Y("value:Q").title(title),
+            color=COLOUR,
+            tooltip=[
+                alt.Tooltip("title:N", title="the paper"),
+                alt.Tooltip("update:Q", format=","),
+                alt.Tooltip("value:Q", title=title, format=".4~g"),
+            ],
+        )
+    )
+    return marks
 
 
 def _rate_chart(quantity: str, title: str) -> dict[str, Any]:
@@ -224,7 +246,7 @@ def _zoom() -> alt.Parameter:
 
 
 def _layered(layers: Sequence[alt.Chart], *, name: str, **parameters: Any) -> dict[str, Any]:
-    """Return a figure of its size and looks, with the parameters that the page sets."""
+    """Return a figure with its size, style and the parameters that the page sets."""
     params = [alt.param(name=key, value=value) for key, value in parameters.items()]
     size = {"type": "fit-x", "contains": "padding"}
     chart = alt.layer(*layers).properties(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from anneal.claims.files import Deviation, Link
-from anneal.claims.places import place_named
+from anneal.claims.places import place_named, spelled
 from anneal.claims.schema import Claim
 from anneal.claims.verdict import Judgement, judge_all
 from anneal.claims.words import SIGNS
@@ -97,6 +97,25 @@ class Section:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RedrawnCurve:
+    """One of our experiments in a figure of a paper.
+
+    Args:
+        experiment: its name.
+        label: of the paper's curve.
+        look: place in the figure, which fixes the colour.
+        campaign: whose row is drawn.
+        marks: the paper's numbers on it: update and accuracy (%).
+    """
+
+    experiment: str
+    label: str
+    look: int
+    campaign: str
+    marks: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Redrawn:
     """One figure of a paper, drawn from our runs.
 
@@ -105,12 +124,13 @@ class Redrawn:
         at: its place, paper and figure.
         place: the figure alone.
         title: of the figure.
-        shows: what the paper says of it, and what is drawn otherwise.
+        shows: the paper's caption in our words, and how our drawing differs.
         note: how to read the picture.
         missing: what has not been run.
         missing_where: where it is looked for: a campaign, or all at full length.
         file: name of its picture.
         svg: the picture; None when nothing of it has been run.
+        curves: what is drawn in a figure of curves; of any other none.
     """
 
     id: str
@@ -123,6 +143,7 @@ class Redrawn:
     missing_where: str
     file: str
     svg: str | None
+    curves: tuple[RedrawnCurve, ...] = ()
 
     @property
     def paper(self) -> str:
@@ -142,6 +163,7 @@ class Content:
         titles: of papers, by arXiv number without its version.
         figures: of the papers, drawn from our runs.
         costs: updates and flop of one run, by experiment.
+        planned: what each experiment without a row lacks: ``data`` or ``code``.
     """
 
     sections: tuple[Section, ...]
@@ -151,6 +173,7 @@ class Content:
     titles: Mapping[str, str]
     figures: tuple[Redrawn, ...] = ()
     costs: Mapping[str, Any] = field(default_factory=dict)
+    planned: Mapping[str, str] = field(default_factory=dict)
 
     def all_judgements(self) -> tuple[Judgement, ...]:
         """Return the judgements of every paper, in order."""
@@ -176,7 +199,7 @@ def make_content(
     deviations: Sequence[Deviation],
     extras: ReportExtras | None = None,
 ) -> Content:
-    """Put the report together.
+    """Make the content of the report.
 
     Campaigns of papers' rows come first, the larger budget before the smaller.
     """
@@ -206,9 +229,9 @@ def table_words(table: str) -> str:
     """Return the name of a table as a paper prints it.
 
     >>> table_words("table1"), table_words("section3.1"), table_words("wrn_zca")
-    ('Table 1', 'section 3.1', 'wrn zca')
+    ('Table 1', 'section 3.1', 'WRN ZCA')
     """
-    return place_named(table) or table.replace("_", " ")
+    return place_named(table) or spelled(table)
 
 
 def by_paper(judgements: Sequence[Judgement]) -> dict[str, tuple[Judgement, ...]]:

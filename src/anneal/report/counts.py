@@ -1,4 +1,4 @@
-"""Counts of claims by their role: a front page counts what the abstracts say, and nothing else."""
+"""Counts of claims by their role: a front page counts headline claims only."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from anneal.claims.verdict import Judgement, Verdict
 from anneal.claims.words import SIGNS, UNJUDGED, paper_name
 from anneal.io.text import NOTHING
 from anneal.report.content import Content
+from anneal.report.effort import Effort
 from anneal.results.statistics import FEWEST_RUNS
 
 COUNTED = ("headline", "detail")  # roles: a claim that is context is shown, and not counted
@@ -15,7 +16,7 @@ COUNTED = ("headline", "detail")  # roles: a claim that is context is shown, and
 
 @dataclass(frozen=True, kw_only=True)
 class Strip:
-    """How far one paper is.
+    """Progress of one paper.
 
     Args:
         paper: as the ids of its claims begin.
@@ -45,7 +46,7 @@ def judged(judgements: Sequence[Judgement]) -> tuple[Judgement, ...]:
 
 
 def strips(content: Content) -> tuple[Strip, ...]:
-    """Return how far each paper with headline claims is, in the report's order."""
+    """Return the progress of each paper with headline claims, in the report's order."""
     found = []
     for paper, judgements in content.judgements.items():
         headlines, details = of_role(judgements, "headline"), of_role(judgements, "detail")
@@ -76,12 +77,14 @@ def verdicts_words(judgements: Sequence[Judgement]) -> str:
 
 
 def strips_rows(content: Content) -> list[list[str]]:
-    """Return a row a paper: name, headlines judged, their verdicts, other claims judged."""
+    """Return a row a paper: name, headlines judged, verdicts, hours to go, others judged."""
+    effort = Effort(content)
     return [
         [
             one.name,
             f"{len(one.judged)} of {len(one.headlines)}",
             verdicts_words(one.judged) or NOTHING,
+            effort.total(one.headlines).words.removeprefix("left: ") or NOTHING,
             f"{len(one.details)} of {one.num_details}",
         ]
         for one in strips(content)

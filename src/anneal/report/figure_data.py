@@ -6,7 +6,7 @@ from typing import Any
 from anneal.io.svg import COLOURS, DASHES
 from anneal.range_test.figure import MOST_LOSS
 from anneal.range_test.record import RangeTestRecord
-from anneal.report.content import ReportRow, Section
+from anneal.report.content import Redrawn, ReportRow, Section
 from anneal.report.figures import settled_frame
 from anneal.results.curves import Curve, series
 
@@ -53,6 +53,44 @@ def curves_data(rows: Sequence[ReportRow]) -> dict[str, Any]:
         "experiments": experiments,
         "seeds": sorted({run.seed for row in shown for run in row.evidence.runs}),
         "end": max((curve[-1].update for curve in curves), default=0),
+    }
+
+
+def group_key(campaign: str, about: str) -> str:
+    """Return the name of a group's curves among the data of the page."""
+    return f"{campaign}: {about}"
+
+
+def redrawn_data(figure: Redrawn, sections: Sequence[Section]) -> dict[str, Any]:
+    """Return a paper's figure over curves that the page has already, with the paper's numbers.
+
+    Each experiment says under ``of`` whose curves are its own.
+    """
+    groups = {
+        (section.name, row.experiment.name): (group_key(section.name, about), row)
+        for section in sections
+        for about, rows in section.groups.items()
+        for row in rows
+    }
+    found = [groups[curve.campaign, curve.experiment] for curve in figure.curves]
+    curves = [run.curve for _, row in found for run in row.evidence.runs if run.curve]
+    marks = [
+        [curve.experiment, update, value]
+        for curve in figure.curves
+        for update, value in curve.marks
+    ]
+    low, high = settled_frame(curves, QUANTITIES["accuracy"]) or (0.0, 100.0)
+    values = [value for curve in figure.curves for _, value in curve.marks]
+    return {
+        "charts": ["accuracy"],
+        "frames": {"accuracy": [min([low, *values]) - 1, max([high, *values]) + 1]},
+        "experiments": [
+            look_of(curve.look) | {"name": curve.experiment, "title": curve.label, "of": key}
+            for curve, (key, _) in zip(figure.curves, found, strict=True)
+        ],
+        "marks": marks,
+        "seeds": sorted({run.seed for _, row in found for run in row.evidence.runs}),
+        "end": round(1.02 * max((curve[-1].update for curve in curves), default=0)),
     }
 
 

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from anneal.claims.observed import compared_values
 from anneal.claims.over_subjects import evidence_of
+from anneal.claims.places import spelled
 from anneal.claims.schema import Claim, OrderClaim, SpeedClaim
 from anneal.claims.verdict import Judgement
 from anneal.claims.words import SIGNS, finding_words, marked_verdict
@@ -21,6 +22,7 @@ from anneal.results.metrics import Evidence
 
 LIMIT = 5.0  # tolerances shown on each side; what is beyond leaves with an arrow
 ROW, TOP, BOTTOM = 21, 26, 46
+SIGN = 24  # width of a verdict's sign
 SIDES = {
     "reproduced": "agrees", "agrees so far": "agrees so-far",
     "lower": "differs", "higher": "differs", "not the paper's order": "differs",
@@ -31,9 +33,12 @@ STYLE = (
     "svg{font:12px system-ui,'Segoe UI',Roboto,Helvetica,Arial,sans-serif}"
     ".ground{fill:#ffffff}text{fill:#1c2024}.quiet{fill:#565d66}.grid{stroke:#d9dde2}"
     ".zero{stroke:#2f6fa8}.band{fill:#dbe9f6}.interval{stroke-width:2.5}.run{fill:none}"
-    ".agrees{--c:#00734f}.differs{--c:#b3400a}.open{--c:#8a5a00}"
-    ".interval,.mean,.run{stroke:var(--c)}.mean,.arrow{fill:var(--c)}.so-far .mean{fill:#ffffff}"
-    ".interval{opacity:.6}.run{opacity:.7}.mean{stroke-width:1.6}.verdict{fill:var(--c)}"
+    + "".join(  # colours written out: what draws a PNG knows no variables
+        f".{side} .interval,.{side} .mean,.{side} .run{{stroke:{colour}}}"
+        f".{side} .mean,.{side} .arrow,.{side} .verdict{{fill:{colour}}}"
+        for side, colour in (("agrees", "#00734f"), ("differs", "#b3400a"), ("open", "#8a5a00"))
+    )
+    + ".so-far .mean{fill:#ffffff}.interval{opacity:.6}.run{opacity:.7}.mean{stroke-width:1.6}"
 )
 
 
@@ -62,14 +67,14 @@ class ForestRow:
         """Place and row, as short as a picture needs them."""
         _, table, *names = self.found.claim.id.split("/")
         place = table_words(table)
-        return f"{place[0].upper()}{place[1:]}: {' '.join(names).replace('_', ' ')}"
+        return f"{place[0].upper()}{place[1:]}: {spelled('_'.join(names))}"
 
 
 def scale_of(claim: Claim) -> tuple[float, float]:
     """Return the value at 0 and the length of one tolerance, in the claim's unit.
 
     An order is at 0 where the paper has it and at -1 where it no longer holds; without the paper's
-    numbers a margin below zero is held against no difference, and any other against one unit.
+    numbers a margin below zero is compared with no difference, and any other with one unit.
     """
     if isinstance(claim, SpeedClaim):
         return claim.ratio, claim.tolerance
@@ -137,7 +142,7 @@ def draw_forest(
         address: where a click leads; without it the picture is a file with its own style.
         is_narrow: whether words stand above each row, for a phone.
     """
-    width, left, right = (360, 12, 348) if is_narrow else (960, 330, 700)
+    width, left, right = (360, 12, 348) if is_narrow else (980, 350, 720)
     step = 36 if is_narrow else ROW
     height = TOP + step * len(rows) + BOTTOM
 
@@ -228,11 +233,12 @@ def _row(
         parts.append(_mark(row, x=at(row.mean), y=middle))
     sign = SIGNS[row.found.verdict]
     weight = Markup(' font-weight="700"' if row.found.claim.role == "headline" else "")
-    label_x, side = (left, "start") if is_narrow else (left - 12, "end")
-    drawn = Markup("".join(parts)) + Markup(
-        '<text x="{}" y="{}" text-anchor="{}"{}>{}<tspan class="verdict" font-weight="700"> {}'
-        "</tspan></text>"
-    ).format(label_x, words, side, weight, row.label, sign)
+    label_x, side = (left + SIGN, "start") if is_narrow else (left - 12 - SIGN, "end")
+    sign_x = left if is_narrow else left - 12
+    drawn = Markup("".join(parts)) + Markup(  # apart: a font without the sign would spoil the label
+        '<text x="{}" y="{}" text-anchor="{}"{}>{}</text>'
+        '<text class="verdict" x="{}" y="{}" text-anchor="{}" font-weight="700">{}</text>'
+    ).format(label_x, words, side, weight, row.label, sign_x, words, side, sign)
     if is_narrow:
         return drawn
     return drawn + Markup('<text x="{}" y="{}">{}</text>').format(

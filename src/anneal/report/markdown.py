@@ -1,5 +1,6 @@
 """The report as ``paper/report.md`` with its figures."""
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -11,13 +12,14 @@ from anneal.range_test.figure import draw_range_test
 from anneal.range_test.record import RangeTestRecord
 from anneal.report.answer import answer_lines
 from anneal.report.content import NOT_RUN, Content, ReportRow, Section, by_table, table_words
-from anneal.report.costs import left_table
+from anneal.report.costs import left_table, left_words
 from anneal.report.counts import (
     headlines_words,
     of_role,
     shown_first,
     strips_rows,
 )
+from anneal.report.effort import Effort
 from anneal.report.ensemble_figure import draw_ensembles
 from anneal.report.figures import PlottedExperiment, draw_accuracy, draw_rates
 from anneal.report.forest import counted_claims, draw_forest, forest_rows
@@ -38,18 +40,18 @@ from anneal.schedules import cycle_ends, from_description
 FIGURES = "figures"
 FOREST, HEADLINES = "forest.svg", "headlines.svg"
 FIRST = 8  # claims in README
-STRIP_HEADER = ["paper", "headlines judged", "verdicts", "other claims judged"]
+STRIP_HEADER = ["paper", "headlines judged", "verdicts", "headlines left", "other claims judged"]
 
 
 def strips_table(content: Content) -> str:
     """Return how far each paper is: its headline claims, and its other claims."""
-    return markdown_table(STRIP_HEADER, strips_rows(content), sides=["left"] * 4)
+    return markdown_table(STRIP_HEADER, strips_rows(content), sides=["left"] * 5)
 
 
 def judged_apart(
     judgements: Sequence[Judgement],
 ) -> tuple[list[Judgement], list[Judgement]]:
-    """Return the claims that runs speak to, and those that were not run."""
+    """Return the claims that have runs, and those that have none."""
     run = [found for found in judgements if found.verdict != NOT_RUN]
     return run, [found for found in judgements if found.verdict == NOT_RUN]
 
@@ -131,7 +133,7 @@ def range_test_figure_name(section: Section, name: str) -> str:
 
 
 def slug(text: str) -> str:
-    """Return a text as a class, an id or the name of a file may hold it.
+    """Return a text in the characters of a class, an id or a file name.
 
     >>> slug("not reproduced"), slug("clr/section3.1")
     ('not-reproduced', 'clr-section3.1')
@@ -157,6 +159,7 @@ def render_markdown(content: Content, *, template: str) -> str:
         forest_rows=forest_rows,
         headlines_words=headlines_words,
         left_table=left_table,
+        left_words=left_words,
         paper_name=paper_name,
         strips_table=strips_table,
         of_role=of_role,
@@ -175,7 +178,7 @@ def render_markdown(content: Content, *, template: str) -> str:
         results_file_name=file_name,
         trained_between_words=trained_between_words,
         where_words=where_words,
-        verdicts_table=verdicts_table,
+        verdicts_table=functools.partial(verdicts_table, needed=Effort(content).need_words),
     )
     rendered = fill_in(environment, template, name="report.md.j2", values={"content": content})
     return re.sub(r"\n{3,}", "\n\n", rendered).strip() + "\n"
@@ -268,7 +271,7 @@ def _place(run: Run) -> str:
 
 
 def range_test_table(test: RangeTestRecord) -> str:
-    """Return what each rule says of one range test, over its seeds."""
+    """Return the table of each rule's bounds for one range test, over its seeds."""
     rows = [
         [
             f"**{rule}**" if rule == test.rule else rule,
@@ -298,7 +301,7 @@ def trained_between_words(section: Section, name: str) -> str:
 
 
 def deviations_words(section: Section) -> str:
-    """Return which deviations touch which experiments of a campaign; empty when none does."""
+    """Return the deviations that affect a campaign, with their experiments; empty without any."""
     lines = [
         f"- `{row.experiment.name}`: {', '.join(f'[{name}](#{name})' for name in row.deviations)}"
         for row in section.rows

@@ -41,9 +41,16 @@ from anneal.report.content import (
     by_table,
     table_words,
 )
-from anneal.report.costs import LEFT_HEADER, what_is_left
+from anneal.report.costs import LEFT_HEADER, left_words, what_is_left
 from anneal.report.counts import by_verdict, headlines_words, of_role, strips
-from anneal.report.figure_data import curves_data, ensembles_data, sweep_data
+from anneal.report.effort import Effort
+from anneal.report.figure_data import (
+    curves_data,
+    ensembles_data,
+    group_key,
+    redrawn_data,
+    sweep_data,
+)
 from anneal.report.forest import counted_claims, draw_forest, forest_rows, values_behind
 from anneal.report.markdown import (
     figure_names,
@@ -70,7 +77,7 @@ _ARXIV = re.compile(r"[0-9]{4}\.[0-9]{4,5}(v[0-9]+)?")
 
 @dataclass(frozen=True, kw_only=True)
 class PageSources:
-    """What the page is made of besides its content: the texts of three files in ``paper/``."""
+    """Sources of the page besides its content: the texts of three files in ``paper/``."""
 
     template: str
     style: str
@@ -116,6 +123,8 @@ def render_page(content: Content, sources: PageSources) -> str:
         forest_rows=forest_rows,
         headlines_words=headlines_words,
         LEFT_HEADER=LEFT_HEADER,
+        effort=Effort(content),
+        left_words=left_words,
         what_is_left=what_is_left,
         next_seed=next_seed,
         of_role=of_role,
@@ -123,6 +132,8 @@ def render_page(content: Content, sources: PageSources) -> str:
         strips=strips,
         curves_data=curves_data,
         ensembles_data=ensembles_data,
+        group_key=group_key,
+        redrawn_data=redrawn_data,
         evidence_of=functools.partial(evidence_of, content.evidence),
         figure_names=figure_names,
         file_name=file_name,
@@ -233,7 +244,7 @@ def packed(text: str) -> str:
 
 
 def unpacked(page: str) -> str:
-    """Return a page with its packed parts as text: what two pages that say the same share.
+    """Return a page with its packed parts as text, for comparison with another page.
 
     Another zlib packs the same text into other bytes.
     """

@@ -17,7 +17,7 @@ from anneal.config.strict import POSITIVE, Rule, parse
 from anneal.io.csv_files import read_columns
 from anneal.io.files import read_yaml
 from anneal.io.text import number
-from anneal.report.content import Content, Redrawn, ReportRow, Section
+from anneal.report.content import Content, Redrawn, RedrawnCurve, ReportRow, Section
 from anneal.report.figures import PlottedExperiment
 from anneal.report.less_reference import LessReference, draw_less_reference
 from anneal.report.redrawing import (
@@ -78,7 +78,7 @@ class PaperFigure:
     id: Annotated[str, ID_RULE]
     at: Annotated[str, PLACED]  # paper and figure
     title: str
-    shows: str  # what the paper says of it, and what is drawn otherwise
+    shows: str  # the paper's caption in our words, and how our drawing differs
     campaign: str | None = None
     curves: Annotated[tuple[PaperCurve, ...], SOME] = ()
     range_test: PaperRangeTest | None = None
@@ -125,6 +125,7 @@ class _Picture:
     svg: str | None
     note: str
     missing: tuple[str, ...]
+    curves: tuple[RedrawnCurve, ...] = ()
 
 
 def redraw(figures: Sequence[PaperFigure], content: Content, *, paper: Path) -> tuple[Redrawn, ...]:
@@ -162,7 +163,7 @@ def _redraw(figure: PaperFigure, content: Content, claims: Sequence[Claim], pape
     elif figure.ensembles:
         picture = _grid(figure.ensembles, _rows(sections), its, heading)
     else:
-        picture = _curves(figure.curves, _rows(sections), its, heading)
+        picture = _curves(figure.curves, sections, its, heading)
     note = picture.note
     if scaled:
         said = f"{budget}, campaign {figure.campaign}; no number of the paper is drawn"
@@ -179,6 +180,7 @@ def _redraw(figure: PaperFigure, content: Content, claims: Sequence[Claim], pape
         missing_where=where,
         file=f"{figure.id.replace('/', '-')}.svg",
         svg=picture.svg,
+        curves=picture.curves,
     )
 
 
@@ -203,10 +205,11 @@ def _budget_words(figure: PaperFigure, section: Section) -> str:
 
 def _curves(
     curves: Sequence[PaperCurve],
-    rows: Mapping[str, ReportRow],
+    sections: Sequence[Section],
     claims: Sequence[Claim],
     heading: Heading,
 ) -> _Picture:
+    rows, drawn = _rows(sections), []
     plotted, marks = [], []
     for look, curve in enumerate(curves):
         if row := rows.get(curve.experiment):
@@ -214,11 +217,21 @@ def _curves(
             one = row.experiment
             ends = cycle_ends(from_description(one.schedule), one.total_steps)
             marks.append(marks_of(one.name, claims, total_steps=one.total_steps, ends=ends))
+            drawn.append(
+                RedrawnCurve(
+                    experiment=one.name,
+                    label=curve.label,
+                    look=look,
+                    campaign=next(s.name for s in sections if any(r is row for r in s.rows)),
+                    marks=tuple((mark.update, mark.value) for mark in marks[-1]),
+                )
+            )
     band = "band goes from the lowest to the highest seed."
     return _Picture(
         svg=draw_curves(plotted, marks, heading) if plotted else None,
         note=f"A {band}" if heading.budget else f"Diamonds are the paper's numbers; a {band}",
         missing=tuple(c.experiment for c in curves if c.experiment not in rows),
+        curves=tuple(drawn),
     )
 
 
@@ -278,7 +291,7 @@ def _sweep(
 
 
 def printed_errors(experiment: str, claims: Sequence[Claim]) -> dict[Size, float]:
-    """Return what the paper says that ensembles of one experiment err (%), by their size."""
+    """Return the paper's test errors (%) of one experiment's ensembles, by their size."""
     errors = {}
     for claim in claims:
         if isinstance(claim, ValueClaim) and claim.experiments == (experiment,):
@@ -294,7 +307,7 @@ def printed_errors(experiment: str, claims: Sequence[Claim]) -> dict[Size, float
 def marks_of(
     experiment: str, claims: Sequence[Claim], *, total_steps: int, ends: Sequence[int] = ()
 ) -> tuple[Mark, ...]:
-    """Return what the paper says that one experiment reaches, and when, as its claims have it.
+    """Return the paper's accuracies of one experiment and their updates, from its claims.
 
     Args:
         experiment: its name.

@@ -23,7 +23,7 @@ LONGEST = 1.0  # an interval may stretch the frame on each side by this part of 
 
 
 def draw_claim(judgement: Judgement, values: Sequence[float]) -> Markup:
-    """Return the picture of one claim as SVG with a title for those who cannot see it.
+    """Return the picture of one claim as SVG, with a title for screen readers.
 
     Left is less. A band is where the claim holds: the paper's value with its tolerance, or all
     beyond the margin where two experiments are compared. An interval so long that it would flatten
@@ -62,7 +62,7 @@ def draw_claim(judgement: Judgement, values: Sequence[float]) -> Markup:
 
 
 def claimed_range(claim: Claim) -> tuple[float | None, float | None, float | None]:
-    """Return the paper's number and the range in which ours must be; None if there is none."""
+    """Return the paper's number and the range in which ours must be; None without a number."""
     if isinstance(claim, ValueClaim):
         return claim.value, claim.value - claim.tolerance, claim.value + claim.tolerance
     if isinstance(claim, OrderClaim):

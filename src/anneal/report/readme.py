@@ -33,7 +33,7 @@ def readme_table(content: Content) -> str:
 
 
 def reproduce_table(content: Content) -> str:
-    """Return what each campaign with runs took: command, runs, updates, hours as measured."""
+    """Return the cost table of campaigns with runs: command, runs, updates, measured hours."""
     rows = []
     for section in content.sections:
         runs = [run for row in section.rows for run in row.evidence.runs]

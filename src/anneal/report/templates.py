@@ -7,7 +7,7 @@ import jinja2
 
 
 def make_environment(*, autoescape: bool) -> jinja2.Environment:
-    """Return how the report's templates are read.
+    """Return the Jinja environment of the report's templates.
 
     Args:
         autoescape: whether what is filled in is escaped for HTML.
@@ -24,7 +24,7 @@ def make_environment(*, autoescape: bool) -> jinja2.Environment:
 def fill_in(
     environment: jinja2.Environment, template: str, *, name: str, values: Mapping[str, Any]
 ) -> str:
-    """Return the text that a template gives.
+    """Render a template.
 
     Args:
         environment: from :func:`make_environment`, with what the template calls.

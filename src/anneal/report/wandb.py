@@ -7,35 +7,47 @@ import datetime
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import wandb
 import wandb_workspaces.reports.v2 as wr
 
 from anneal.claims.files import Link, load_claims, load_deviations, load_links
-from anneal.claims.verdict import Judgement
 from anneal.claims.words import verdicts_overview
 from anneal.config.strict import to_plain
-from anneal.io.files import read_yaml, write_json
+from anneal.io.files import write_json
 from anneal.io.git import repository_address
 from anneal.io.terminal import describe_error, say
 from anneal.io.text import did_you_mean
-from anneal.report.content import Section, make_content
+from anneal.report.content import Content, by_paper, make_content
 from anneal.report.wandb_upload import (
     SYNC,
     TrackedRun,
     find_tracked,
     last_line,
+    project_of,
     run_limited,
     upload,
 )
-from anneal.report.wandb_view import NO_CLAIM, about_words, numbers_table, report_id, run_filters
-from anneal.results.campaign import CampaignResults
+from anneal.report.wandb_view import (
+    FOREST,
+    FOREST_WORDS,
+    NO_CLAIM,
+    REPORT_JOB,
+    Picture,
+    about_words,
+    answer_words,
+    forest_picture,
+    numbers_table,
+    report_id,
+    run_filters,
+)
 from anneal.results.store import load_all_results
 from anneal.results.words import budget_words
-from anneal.runs.directory import PLAN
 from anneal.runs.layout import CAMPAIGN_FILE, PAPER, RESULTS
 from anneal.runs.tracking import has_key
 
@@ -70,6 +82,7 @@ class Draft:
         filters: which runs it shows, in W&B's words.
         report: as wandb-workspaces has it.
         runs: the campaign's tracked runs.
+        picture: the forest plot of its claims; None where none of them has an interval.
         repository: address of the sources; None where nothing says it.
     """
 
@@ -79,6 +92,7 @@ class Draft:
     filters: str
     report: wr.Report
     runs: tuple[TrackedRun, ...]
+    picture: Picture | None
     repository: str | None
 
     def waiting(self) -> list[Path]:
@@ -135,11 +149,44 @@ def save_here(campaign: str) -> None:
     """Save the report in this process; the last line printed says where it is, or what failed."""
     try:
         draft = draft_report(campaign, entity_of_key=True)
+        if draft.picture:
+            log_picture(draft.picture, draft)
         draft.report.save()
         answer = {"url": draft.report.url}
     except Exception as error:  # noqa: BLE001 - W&B raises what it likes; the caller says it
         answer = {"problem": " ".join(f"{type(error).__name__}: {describe_error(error)}".split())}
     say(json.dumps(answer))
+
+
+def log_picture(picture: Picture, draft: Draft) -> None:
+    """Upload the forest plot as the image of a run of its own, which the report shows."""
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder) / f"{FOREST}.png"
+        image.write_bytes(picture.png())
+        run = wandb.init(
+            id=f"report-{picture.id}",
+            resume="allow",  # the same picture again is the same run
+            mode="online",
+            project=draft.project,
+            entity=draft.entity,
+            group=draft.campaign,
+            job_type=REPORT_JOB,
+            name=draft.report.title,
+            config={"picture": picture.id},
+            dir=folder,
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                save_code=False,
+                disable_code=True,
+                disable_git=True,
+                x_save_requirements=False,
+                x_disable_meta=True,  # it would name this machine and its user
+                x_disable_stats=True,
+            ),
+        )
+        run.log({FOREST: wandb.Image(str(image), caption=picture.title)})
+        run.finish()
 
 
 def draft_report(campaign: str, *, entity_of_key: bool = False) -> Draft:
@@ -165,8 +212,10 @@ def draft_report(campaign: str, *, entity_of_key: bool = False) -> Draft:
     section = next(found for found in content.sections if found.name == campaign)
     rows = {row.experiment.name for row in section.rows}
     judgements = [j for j in content.all_judgements() if rows & set(j.claim.experiments)]
+    own = replace(content, sections=(section,), judgements=by_paper(judgements))
+    picture = forest_picture(own)
     runs = tuple(find_tracked(campaign))
-    project, entity = _project_of(runs, results)
+    project, entity = project_of(runs, results)
     entity = entity or os.environ.get("WANDB_ENTITY") or None
     repository = repository_address()
     filters = run_filters(results)
@@ -175,7 +224,7 @@ def draft_report(campaign: str, *, entity_of_key: bool = False) -> Draft:
         project=project,
         title=f"anneal {campaign}",  # it becomes part of the address: no slash
         description=f"Campaign {campaign}; {budget_words(section.budget_fraction)}.",
-        blocks=blocks_of(section, judgements, filters, project=project, repository=repository),
+        blocks=blocks_of(own, filters, picture=picture, project=project, repository=repository),
         width="fluid",
         **known,
     )
@@ -188,38 +237,30 @@ def draft_report(campaign: str, *, entity_of_key: bool = False) -> Draft:
         filters=filters,
         report=report,
         runs=runs,
+        picture=picture,
         repository=repository,
     )
 
 
-def _project_of(runs: Sequence[TrackedRun], results: CampaignResults) -> tuple[str, str | None]:
-    """Return (project, entity) that the runs on disk went to; without any, as they were planned.
-
-    The project is empty where neither says it.
-    """
-    plans = [read_yaml(run.place / PLAN) for run in runs if (run.place / PLAN).is_file()]
-    configurations = [plan["configuration"] for plan in plans]
-    if not configurations:
-        hashes = sorted(found.configuration_hash for found in results.experiments.values())
-        configurations = [results.configurations.get(h, {}) for h in hashes]
-    tracked = [found["tracking"] for found in configurations if "tracking" in found]
-    places = sorted({(str(t["project"]), t["entity"] or "") for t in tracked}) or [("", "")]
-    if len(places) > 1:
-        shown = ", ".join("/".join(filter(None, (entity, name))) for name, entity in places)
-        raise ValueError(f"the runs of {results.name} must be in one project, got {shown}")
-    project, entity = places[0]
-    return project, entity or None
-
-
 def blocks_of(
-    section: Section,
-    judgements: Sequence[Judgement],
+    content: Content,
     filters: str,
     *,
+    picture: Picture | None,
     project: str,
     repository: str | None,
 ) -> list[Any]:
-    """Return the report's blocks: what it is, verdicts, curves, the numbers."""
+    """Return the report's blocks: what it is, answer, forest plot, verdicts, curves, the numbers.
+
+    Args:
+        content: of the one campaign.
+        filters: which runs the curves are of.
+        picture: the forest plot, if there is one.
+        project: where the runs are.
+        repository: address of the sources; None where nothing says it.
+    """
+    (section,) = content.sections
+    judgements = content.all_judgements()
     runset = wr.Runset(project=project, name=section.name, filters=filters, groupby=["Group"])
     panels = [
         wr.LinePlot(
@@ -235,10 +276,13 @@ def blocks_of(
         )
         for place, (key, words) in enumerate(PLOTS.items())
     ]
+    answer = answer_words(content)
     verdicts = verdicts_overview(judgements) if judgements else NO_CLAIM
     return [
         wr.P(about_words(section)),
         wr.P(links_back(repository)),
+        *([wr.H2("Answer"), wr.MarkdownBlock(answer)] if answer else []),
+        *_forest_blocks(picture, project=project),
         wr.H2("Verdicts"),
         wr.MarkdownBlock(verdicts),
         wr.H2("Curves"),
@@ -247,6 +291,20 @@ def blocks_of(
         wr.H2("Numbers"),
         wr.MarkdownBlock(numbers_table(section)),
     ]
+
+
+def _forest_blocks(picture: Picture | None, *, project: str) -> list[Any]:
+    """Return the forest plot: the image that :func:`log_picture` uploads."""
+    if picture is None:
+        return []
+    media = wr.MediaBrowser(
+        title=picture.title,
+        media_keys=[FOREST],
+        num_columns=1,
+        layout=wr.Layout(x=0, y=0, w=24, h=picture.rows_high),
+    )
+    runset = wr.Runset(project=project, name=FOREST, filters=picture.filters)
+    return [wr.H2("Claims"), wr.P(FOREST_WORDS), wr.PanelGrid(runsets=[runset], panels=[media])]
 
 
 def links_back(repository: str | None) -> list[Any]:
@@ -277,6 +335,7 @@ def summary(draft: Draft) -> list[str]:
         f"report {draft.report.title!r} in {place}: " + ("renewed" if draft.report.id else "new"),
         f"  shows runs where {draft.filters}, grouped by experiment",
         f"  blocks: {', '.join(kinds)}; plots of {', '.join(PLOTS)} against update",
+        f"  image: {draft.picture.words if draft.picture else 'none, no claim has an interval'}",
         f"  links back: {draft.repository or 'none: ' + NO_REPOSITORY}",
         f"{len(draft.runs)} tracked runs: {len(folders)} offline folders to upload, {uploaded} "
         f"runs uploaded, {running} at work, {gone} no longer on disk",

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from anneal.io.files import read_json
-from anneal.runs.directory import is_held
+from anneal.io.files import read_json, read_yaml
+from anneal.results.campaign import CampaignResults
+from anneal.runs.directory import PLAN, is_held
 from anneal.runs.layout import EVALUATIONS, RANGE_TESTS, REPLACED, RUNS
 from anneal.runs.tracking import ID_FILE
 
@@ -83,6 +84,25 @@ def find_tracked(campaign: str, *, wandb: Path | None = None) -> list[TrackedRun
                 )
             )
     return tracked
+
+
+def project_of(runs: Sequence[TrackedRun], results: CampaignResults) -> tuple[str, str | None]:
+    """Return (project, entity) that the runs on disk went to; without any, as they were planned.
+
+    The project is empty where neither says it.
+    """
+    plans = [read_yaml(run.place / PLAN) for run in runs if (run.place / PLAN).is_file()]
+    configurations = [plan["configuration"] for plan in plans]
+    if not configurations:
+        hashes = sorted(found.configuration_hash for found in results.experiments.values())
+        configurations = [results.configurations.get(h, {}) for h in hashes]
+    tracked = [found["tracking"] for found in configurations if "tracking" in found]
+    places = sorted({(str(t["project"]), t["entity"] or "") for t in tracked}) or [("", "")]
+    if len(places) > 1:
+        shown = ", ".join("/".join(filter(None, (entity, name))) for name, entity in places)
+        raise ValueError(f"the runs of {results.name} must be in one project, got {shown}")
+    project, entity = places[0]
+    return project, entity or None
 
 
 def _uploaded(folder: Path) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from anneal.claims.files import load_claims, load_deviations, load_links, load_titles
+from anneal.claims.files import load_claims, load_deviations, load_links, load_planned, load_titles
 from anneal.io.files import write_if_changed
 from anneal.io.text import renew_block
 from anneal.report.content import Content, ReportExtras, make_content
@@ -31,7 +31,10 @@ def load_content(*, results: Path, paper: Path) -> Content:
         ),
     )
     figures = redraw(load_paper_figures(paper), content, paper=paper)
-    return replace(content, figures=figures, costs=load_costs(paper))
+    planned = paper / "planned.yaml"
+    entries = load_planned(planned) if planned.is_file() else ()
+    lacks = {name: entry.lacks for entry in entries for name in entry.experiments}
+    return replace(content, figures=figures, costs=load_costs(paper), planned=lacks)
 
 
 def render_texts(content: Content, *, paper: Path, readme: Path) -> dict[Path, str]:

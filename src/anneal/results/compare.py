@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from scipy import stats
 
+from anneal.config.strict import flat_numbers
 from anneal.results.metrics import Evidence, Metric, find_metric
 from anneal.results.statistics import CONFIDENCE, Interval, mean_interval
 
@@ -29,8 +30,6 @@ Movement = Literal[
     "vanished",
 ]
 COMPARED_ENVIRONMENT = ("commit", "device", "precision", "kernels", "threads", "torch")
-# Keys that change no number; the budget is compared separately.
-NO_NUMBERS = ("name", "title", "paper", "tracking", "budget_fraction")
 RECORD_ROUNDING = 1e-8  # relative: the record keeps ten digits
 
 
@@ -267,27 +266,11 @@ def _configuration_changes(
         return ()
     kinds = ((before.configuration, after.configuration), (before.as_run, after.as_run))
     for one, other in kinds:
-        old, new = (
-            {k: v for k, v in flatten(side) if k.split(".")[0] not in NO_NUMBERS}
-            for side in (one, other)
-        )
+        old, new = (flat_numbers(side) for side in (one, other))
         keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
         if keys:
             return tuple(Change(key=k, before=old.get(k), after=new.get(k)) for k in keys)
     return ()
-
-
-def flatten(plain: object, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the leaves of nested mappings under dotted keys; a list is a leaf.
-
-    >>> list(flatten({"a": {"b": 1, "c": [2]}}))
-    [('a.b', 1), ('a.c', [2])]
-    """
-    if isinstance(plain, Mapping):
-        for name, value in plain.items():
-            yield from flatten(value, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, plain
 
 
 def _environment_changes(

@@ -1,16 +1,26 @@
 """Render a comparison: terminal table and plain data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from anneal.io.text import NOTHING, shorten, text_table
-from anneal.results.compare import Change, ComparedRow, Comparison
+from anneal.io.text import NOTHING, Alignment, shorten, text_table
+from anneal.results.compare import Change, ComparedRow, Comparison, Movement
 from anneal.results.compare_sources import Side
 from anneal.results.metrics import Evidence
 from anneal.results.statistics import Interval
 from anneal.results.words import fraction_words, mean_words
 
 KEYS_SHOWN = 3
+AGREES = "agrees"
+VERDICTS: Mapping[Movement, str] = {
+    "the same": AGREES,
+    "within noise": AGREES,
+    "higher": "differs: higher",
+    "lower": "differs: lower",
+    "diverged": "differs: a seed diverged on one side only",
+    "appeared": "not committed",
+    "vanished": "not run here",
+}
 
 
 def comparison_lines(
@@ -34,6 +44,24 @@ def comparison_lines(
         f"{metric.words}{unit}, mean ± 95 % over runs",
         *text_table(header, [_cells_of(row, found) for row in found.rows], width=width),
         *_summary(found),
+    ]
+
+
+def answer_lines(found: Comparison) -> list[str]:
+    """Return a short table of what was committed (side A) and what this machine measured (B)."""
+    metric = found.metric
+    unit = f" ({metric.unit})" if metric.unit else ""
+    verdicts = [VERDICTS.get(row.movement, row.movement) for row in found.rows]
+    rows = [
+        [*_cells_of(row, found)[:3], verdict]
+        for row, verdict in zip(found.rows, verdicts, strict=True)
+    ]
+    sides: list[Alignment] = ["left", "right", "right", "left"]
+    return [
+        f"{metric.words}{unit}, mean ± 95 % over n runs",
+        *text_table(["experiment", "committed", "this machine", ""], rows, sides=sides),
+        f"{verdicts.count(AGREES)} of {len(rows)} experiments agree with what is committed: "
+        "no difference beyond noise",
     ]
 
 

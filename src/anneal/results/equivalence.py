@@ -108,23 +108,3 @@ def confidence_inside(
     ends = ((end - mean) / error for end in (tolerance.low, tolerance.high))
     below, above = (float(special.stdtr(df, end)) for end in ends)
     return above - below
-
-
-def runs_behind(statistic: str) -> float | None:
-    """Return how many runs a paper's number is as good as the mean of; None: not known, or a best.
-
-    A median of five or more scatters as the mean of 2/pi times as many.
-
-    >>> runs_behind("single run"), runs_behind("mean of 5"), runs_behind("best of 3")
-    (1.0, 5.0, None)
-    >>> round(runs_behind("median of 5"), 3), runs_behind("median of 3")
-    (3.183, 3.0)
-    """
-    if statistic == "single run":
-        return 1.0
-    kind, _, number = statistic.partition(" of ")
-    if kind == "mean":
-        return float(number)
-    if kind == "median":
-        return 2 * int(number) / math.pi if int(number) >= 5 else float(number)
-    return None

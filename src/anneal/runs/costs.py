@@ -131,9 +131,11 @@ def _count(
     with torch.random.fork_rng(devices=[]), torch.device("meta"):  # shapes alone: no memory
         torch.manual_seed(0)
         network = build_network(experiment, shape=size.shape, num_classes=size.classes)
-        images = torch.empty(BATCH, *size.shape)
+        images, labels = torch.empty(BATCH, *size.shape), torch.zeros(BATCH, dtype=torch.long)
+        own_loss = getattr(network, "training_loss", None)
         with FlopCounterMode(display=False) as training:
-            network(images[..., :crop_samples]).sum().backward()
+            seen = images[..., :crop_samples]
+            (own_loss(seen, labels) if own_loss else network(seen).sum()).backward()
         network.eval()
         with FlopCounterMode(display=False) as testing, torch.no_grad():
             network(images)

@@ -1,13 +1,12 @@
 """The run directory: files of a run, checkpoints, resume.
 
 ``experiment.yaml`` (the plan), ``environment.json`` (one entry per start), ``history.jsonl`` (a
-line per logged update, no wall time), ``timing.jsonl``, ``checkpoint.pt`` and the previous one,
-``snapshots/<update>.pt`` if requested, and ``result.json`` after the run has ended.
+line per logged update, no wall time), ``timing.jsonl``, ``checkpoint.pt`` and, until the run has
+ended, the previous one, ``snapshots/<update>.pt`` if requested, and ``result.json`` after the end.
 """
 
 import json
 import os
-import pickle
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,16 +15,23 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from anneal.config.strict import flat_numbers
 from anneal.io.files import read_json, read_yaml, synced, write_json, write_yaml
+from anneal.io.terminal import say
+from anneal.runs.torch_files import UnreadableError, keep_as, load_checked
 
 HISTORY = "history.jsonl"
 TIMING = "timing.jsonl"
 CHECKPOINT = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"
+UNREADABLE = "checkpoint.unreadable.pt"
 RESULT = "result.json"
 PLAN = "experiment.yaml"
 ENVIRONMENT_FILE = "environment.json"
 SNAPSHOTS = "snapshots"
+RESUME = "ANNEAL_RESUME"  # environment variable; other-code: resume a run that other code began
+OTHER_CODE = "other-code"
+KEYS_SHOWN = 3
 LOCK_SECONDS = 1.0  # `status` holds a lock for a moment to see whether it is free
 
 
@@ -79,9 +85,27 @@ class RunDirectory:
                 number += 1
                 aside = replaced / f"{self.path.name}-{self._hash_on_disk()}-{number}"
             aside.parent.mkdir(parents=True, exist_ok=True)
+            words = self._difference(plan)
             shutil.move(self.path, aside)
+            say(f"{self.path}: the run here was another ({words}); it is now {aside}")
         self.path.mkdir(parents=True, exist_ok=True)
         write_yaml(self.path / PLAN, plan)
+
+    def _difference(self, plan: dict[str, Any]) -> str:
+        """Return the keys in which the plan on disk differs from ``plan``; else the code."""
+        old, new = read_yaml(self.path / PLAN), plan
+        for part in ("configuration", "schedule"):
+            before, after = (flat_numbers(side.get(part) or {}) for side in (old, new))
+            keys = [k for k in {**before, **after} if before.get(k) != after.get(k)]
+            if keys:
+                more = f" and {len(keys) - KEYS_SHOWN} more keys" if keys[KEYS_SHOWN:] else ""
+                return (
+                    ", ".join(f"{k} {before.get(k)} -> {after.get(k)}" for k in keys[:KEYS_SHOWN])
+                    + more
+                )
+        if self._hash_on_disk() != self.configuration_hash:
+            return "other data"
+        return f"code {(self._result_on_disk() or {}).get('code')} -> {self.code}"
 
     def _hash_on_disk(self) -> str | None:
         if not (self.path / PLAN).is_file():
@@ -117,8 +141,7 @@ class RunDirectory:
         with synced(checkpoint) as file:
             torch.save(content, file)
             if checkpoint.is_file():
-                shutil.copyfile(checkpoint, self.path / f".{PREVIOUS}.tmp")
-                (self.path / f".{PREVIOUS}.tmp").replace(self.path / PREVIOUS)
+                keep_as(checkpoint, self.path / PREVIOUS)
 
     def save_snapshot(self, weights: dict[str, Any], *, update: int) -> None:
         """Write the weights after ``update`` updates to ``snapshots/<update>.pt``, atomically."""
@@ -149,13 +172,26 @@ class RunDirectory:
     def resume(self) -> dict[str, Any] | None:
         """Return the checkpoint to resume from, and truncate history and snapshots to it.
 
-        Without a checkpoint, return None and delete history and snapshots.
+        Without a checkpoint, return None and delete history and snapshots. An unreadable newest
+        checkpoint is renamed to ``checkpoint.unreadable.pt``, said, and the previous one taken.
 
         Raises:
-            ValueError: the checkpoint is of another configuration or unreadable, or its history is
-                too short; names the file.
+            ValueError: the checkpoint is of another configuration or of other code, none is
+                readable, or its history is too short; names the file.
         """
-        content = self.read_checkpoint()
+        try:
+            content = self.read_checkpoint()
+        except UnreadableError as error:
+            if not (self.path / PREVIOUS).is_file():
+                raise
+            content = self._load(self.path / PREVIOUS, f"move {self.path} away to start again")
+            (self.path / CHECKPOINT).replace(self.path / UNREADABLE)
+            say(
+                f"{error.file} cannot be read ({error.reason}) and is now {UNREADABLE}; resuming "
+                f"from {PREVIOUS}, update {content['update']}"
+            )
+        if content is not None:
+            self._check_code()
         for update, snapshot in self.snapshots().items():
             if content is None or update > content["update"]:
                 snapshot.unlink()
@@ -184,22 +220,37 @@ class RunDirectory:
         checkpoint = self.path / CHECKPOINT
         if not checkpoint.is_file():
             return None
-        return self._load(checkpoint, f"rename {PREVIOUS} to {CHECKPOINT} to resume from it")
+        return self._load(checkpoint, f"move {self.path} away to start again")
+
+    def _check_code(self) -> None:
+        """Refuse a checkpoint that other code or numerics wrote, unless that is wanted.
+
+        Raises:
+            ValueError: the last start had another code; says how to start again or resume.
+        """
+        asked = os.environ.get(RESUME)
+        if asked not in (None, OTHER_CODE):
+            raise ValueError(f"{RESUME} must be {OTHER_CODE} or unset, got {asked!r}")
+        starts = self.environment()
+        before = starts[-1].get("code") if starts else None
+        if None in (before, self.code) or before == self.code or asked == OTHER_CODE:
+            return
+        raise ValueError(
+            f"{self.path} was begun by code and numerics {before!r}, not {self.code!r}: move it "
+            f"away to start again, or set {RESUME}={OTHER_CODE} to resume it (recorded; the run "
+            "then counts for neither)"
+        )
 
     def _load(self, file: Path, advice: str) -> dict[str, Any]:
         """Read a file that ``torch.save`` wrote for this configuration.
 
         Raises:
-            ValueError: it is of another configuration or unreadable; names the file.
+            UnreadableError: it is damaged, or no file of a run.
+            ValueError: it is of another configuration; names the file.
         """
-        import torch
-
-        try:
-            content = torch.load(file, weights_only=True, map_location="cpu")
-        except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-            raise ValueError(
-                f"{file} cannot be read ({str(error).splitlines()[0]}); {advice}"
-            ) from error
+        content = load_checked(file, advice=advice)
+        if not isinstance(content, dict) or "configuration_hash" not in content:
+            raise UnreadableError(file, "no file of a run", advice)
         found = content["configuration_hash"]
         if found != self.configuration_hash:
             raise ValueError(
@@ -234,7 +285,7 @@ class RunDirectory:
         return list(read_json(file)) if file.is_file() else []
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write result.json, after which the run is not run again.
+        """Write result.json, after which the run is not run again and needs one checkpoint.
 
         A run resumed under other code or settings has no code digest: the next start of its stage
         runs it again.
@@ -243,6 +294,7 @@ class RunDirectory:
         code = self.code if len(codes) == 1 else None
         header = {"configuration_hash": self.configuration_hash, "code": code}
         write_json(self.path / RESULT, header | result)
+        (self.path / PREVIOUS).unlink(missing_ok=True)
 
 
 def lock_of(path: Path) -> Path:

@@ -11,6 +11,7 @@ MULTIRUN = Path("multirun")
 ADVICE = Path("advice")
 DATA = Path("data")
 PAPER = Path("paper")
+REPRODUCTION = Path("local/reproduce")  # a copy of the tree: `anneal reproduce`
 
 CAMPAIGN_FILE = "campaign.yaml"
 SUGGESTION = "suggestion.json"

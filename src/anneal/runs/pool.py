@@ -1,14 +1,14 @@
 """Train many runs side by side on this machine, a process each."""
 
 import dataclasses
-import os
 import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 from anneal.io.files import write_json
 from anneal.io.text import last_line
@@ -16,6 +16,7 @@ from anneal.runs.board import Board
 from anneal.runs.campaign_runs import CampaignRun
 from anneal.runs.directory import is_held
 from anneal.runs.environment import now
+from anneal.runs.forks import Fork, StageCall, start_fork
 from anneal.runs.status import (
     ENDED,
     FAILED,
@@ -31,12 +32,22 @@ LOOK_SECONDS = 1.0  # between looks at the files of runs
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+class Process(Protocol):
+    """A process that has been started."""
+
+    def poll(self) -> int | None:
+        """Return its exit status, or None while it runs; negative: the signal that ended it."""
+
+    def send_signal(self, number: int, /) -> None:
+        """Send it a signal."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
     """A process that trains a run; its words begin at ``log_from`` of the run's log."""
 
     run: CampaignRun
-    process: subprocess.Popen[bytes]
+    process: Process
     log_from: int
 
 
@@ -48,7 +59,7 @@ class Pool:
         todo: those to be trained, the first one first.
         workers: that train them.
         retries: how often a failed run is tried again.
-        program: returns the command that trains a run.
+        start: starts the process that trains a run on a worker.
         is_ended: tells whether a run has ended and is not to be trained.
         board: shows it.
     """
@@ -60,13 +71,13 @@ class Pool:
         workers: Sequence[Worker],
         *,
         retries: int,
-        program: Callable[[CampaignRun], list[str]],
+        start: Callable[[CampaignRun, Worker], Process],
         is_ended: Callable[[CampaignRun], bool],
         board: Board,
     ) -> None:
         self._waiting = list(todo)
         self._workers, self._retries = workers, retries
-        self._program, self._is_ended, self._board = program, is_ended, board
+        self._start_on, self._is_ended, self._board = start, is_ended, board
         self._attempts: dict[str, Attempt] = {}  # by the name of the worker
         self._elsewhere: list[CampaignRun] = []
         self._failures: Counter[str] = Counter()
@@ -104,7 +115,7 @@ class Pool:
                     self._board.line(f"{run.name}: another process trains it")
                     continue
                 run.attempt.unlink(missing_ok=True)
-                self._attempts[worker.name] = start_attempt(run, worker, self._program(run))
+                self._attempts[worker.name] = start_attempt(run, worker, self._start_on)
                 self._board.line(f"{run.name}: started on {worker.name}")
 
     def _reap(self) -> None:
@@ -119,7 +130,7 @@ class Pool:
             elif is_held(run.path):  # another process was quicker
                 self._elsewhere.append(run)
             else:
-                self._fail(run, failure_of(attempt, code))
+                self._fail(run, failure_of(run.log, code, log_from=attempt.log_from))
 
     def _end(self, run: CampaignRun) -> None:
         status = self._status[run.name] = run_status(run)
@@ -177,33 +188,59 @@ class Pool:
                     self._board.line(f"{attempt.run.name}: {run_status(attempt.run).words}")
 
 
-def start_attempt(run: CampaignRun, worker: Worker, program: list[str]) -> Attempt:
-    """Start the process of a run on a worker; what it says goes to the run's log.
+def start_attempt(
+    run: CampaignRun, worker: Worker, start: Callable[[CampaignRun, Worker], Process]
+) -> Attempt:
+    """Start the process of a run on a worker; what it says goes to the run's log."""
+    log_from = begin_log(run.log, f"on {worker.name}")
+    return Attempt(run=run, process=start(run, worker), log_from=log_from)
 
-    It leads a session of its own: a Ctrl-C at the terminal reaches this process alone, which hands
-    it on once.
+
+def run_side_by_side(calls: Sequence[StageCall], workers: Sequence[Worker]) -> None:
+    """Run stages, one at a time on each worker.
+
+    Raises:
+        ValueError: one failed; the others have ended.
+        KeyboardInterrupt: a signal asked for it; every process got it and has ended.
     """
-    run.log.parent.mkdir(parents=True, exist_ok=True)
-    with run.log.open("ab") as log, worker.cores_taken():
-        log.write(f"--- {now()} on {worker.name}\n".encode())
-        log.flush()
-        log_from = log.tell()  # before the process shares the position
-        process = subprocess.Popen(
-            program,
-            env=os.environ | dict(worker.environment),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        return Attempt(run=run, process=process, log_from=log_from)
+    waiting = list(calls)
+    running: dict[str, tuple[StageCall, Fork, int]] = {}  # by the name of the worker
+    failures, stopped = [], False
+    with collected_signals() as signals:
+        while running or (waiting and not stopped):
+            for worker in workers:
+                if waiting and not stopped and worker.name not in running:
+                    call = waiting.pop(0)
+                    log_from = begin_log(call.log, f"on {worker.name}")
+                    running[worker.name] = call, start_fork(call, worker), log_from
+            time.sleep(POLL_SECONDS)
+            while signals:
+                number, stopped = signals.pop(0), True
+                for _, fork, _ in running.values():
+                    fork.send_signal(number)
+            for name, (call, fork, log_from) in list(running.items()):
+                if (code := fork.poll()) is not None:
+                    del running[name]
+                    failures += [failure_of(call.log, code, log_from=log_from)] if code else []
+    if stopped:
+        raise KeyboardInterrupt
+    if failures:
+        raise ValueError(failures[0])
 
 
-def failure_of(attempt: Attempt, code: int) -> str:
-    """Say in one line why an attempt failed: the last line that its process left."""
-    with attempt.run.log.open("rb") as log:
-        log.seek(attempt.log_from)
-        said = last_line(log.read().decode(errors="replace"))
+def begin_log(log: Path, words: str) -> int:
+    """Write the line that begins an attempt to a log; return where the attempt's words begin."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        file.write(f"--- {now()} {words}\n".encode())
+        return file.tell()
+
+
+def failure_of(log: Path, code: int, *, log_from: int = 0) -> str:
+    """Say in one line why a process failed: the last line that it left in its log."""
+    with log.open("rb") as file:
+        file.seek(log_from)
+        said = last_line(file.read().decode(errors="replace"))
     if code > 0 and said is not None:
         return said
     how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"

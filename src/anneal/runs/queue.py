@@ -1,7 +1,6 @@
 """Queue of a campaign: which runs are to be trained, in which order, by which command."""
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 
 from anneal.datasets.registry import find_dataset
@@ -9,6 +8,7 @@ from anneal.runs.campaign_runs import CampaignRun
 from anneal.runs.code_digest import code_digest, code_of_run
 from anneal.runs.costs import run_cost
 from anneal.runs.directory import RunDirectory
+from anneal.runs.forks import StageCall
 from anneal.runs.hardware import decide
 from anneal.runs.status import ENDED, run_status
 
@@ -62,6 +62,6 @@ def arguments_of(run: CampaignRun) -> list[str]:
     return [run.campaign, run.experiment, run.range_test, str(run.seed)]
 
 
-def program_of(run: CampaignRun) -> list[str]:
-    """Return the command that trains one run."""
-    return [sys.executable, "-m", STAGE, *arguments_of(run)]
+def call_of(run: CampaignRun) -> StageCall:
+    """Return the stage that trains one run, as ``anneal grid`` starts it."""
+    return StageCall(module=STAGE, arguments=arguments_of(run), log=run.log)

@@ -19,7 +19,17 @@ def reproduce(arguments: Sequence[str]) -> None:
         ValueError: it failed; its own words are above.
         KeyboardInterrupt: a signal stopped it.
     """
-    words = ["dvc", "repro", *arguments]
+    run_dvc(["repro", *arguments])
+
+
+def run_dvc(arguments: Sequence[str]) -> None:
+    """Run a command of DVC.
+
+    Raises:
+        ValueError: it failed; its own words are above.
+        KeyboardInterrupt: a signal stopped it.
+    """
+    words = ["dvc", *arguments]
     say(f"$ {' '.join(words)}")
     programs = Path(sys.executable).parent  # the stages say `python`
     path = f"{programs}{os.pathsep}{os.environ.get('PATH', '')}"

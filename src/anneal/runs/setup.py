@@ -98,6 +98,7 @@ class ExperimentSetup:
             precision=self.settings.dtype,
             accumulation=accumulation,
             label_smoothing=config.training.label_smoothing,
+            training_loss=getattr(model, "training_loss", None),
             closed_blocks_coast=getattr(model, "closed_blocks_coast", False),
             seed=seed,
             parts=self.parts,

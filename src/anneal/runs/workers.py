@@ -1,9 +1,7 @@
 """Worker slots of this machine: a device or a share of its cores each."""
 
 import itertools
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -20,22 +18,6 @@ class Worker:
     name: str
     cores: frozenset[int]
     environment: Mapping[str, str] = field(default_factory=dict)
-
-    @contextmanager
-    def cores_taken(self) -> Iterator[None]:
-        """Hold this thread to the worker's cores: a process that is started meanwhile keeps them.
-
-        The number of threads of a run follows from it, and is recorded with the run.
-        """
-        if not hasattr(os, "sched_setaffinity"):  # Linux alone has it
-            yield
-            return
-        before = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, self.cores)
-        try:
-            yield
-        finally:
-            os.sched_setaffinity(0, before)
 
 
 def core_workers(cores: Sequence[int], num: int | None, *, threads: int | None) -> list[Worker]:

@@ -34,7 +34,7 @@ def find_ratios(
         given: Ratios that the caller asked for, one for each group; they come before all else.
 
     Raises:
-        ValueError: A ratio cannot be told; says why and what to do.
+        ValueError: A ratio is ambiguous; says why and what to do.
     """
     if given is not None:
         if len(given) != len(groups):
@@ -71,7 +71,7 @@ def own_rate(groups: Sequence[dict[str, Any]], index: int) -> float:
 def _check_reference(
     rates: dict[int, float], *, default_lr: float | None, must_have_default: bool
 ) -> None:
-    """Refuse rates of groups that can be held against no default rate."""
+    """Refuse rates of groups that cannot be compared with a default rate."""
     shown = ", ".join(f"{rate:g} (group {index})" for index, rate in rates.items())
     way_out = (
         "say them with ScheduledLR(..., ratios=[1.0, ...]), or add the group with "
@@ -84,7 +84,7 @@ def _check_reference(
         )
     if must_have_default and default_lr not in rates.values():
         raise ValueError(
-            f"the ratios of the parameter groups cannot be told: none of their rates {shown} is "
+            f"the ratios of the parameter groups are ambiguous: none of their rates {shown} is "
             f"the optimizer's default lr {default_lr:g}; {way_out}"
         )
 
@@ -141,7 +141,7 @@ def check_has_momentum(groups: Sequence[dict[str, Any]]) -> None:
 
 
 def readable(rate: object) -> float | None:
-    """Return a rate as a float, None for a tensor on a device that would have to be waited for."""
+    """Return a rate as a float, or None for a tensor whose device would need a synchronization."""
     if isinstance(rate, torch.Tensor):
         return float(rate) if rate.device.type == "cpu" else None
     return float(rate)  # type: ignore[arg-type]

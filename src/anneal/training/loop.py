@@ -21,6 +21,7 @@ from anneal.training.scheduled_lr import ScheduledLR
 from anneal.training.seeding import random_state, restore_random_state, seed_part
 
 Batches = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
+TrainingLoss = Callable[..., torch.Tensor]  # (images, labels, label_smoothing=...) -> scalar
 Record = dict[str, float | int]
 Status = Literal["finished", "diverged", "stopped"]
 
@@ -36,6 +37,8 @@ class Learner:
         precision: of the forward pass (autocast).
         accumulation: batches whose mean gradient makes one update, >= 1: its parts.
         label_smoothing: in [0, 1).
+        training_loss: the network's own, of images, labels and the keyword ``label_smoothing``;
+            None: cross entropy of its logits.
         closed_blocks_coast: True: weights that took no part in an update have a gradient of zero
             there, so that the rule's decay and momentum still move them. False: they stay.
         seed: of what a forward pass draws where an update has several parts: each part has a stream
@@ -49,6 +52,7 @@ class Learner:
     precision: torch.dtype = torch.float32
     accumulation: int = 1
     label_smoothing: float = 0.0
+    training_loss: TrainingLoss | None = None
     closed_blocks_coast: bool = False
     seed: int = 0
     parts: Parts = ALONE
@@ -85,6 +89,8 @@ class Learner:
 
     def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         with autocast(images.device, self.precision):
+            if self.training_loss is not None:
+                return self.training_loss(images, labels, label_smoothing=self.label_smoothing)
             logits_BC = self.model(images)
             return functional.cross_entropy(
                 logits_BC.float(), labels, label_smoothing=self.label_smoothing

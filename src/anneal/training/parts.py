@@ -1,4 +1,4 @@
-"""Parts of an update on one or several processes, and what these tell each other.
+"""Parts of an update on one or several processes, and their collective operations.
 
 An update has A parts, one batch each. Of W processes the one of rank r computes parts r*A/W to
 (r + 1)*A/W - 1, so that neither order nor schedule knows W. Weights, optimizer state and running
@@ -17,7 +17,7 @@ from torch import Tensor, distributed
 
 T = TypeVar("T")
 
-ANSWER_SECONDS = 2.0  # how long processes that gave up waiting listen for who else did
+ANSWER_SECONDS = 2.0  # how long processes whose wait timed out look for others
 
 
 class LostProcess(RuntimeError):  # noqa: N818 - not a mistake of this process
@@ -45,7 +45,7 @@ class Parts:
 
     @property
     def leads(self) -> bool:
-        """Tell whether this is rank 0, which holds the run's directory and talks."""
+        """Return whether this is rank 0, which writes the run's directory and prints."""
         return self.rank == 0
 
     def share(self, accumulation: int) -> range:
@@ -133,7 +133,7 @@ class Parts:
         return int(agreed)
 
     def shared(self, answer: Callable[[], T]) -> T:
-        """Return what ``answer`` returns at rank 0, where alone it is called."""
+        """Return the result of ``answer``, which is called on rank 0 only."""
         if self.size == 1:
             return answer()
         box = [answer() if self.leads else None]
@@ -142,7 +142,7 @@ class Parts:
         return value  # type: ignore[no-any-return]
 
     def _wait_for(self, exchange: Callable[[], object]) -> None:
-        """Exchange something with the other processes.
+        """Run a collective operation; raise when a process does not take part.
 
         Raises:
             LostProcess: one of them ended, or kept the others waiting for longer than patience.
@@ -160,7 +160,7 @@ class Parts:
             ) from error
 
     def _silent(self) -> Iterator[int]:
-        """Find the ranks that did not give up waiting as this one did: they hang."""
+        """Return the ranks that did not time out as this one did: they hang."""
         with contextlib.suppress(RuntimeError):  # the store is gone, or hangs
             self.store.set_timeout(timedelta(seconds=ANSWER_SECONDS))
             self.store.set(f"waiting/{self.rank}", "")

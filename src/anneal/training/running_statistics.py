@@ -18,7 +18,7 @@ from anneal.training.parts import Parts
 
 @runtime_checkable
 class KeepsSums(Protocol):
-    """A layer of its own kind, whose buffers become ``keep * before + batch`` at each batch."""
+    """A layer whose buffers become ``keep * before + batch`` at each batch."""
 
     def running_sums(self) -> tuple[Sequence[Tensor], Tensor, float]:
         """Return the buffers, the one of them that counts (batch = 1), and ``keep``."""
@@ -66,7 +66,7 @@ class RunningStatistics:
 
     @contextmanager
     def of_update(self, parts: Parts) -> Iterator[None]:
-        """Let the parts inside be collected, and add up those of all processes at the end."""
+        """Collect the parts of an update; add up those of all processes at the end."""
         sums, counts = _flat(self._sums), [counter.clone() for counter in self._counters]
         self._parts = []
         yield
@@ -98,7 +98,7 @@ class RunningStatistics:
             self._parts.append(torch.cat([_flat(self._sums), counts.to(self._sums[0].dtype)]))
 
     def _refuse_other_changes(self) -> None:
-        """Refuse buffers that a forward pass changes and nobody knows how to add up; once."""
+        """Refuse, once, buffers that a forward pass changes and that no known layer owns."""
         buffers = dict(self._model.named_buffers())
         for name, before in self._other.items():
             if not torch.equal(before, buffers[name]):

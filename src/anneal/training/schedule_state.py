@@ -28,7 +28,7 @@ def describe(schedule: Callable[[int], float]) -> dict[str, Any]:
 
 
 def _sample(schedule: Callable[[int], float], update: int) -> float | None:
-    """Return the value, or None where there is none: a function may end with its run."""
+    """Return the value, or None after a function's last update."""
     try:
         value = float(schedule(update))
     except (ArithmeticError, LookupError, TypeError, ValueError):
@@ -43,7 +43,7 @@ def refuse_another(name: str, *, saved: object, own: dict[str, Any] | None) -> N
 
 
 def _are_same(saved: object, own: dict[str, Any] | None) -> bool:
-    """Return whether two descriptions are of the same schedule; a function's name is no part."""
+    """Return whether two descriptions are of one schedule; names of functions are ignored."""
     if own is None or "function" not in own:
         return saved == own
     return (
@@ -54,7 +54,7 @@ def _are_same(saved: object, own: dict[str, Any] | None) -> bool:
 
 
 def are_close(saved: object, own: list[Any]) -> bool:
-    """Return whether two lists of numbers (or None) agree but for the last bits."""
+    """Return whether two lists of numbers (or None) agree up to rounding."""
     if not isinstance(saved, list) or len(saved) != len(own):
         return False
     return all(

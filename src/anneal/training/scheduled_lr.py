@@ -55,7 +55,7 @@ class ScheduledLR(LRScheduler):
     - 1 for every group where all have the same rate of their own, whatever that is;
     - with different rates, each group's own rate over the optimizer's default: with
       ``SGD([{"params": a}, {"params": b, "lr": 0.02}], lr=0.01)`` group b has twice the schedule's
-      value. Where no group has the default rate the ratios cannot be told, and must be given;
+      value. Where no group has the default rate the ratios are ambiguous and must be given;
     - times the group's ``lr_scale``, which timm's layer decay sets.
 
     A group's own rate is the one before any scheduler: ``initial_lr`` where one of torch's left it,
@@ -65,7 +65,7 @@ class ScheduledLR(LRScheduler):
     ratio itself, add the group with ``"scheduled_lr_ratio": 0.1``.
 
     A rate that somebody else changes between two steps is refused by the next ``step()``. In a
-    ``ChainedScheduler`` that is any scheduler beside it: each would undo the other.
+    ``ChainedScheduler`` that is any other scheduler: each would undo the other.
 
     Momentum is left alone unless ``momentum`` is given; torch's ``CyclicLR`` and ``OneCycleLR``
     cycle it unasked, which is not what CLR's experiments did.
@@ -80,7 +80,7 @@ class ScheduledLR(LRScheduler):
 
     Raises:
         ValueError: A schedule is not callable or returns something else than a finite value in
-            range, the optimizer has no momentum and no betas to set, or the ratios cannot be told.
+            range, the optimizer has no momentum and no betas to set, or the ratios are ambiguous.
             Nothing has been changed then.
     """
 
@@ -193,7 +193,7 @@ class ScheduledLR(LRScheduler):
         self._apply(check_count("update", update), self._find_ratios())
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the update, what the schedules are and the ratios, as plain numbers and strings.
+        """Return the update, the schedules' descriptions and the ratios, as numbers and strings.
 
         Loads with ``torch.load(..., weights_only=True)``, and is JSON too. ``in_force`` says
         whether the rates in the optimizer are this scheduler's: in a ``SequentialLR`` they may be
@@ -239,11 +239,11 @@ class ScheduledLR(LRScheduler):
             self._update = update
 
     def _initial_step(self) -> None:
-        """Set the rates of update 0: what ``SequentialLR`` calls of its first scheduler."""
+        """Set the rates of update 0; ``SequentialLR`` calls it on its first scheduler."""
         self._apply(0, self._find_ratios())
 
     def _update_lr(self, epoch: int | None = None) -> None:
-        """Go to an update: what ``SequentialLR`` calls at a milestone."""
+        """Go to an update; ``SequentialLR`` calls it at a milestone."""
         self._apply(self._update + 1 if epoch is None else epoch, self._find_ratios())
 
     def _find_ratios(self) -> list[float]:

@@ -1,4 +1,4 @@
-"""EDF files: the size that a header promises, and the recording as MNE reads it."""
+"""EDF files: the size that a header gives, and the recording as MNE reads it."""
 
 import importlib.util
 from collections.abc import Callable
@@ -14,7 +14,7 @@ _SAMPLE_BYTES = 2
 
 
 def check_edf(path: Path) -> None:
-    """Compare a file's size with what its header promises, without MNE.
+    """Compare a file's size with the size in its header, without MNE.
 
     Raises:
         ValueError: it is no EDF file, or is cut short.
@@ -43,7 +43,7 @@ def check_edf(path: Path) -> None:
 
 
 def require_extra(source: str) -> None:
-    """Refuse to go on where the extra is not installed.
+    """Refuse when the extra ``eeg`` is not installed.
 
     Raises:
         ValueError: says what to type.

@@ -138,7 +138,7 @@ def _identity(config: DatasetConfig, subject: int, store: Store) -> dict[str, An
 
 
 def _describe(config: DatasetConfig, stored: StoredTrials) -> dict[str, Any]:
-    """Return the identity as JSON holds it, with the same keys as that of images."""
+    """Return the identity as plain data, with the same keys as that of images."""
     signal = signal_of(config)
     shape = stored.splits["train"].signals.shape[1:]
     check_trials(config, stored)
@@ -163,7 +163,7 @@ def _describe(config: DatasetConfig, stored: StoredTrials) -> dict[str, Any]:
 
 
 def check_trials(config: DatasetConfig, stored: StoredTrials) -> None:
-    """Refuse trials that nothing can be learnt from, or tested with.
+    """Refuse trials that cannot be trained on or tested with.
 
     Raises:
         ValueError: a class has no trial left, or a crop is longer than a trial.
@@ -191,7 +191,7 @@ def _count(labels: npt.NDArray[np.int64], classes: int) -> list[int]:
 
 
 def check_different(files: Mapping[str, str], *, names: Sequence[str]) -> None:
-    """Refuse files that should differ and are one.
+    """Refuse two files of equal content that should differ.
 
     Args:
         files: name -> checksum.

@@ -19,7 +19,7 @@ MEAN_OVER = 10
 
 
 class Block(nn.Module):
-    """Two convolutions beside a shortcut without weights (option A: zeros on both sides).
+    """Two convolutions and a shortcut without weights (option A: zeros on both sides).
 
     Args:
         before: Filters that come in.

@@ -1,0 +1,54 @@
+"""Reproduce the campaign of params.yaml in a copy of this folder, and compare.
+
+  anneal reproduce
+
+Copies what Git tracks here, as it is now, to ``local/reproduce`` (ignored by Git), runs
+``anneal grid`` there and prints a table: each experiment as committed and as measured on this
+machine. Results, figures and the report of this machine stay in the copy; no committed file
+changes. The same command again continues the copy, and trains again what has changed since. W&B
+is off unless ``WANDB_MODE`` says otherwise.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from anneal.commands.compare import METRIC
+from anneal.config.compose import load_campaign
+from anneal.config.folders import require_repository
+from anneal.io.git import copy_tree
+from anneal.io.terminal import command, say
+from anneal.io.text import duration_words
+from anneal.results.compare import compare
+from anneal.results.compare_sources import read_side
+from anneal.results.compare_words import answer_lines
+from anneal.runs.layout import PAPER, REPRODUCTION, RESULTS
+
+
+@command()
+def main(_arguments: list[str]) -> None:
+    """Run a campaign in a copy, and compare its results with the committed ones."""
+    began = time.monotonic()
+    require_repository("anneal reproduce")
+    config = load_campaign()
+    name = config.campaign.name
+    if copy_tree(REPRODUCTION):
+        shutil.rmtree(REPRODUCTION / RESULTS / name, ignore_errors=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "anneal", "grid"],
+        cwd=REPRODUCTION,
+        env={"WANDB_MODE": "disabled"} | os.environ | {"PYTHONPATH": str(Path("src"))},
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(done.returncode)  # it said why
+    committed, here = RESULTS / name, REPRODUCTION / RESULTS / name
+    found = compare(read_side(name).cells, read_side(str(here)).cells, metric=METRIC)
+    for line in answer_lines(found):
+        say(line)
+    say(f"Set-up apart, that took {duration_words(time.monotonic() - began)}. Next:")
+    say(f"  {REPRODUCTION / PAPER / 'report.html'}: the report with this machine's results")
+    say(f"  anneal compare {committed} {here}: what changed")
