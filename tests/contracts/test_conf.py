@@ -297,6 +297,10 @@ WRONG_CAMPAIGNS = [
     ({"range_tests": {"digits": {"dataset": "cifar10_caffe",
                                  "experiment": "clr/cifar10_range_test"}}},
      "range_test must be of the same dataset, model, optimizer, batch size"),
+    ({"references": {"digits/x": "cifar10"}},
+     "campaign.references.digits/x must be of campaign.datasets, got cifar10"),
+    ({"ensembles": {"digits/x": {"first": "digits/exp", "second": "digits/other"}}},
+     "campaign.ensembles.digits/x must be of campaign.experiments, got digits/other"),
 ]  # fmt: skip
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Reader(Protocol):
-    """Interface of a module that reads a source."""
+    """Interface of a module, or of an object, that reads a source."""
 
     def identify(self, config: DatasetConfig, paths: "Paths", /) -> dict[str, Any]:
         """Return the identity of the set; download it if needed."""
@@ -53,7 +53,7 @@ class DatasetEntry:
     """Registry entry of one source.
 
     Args:
-        reader: returns its module; a function, so that the module is imported on use.
+        reader: returns its module or reader; a function, so that the module is imported on use.
         size: of the published set; None if it depends on the images.
         own_keys: keys of ``DatasetConfig`` that it reads and others do not.
     """
@@ -113,19 +113,19 @@ def _imagefolder() -> Reader:
 def _eegbci() -> Reader:
     from anneal.datasets.eeg import eegbci
 
-    return eegbci
+    return eegbci.READER
 
 
 def _high_gamma() -> Reader:
     from anneal.datasets.eeg import high_gamma
 
-    return high_gamma
+    return high_gamma.READER
 
 
 def _simulated_eeg() -> Reader:
     from anneal.datasets.eeg import simulated_eeg
 
-    return simulated_eeg
+    return simulated_eeg.READER
 
 
 def _size_of(source: PublishedArchive) -> PublishedSize:

@@ -4,7 +4,6 @@ Runs 3, 7 and 11: left or right fist; 5, 9 and 13: both fists or both feet; 15 t
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from anneal.config.schema import DatasetConfig
 from anneal.config.signals import TASKS
@@ -13,17 +12,13 @@ from anneal.datasets.eeg.edf import read_edf, require_extra
 from anneal.datasets.eeg.fetch import find_recordings
 from anneal.datasets.eeg.preprocessing import Trials, read_preprocessing
 from anneal.datasets.eeg.signal_set import (
+    SubjectReader,
     check_subjects,
-    identify_subjects,
-    load_subject,
     place_of,
     refuse_keys,
     signal_of,
 )
 from anneal.datasets.eeg.trial_store import StoredTrials, join, stored_trials
-
-if TYPE_CHECKING:
-    from anneal.datasets.image_data import ImageData
 
 NUM_SUBJECTS = 109
 SAMPLING_HZ = 160.0
@@ -34,16 +29,6 @@ CUES = {  # run -> annotation -> class
     else {"T1": "hands", "T2": "feet"}
     for run in TASKS["both"]
 }
-
-
-def identify(config: DatasetConfig, paths: Paths) -> dict[str, Any]:
-    """Return the identity; recordings are downloaded when they are not here."""
-    return identify_subjects(_checked(config), lambda one, subject: _store(one, subject, paths))
-
-
-def load(config: DatasetConfig, paths: Paths) -> "ImageData":
-    """Return the trials of one subject."""
-    return load_subject(_checked(config), lambda one, subject: _store(one, subject, paths))
 
 
 def channel_name(name: str) -> str:
@@ -137,3 +122,6 @@ def file_of(subject: int, run: int) -> str:
     'S001/S001R03.edf'
     """
     return f"S{subject:03d}/S{subject:03d}R{run:02d}.edf"
+
+
+READER = SubjectReader(check=_checked, store=_store)

@@ -5,7 +5,6 @@ trials to train on and those of the last two runs, to test with.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from anneal.config.schema import DatasetConfig
 from anneal.datasets.archives import Paths
@@ -13,18 +12,14 @@ from anneal.datasets.eeg.edf import read_edf, require_extra
 from anneal.datasets.eeg.fetch import find_recordings
 from anneal.datasets.eeg.preprocessing import read_preprocessing
 from anneal.datasets.eeg.signal_set import (
+    SubjectReader,
     check_different,
     check_subjects,
-    identify_subjects,
-    load_subject,
     place_of,
     refuse_keys,
     signal_of,
 )
 from anneal.datasets.eeg.trial_store import StoredTrials, checksums_of, stored_trials
-
-if TYPE_CHECKING:
-    from anneal.datasets.image_data import ImageData
 
 NUM_SUBJECTS = 14
 SAMPLING_HZ = 500.0
@@ -32,16 +27,6 @@ CLASSES = ("right_hand", "left_hand", "rest", "feet")
 BASE = Path("MNE-schirrmeister2017-data")
 FOLDERS = (BASE / "robintibor/high-gamma-dataset/raw/master/data", BASE)  # the second is older
 _SPLITS = ("train", "test")
-
-
-def identify(config: DatasetConfig, paths: Paths) -> dict[str, Any]:
-    """Return the identity; recordings are downloaded when they are not here."""
-    return identify_subjects(_checked(config), lambda one, subject: _store(one, subject, paths))
-
-
-def load(config: DatasetConfig, paths: Paths) -> "ImageData":
-    """Return the trials of one subject."""
-    return load_subject(_checked(config), lambda one, subject: _store(one, subject, paths))
 
 
 def _checked(config: DatasetConfig) -> DatasetConfig:
@@ -78,3 +63,6 @@ def _store(config: DatasetConfig, subject: int, paths: Paths) -> StoredTrials:
         )
 
     return stored_trials(config, paths, files=files, make=make)
+
+
+READER = SubjectReader(check=_checked, store=_store)

@@ -1,12 +1,14 @@
 """One subject's trials as a data set: identity, splits, and the rules of its configuration."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from anneal.config.schema import DatasetConfig, SignalConfig
+from anneal.datasets.archives import Paths
 from anneal.datasets.eeg.trial_store import StoredTrials
 from anneal.datasets.identity import of_subject
 
@@ -14,6 +16,27 @@ if TYPE_CHECKING:
     from anneal.datasets.image_data import ImageData
 
 Store = Callable[[DatasetConfig, int], StoredTrials]  # configuration of one subject, its number
+
+
+@dataclass(frozen=True)
+class SubjectReader:
+    """Reader of a source that has a set for each subject.
+
+    Args:
+        check: returns a configuration that the source can read; refuses any other.
+        store: returns the trials of one subject, from its configuration and number.
+    """
+
+    check: Callable[[DatasetConfig], DatasetConfig]
+    store: Callable[[DatasetConfig, int, Paths], StoredTrials]
+
+    def identify(self, config: DatasetConfig, paths: Paths, /) -> dict[str, Any]:
+        """Return the identity; recordings are downloaded when they are not here."""
+        return identify_subjects(self.check(config), lambda one, n: self.store(one, n, paths))
+
+    def load(self, config: DatasetConfig, paths: Paths, /) -> "ImageData":
+        """Return the trials of one subject."""
+        return load_subject(self.check(config), lambda one, n: self.store(one, n, paths))
 
 
 def signal_of(config: DatasetConfig) -> SignalConfig:

@@ -5,8 +5,6 @@ rhythm besides, whose amplitude is ``strength`` standard deviations of the sourc
 of 0 there is nothing to learn.
 """
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 
 from anneal.config.schema import DatasetConfig
@@ -14,29 +12,15 @@ from anneal.config.signals import SimulationConfig
 from anneal.datasets.archives import Paths
 from anneal.datasets.eeg.preprocessing import Floats, Recording, read_preprocessing
 from anneal.datasets.eeg.signal_set import (
-    identify_subjects,
-    load_subject,
+    SubjectReader,
     place_of,
     refuse_keys,
     signal_of,
 )
 from anneal.datasets.eeg.trial_store import StoredTrials, stored_trials
 
-if TYPE_CHECKING:
-    from anneal.datasets.image_data import ImageData
-
 TRIAL_S, PAUSE_S = 4.0, 2.0
 MICROVOLTS = 20.0  # standard deviation of a source
-
-
-def identify(config: DatasetConfig, paths: Paths) -> dict[str, Any]:
-    """Return the identity of what is made."""
-    return identify_subjects(_checked(config), lambda one, subject: _store(one, subject, paths))
-
-
-def load(config: DatasetConfig, paths: Paths) -> "ImageData":
-    """Return the trials of one subject."""
-    return load_subject(_checked(config), lambda one, subject: _store(one, subject, paths))
 
 
 def _checked(config: DatasetConfig) -> DatasetConfig:
@@ -142,3 +126,6 @@ def pink_noise(rng: np.random.Generator, rows: int, length: int) -> Floats:
     spectrum[:, 0] = 0
     noise = np.fft.irfft(spectrum, n=length, axis=1)
     return np.asarray(noise / noise.std(axis=1, keepdims=True))
+
+
+READER = SubjectReader(check=_checked, store=_store)

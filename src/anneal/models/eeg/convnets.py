@@ -1,4 +1,4 @@
-"""The deep and the shallow ConvNet of Schirrmeister et al. 2017 (1703.05051v5, section 2.4).
+"""The deep and the shallow ConvNet of Schirrmeister et al. 2017 (1703.05051, section 2.4).
 
 As robintibor/braindecode has them: no bias before batch normalisation, except in the
 temporal convolution; Xavier-uniform weights.

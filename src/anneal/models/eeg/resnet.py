@@ -1,4 +1,4 @@
-"""The residual network for EEG of Schirrmeister et al. 2017 (1703.05051v5, section 2.4.4).
+"""The residual network for EEG of Schirrmeister et al. 2017 (1703.05051, section 2.4.4).
 
 Filters and blocks as in its author's thesis and robintibor/adamw-eeg-eval, resnet.py at 5298554: a
 convolution over time and space, seven stages of blocks with two convolutions over three samples,
