@@ -91,6 +91,12 @@ def _imagefolder() -> Reader:
     return imagefolder
 
 
+def _imagenet() -> Reader:
+    from anneal.datasets.imagenet import reader
+
+    return reader
+
+
 def _eegbci() -> Reader:
     from anneal.datasets.eeg import eegbci
 
@@ -144,6 +150,19 @@ DATASETS: dict[str, DatasetEntry] = {
     "imagefolder": DatasetEntry(
         reader=_imagefolder, own_keys=("folder", "test_fraction", "test_folder", "full_pixel")
     ),
+    **{
+        name: DatasetEntry(
+            reader=_imagenet,
+            size=PublishedSize(train=1_281_167, test=50_000, shape=(3, side, side), classes=1000),
+            own_keys=("folder", "resize_filter", "channel_order", "subset"),
+        )
+        for name, side in {
+            "imagenet": 256,
+            "imagenet64": 64,
+            "imagenet32": 32,
+            "imagenet16": 16,
+        }.items()
+    },
     # Of one subject, fists executed, the last of three runs tested on.
     "eegbci": DatasetEntry(
         reader=_eegbci,
@@ -175,6 +194,9 @@ _NO_IMAGES: dict[str, Any] = {
     "crop_fill": "zero",
     "mirror": False,
     "mirrored_copies": False,
+    "crop": None,
+    "files": None,
+    "files_hold": None,
 }
 
 
