@@ -56,6 +56,11 @@ class DatasetEntry:
     own_keys: tuple[str, ...] = ()
 
     @property
+    def in_store(self) -> bool:
+        """Whether its images are read batch by batch from a store of ``anneal prepare``."""
+        return "resize_filter" in self.own_keys
+
+    @property
     def has_signals(self) -> bool:
         """Whether it has recordings in place of images."""
         return "signal" in self.own_keys

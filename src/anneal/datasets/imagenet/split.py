@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -179,3 +180,18 @@ class StoreSplit:
 def _places(windows: Windows | None) -> list[list[int]] | None:
     found: list[list[int]] | None = None if windows is None else windows.offsets.tolist()
     return found
+
+
+def made_up_split(folder: Path, *, side: int, labels: Tensor) -> StoreSplit:
+    """Write random pixels as a raw store has them, to measure how fast they are read."""
+    store = Store(folder, {"size": side, "store": "raw"})
+    pixels = np.random.default_rng(0).integers(0, 256, (len(labels), side, side, 3), np.uint8)
+    pixels.tofile(store.pixels_path("train"))
+    return StoreSplit(
+        PixelFile(store, "train"),
+        np.arange(len(labels)),
+        labels,
+        side=side,
+        reverse=False,
+        known_sums=None,
+    )
