@@ -5,7 +5,8 @@ for each row its updates, the images that it trains on and tests, and its floati
 those of convolutions and matrix products, a multiplication and an addition being two, counted on
 the network itself; of sets in a store also the bytes. With the speed that your machine keeps up (a
 tenth to a half of what its maker says), also the hours. ``anneal costs [campaign] --measure``
-trains for a minute: the hours are those of this machine, and it says what binds, arithmetic or input.
+trains for a minute: the hours are those of this machine, and it says what binds, arithmetic or
+input.
 ``anneal costs --claims`` writes the same of every row that claims name into
 paper/costs.json, which the report reads. Needs neither data nor a GPU; the sizes are those of the
 published sets.
@@ -74,8 +75,7 @@ def _cells(
         return sum(count * of(cost) for cost, count in zip(costs, counts, strict=True))
 
     cells = [name, str(runs)]
-    for key in ("updates", "images", "tested"):
-        cells.append(f"{total(attrgetter(key)):,}")
+    cells += [f"{total(attrgetter(key)):,}" for key in ("updates", "images", "tested")]
     cells.append(f"{total(lambda c: c.flop) / TERA:,.1f}")
     if stored:
         cells.append(f"{total(lambda c: c.bytes_read) / GIGA:,.1f}")

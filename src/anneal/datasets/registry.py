@@ -153,7 +153,8 @@ DATASETS: dict[str, DatasetEntry] = {
     ),
     "torchvision": DatasetEntry(reader=_torchvision, own_keys=("dataset_class", "test_fraction")),
     "imagefolder": DatasetEntry(
-        reader=_imagefolder, own_keys=("folder", "test_fraction", "test_folder", "full_pixel")
+        reader=_imagefolder,
+        own_keys=("folder", "test_fraction", "test_folder", "full_pixel", "scaled_decoding"),
     ),
     **{
         name: DatasetEntry(
