@@ -24,6 +24,7 @@ VERBS = {  # verb -> (its module, one line of help)
     "costs": ("anneal.commands.costs", "show what the rows of a campaign cost"),
     "plot": ("anneal.commands.plot", "draw a schedule before anything is trained"),
     "rows": ("anneal.commands.rows", "show the rows of a paper's table: changes, budget, cost"),
+    "prepare": ("anneal.commands.prepare", "decode and resize ImageNet once, into a store"),
     "publish": ("anneal.commands.publish", "publish a campaign as a W&B report"),
     "params": ("anneal.commands.params", "compose conf/ into params.yaml"),
     "completion": ("anneal.commands.completion", "print the completion script of a shell"),
