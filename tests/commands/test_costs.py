@@ -7,7 +7,7 @@ import pytest
 from anneal.commands import costs
 from anneal.config.compose import compose_campaign, compose_run
 from anneal.datasets.registry import DATASETS
-from anneal.runs.costs import campaign_costs, flop_per_image
+from anneal.runs.costs import campaign_costs, flop_per_image, run_cost
 
 # ResNet-20 on 32 px: the stem, six layers of 16 channels on 32 px, then twice one that widens and
 # five that do not, and the classifier; multiplications with their additions
@@ -107,3 +107,31 @@ def test_every_subject_is_a_run_and_a_crop_costs_less_than_its_trial() -> None:
     assert (
         2.5 < train / (test / 2) < 3.1
     )  # two crops of a trial in evaluation, one forward pass each
+
+
+def test_store_costs_bytes_of_the_rows_that_windows_touch() -> None:
+    size = DATASETS["imagenet"].size
+    assert size is not None
+    alexnet = compose_run(["dataset=imagenet_caffe", "model=torchvision", *SHORT])
+    cost = run_cost(alexnet, runs=1)
+    assert cost.bytes_stored == (1_281_167 + 50_000) * 256 * 256 * 3
+    assert cost.images == 20 * 4
+    assert cost.bytes_read == (cost.images + cost.tested) * 227 * 256 * 3
+    lines = costs.table([cost], tera_flop_per_s=1.0)
+    assert lines[0].split()[-4:] == ["TFLOP", "GB", "read", "hours"]
+    assert lines[-1] == "bytes are those of a raw store, which has 261.7 GB"
+
+
+def test_measured_hours_are_those_of_the_slower_of_the_two() -> None:
+    rows = [
+        run_cost(compose_run([f"dataset={name}", *SHORT]), runs=1)
+        for name in ("digits", "imagenet16")
+    ]
+    hours, lines = costs.measured(rows, seconds=0.1)
+    assert all("images/s of arithmetic" in line and line.endswith("binds") for line in lines)
+    assert all("random images: the set is not here" in line for line in lines)
+    assert len(lines) == 2
+    assert all(value > 0 for value in hours.values())
+
+
+SHORT = ["training.length=20 steps", "training.batch_size=4", "training.evaluations=1"]

@@ -9,14 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anneal.datasets.augment import augment
-from anneal.datasets.batches import (
-    EvaluationBatches,
-    Normalise,
-    TrainingBatches,
-    hold_out,
-    statistics_of,
-)
+from anneal.datasets.batches import EvaluationBatches, TrainingBatches, hold_out
 from anneal.datasets.image_data import DecodedSplit, ImageData, Split
+from anneal.datasets.normalise import Normalise, statistics_of
 from anneal.datasets.splitting import stratified_split
 
 AUGMENTING = {

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from anneal.config.signals import SignalConfig
-from anneal.datasets.batches import EvaluationBatches, TrainingBatches, hold_out, statistics_of
+from anneal.datasets.batches import EvaluationBatches, TrainingBatches, hold_out
 from anneal.datasets.eeg.crops import CropBatches
 from anneal.datasets.image_data import Split
+from anneal.datasets.normalise import statistics_of
 
 SAMPLES, CROP, OUTPUTS = 20, 12, 5
 SIGNAL = SignalConfig(

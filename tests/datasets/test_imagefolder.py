@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,15 @@ import pytest
 import torch
 from PIL import Image
 
-from anneal.datasets import Paths, TrainingBatches, identify, load_dataset, statistics_of
+from anneal.datasets import (
+    Paths,
+    TrainingBatches,
+    identify,
+    imagefolder,
+    jpeg,
+    load_dataset,
+    statistics_of,
+)
 from anneal.datasets.image_data import DecodedSplit, Split
 
 NOWHERE = Paths(Path("nowhere"))
@@ -312,3 +321,53 @@ def test_too_few_images_to_split_names_the_key(of_one_set, one_set):
             path.unlink()
     with pytest.raises(ValueError, match=r"dataset.test_fraction: .* each class must keep one"):
         identify(of_one_set, NOWHERE)
+
+
+def test_settled_files_are_not_read_again(of_photos, photos, monkeypatch):
+    for path in photos.rglob("*.*"):
+        os.utime(path, ns=(10**18, 10**18))
+    before, reads = identify(of_photos, NOWHERE), []
+    read = imagefolder._read_facts
+
+    def counted(path):
+        reads.append(path.name)
+        return read(path)
+
+    monkeypatch.setattr(imagefolder, "_read_facts", counted)
+    assert identify(of_photos, NOWHERE) == before
+    assert reads == []
+    changed = photos / "val" / "dog" / "1.png"
+    changed.write_bytes((photos / "val" / "dog" / "0.png").read_bytes())
+    assert identify(of_photos, NOWHERE) != before
+    assert reads == ["1.png"]
+
+
+def test_jpegs_decode_to_the_same_pixels_with_and_without_simplejpeg(
+    of_photos, photos, draw_image, monkeypatch
+):
+    pytest.importorskip("simplejpeg", reason="the extra imagenet is not installed")
+    fast = load_dataset(of_photos, NOWHERE)
+    monkeypatch.setattr(jpeg, "simplejpeg", None)
+    slow = load_dataset(of_photos, NOWHERE)
+    assert torch.equal(fast.train.images, slow.train.images)
+    assert torch.equal(fast.test.images, slow.test.images)
+
+
+def test_scaled_decoding_is_asked_for_and_changes_pixels_a_little(configure, tmp_path):
+    pytest.importorskip("simplejpeg", reason="the extra imagenet is not installed")
+    ramp = np.linspace(0, 255, 80).astype(np.uint8)
+    pixels = np.stack([np.add.outer(ramp // 2, ramp // 2)] * 3, 2)
+    for place in ("train/a", "train/b", "val/a"):
+        (tmp_path / place).mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / place / "x.jpg", quality=95)
+    whole, scaled = (
+        load_dataset(
+            configure(source="imagefolder", folder=str(tmp_path), image_size=10, **asked), NOWHERE
+        ).train.images.int()
+        for asked in ({}, {"scaled_decoding": True})
+    )
+    assert 0 < (whole - scaled).abs().max() <= 6
+    with pytest.raises(ValueError, match=r"scaled_decoding needs dataset.image_size"):
+        load_dataset(
+            configure(source="imagefolder", folder=str(tmp_path), scaled_decoding=True), NOWHERE
+        )

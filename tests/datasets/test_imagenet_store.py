@@ -127,7 +127,7 @@ def test_full_disk_leaves_the_chunk_undone(tmp_path, tree, monkeypatch):
     sync = os.fsync
 
     def full(descriptor):
-        if str(Path(f"/proc/self/fd/{descriptor}").readlink()).endswith(".u8"):
+        if Path(f"/proc/self/fd/{descriptor}").readlink().suffix == ".u8":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync(descriptor)
 

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from anneal.config.schema import DatasetConfig
-from anneal.datasets.batches import TrainingBatches, statistics_of
+from anneal.datasets.batches import TrainingBatches
 from anneal.datasets.image_data import Split
+from anneal.datasets.normalise import statistics_of
 from anneal.schedules import one_cycle, one_cycle_momentum, triangular2
 from anneal.training.evaluation import Measurement, measure
 from anneal.training.loop import Learner, Training, evenly_spread

@@ -3,54 +3,117 @@
 ``anneal costs [campaign] [TFLOP/s]``; without a name, the campaign of params.yaml. Says
 for each row its updates, the images that it trains on and tests, and its floating-point operations:
 those of convolutions and matrix products, a multiplication and an addition being two, counted on
-the network itself. With the speed that your machine keeps up (a tenth to a half of what its maker
-says), also the hours. ``anneal costs --claims`` writes the same of every row that claims name into
+the network itself; of sets in a store also the bytes. With the speed that your machine keeps up (a
+tenth to a half of what its maker says), also the hours. ``anneal costs [campaign] --measure``
+trains for a minute: the hours are those of this machine, and it says what binds, arithmetic or
+input.
+``anneal costs --claims`` writes the same of every row that claims name into
 paper/costs.json, which the report reads. Needs neither data nor a GPU; the sizes are those of the
 published sets.
 """
 
 import math
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 
 from anneal.claims.files import load_claims
 from anneal.config.compose import compose_campaign, compose_run, load_campaign
 from anneal.config.folders import require_repository
 from anneal.config.options import all_rows
+from anneal.config.paths import Paths
+from anneal.datasets.registry import find_dataset
 from anneal.io.files import json_text, write_if_changed
 from anneal.io.terminal import command, say
 from anneal.io.text import Alignment, text_table
-from anneal.runs.costs import TERA, Cost, campaign_costs, run_cost
+from anneal.runs.costs import TERA, Cost, campaign_costs, flop_per_image, run_cost
 from anneal.runs.layout import PAPER
 
+MEASURE = "--measure"
+MEASURED_SECONDS = 60.0
+GIGA = 1e9
 
-def table(costs: list[Cost], *, tera_flop_per_s: float | None) -> list[str]:
-    """Return the costs as lines, one for each row and one for all, the hours where asked for."""
-    titles = ["row", "runs", "updates", "images", "tested", "TFLOP", "hours"]
-    rows = []
-    for c in costs:
-        tera = c.flop / TERA
-        cells = [c.name, str(c.runs), f"{c.updates:,}", f"{c.images:,}", f"{c.tested:,}"]
-        hours = f"{tera / tera_flop_per_s / 3600:.2f}" if tera_flop_per_s else ""
-        rows.append([*cells, f"{tera:,.1f}", hours])
-    runs = sum(c.runs for c in costs)
-    total = sum(c.runs * c.flop for c in costs) / TERA
-    hours = f"{total / tera_flop_per_s / 3600:.2f}" if tera_flop_per_s else ""
-    images, tested = (sum(c.runs * getattr(c, k) for c in costs) for k in ("images", "tested"))
-    updates = sum(c.runs * c.updates for c in costs)
-    rows.append(
-        [
-            "all runs",
-            str(runs),
-            f"{updates:,}",
-            f"{images:,}",
-            f"{tested:,}",
-            f"{total:,.1f}",
-            hours,
-        ]
-    )
-    shown = len(titles) if tera_flop_per_s else len(titles) - 1
-    sides: list[Alignment] = ["right"] * shown
+
+def table(
+    costs: list[Cost], *, tera_flop_per_s: float | None, hours: Mapping[str, float] | None = None
+) -> list[str]:
+    """Return the costs as lines, one for each row and one for all.
+
+    Args:
+        costs: of one run of each row.
+        tera_flop_per_s: to count hours with; None: none are shown.
+        hours: of one run of each row, where they were measured.
+    """
+    if tera_flop_per_s:
+        hours = {c.name: c.flop / TERA / tera_flop_per_s / 3600 for c in costs}
+    stored = any(c.bytes_stored for c in costs)
+    titles = ["row", "runs", "updates", "images", "tested", "TFLOP"]
+    titles += ["GB read"] * stored + ["hours"] * bool(hours)
+    rows = [_cells(c.name, c.runs, [c], [1], hours, stored=stored) for c in costs]
+    counts = [c.runs for c in costs]
+    rows.append(_cells("all runs", sum(counts), costs, counts, hours, stored=stored))
+    sides: list[Alignment] = ["right"] * len(titles)
     sides[0] = "left"
-    return text_table(titles[:shown], [row[:shown] for row in rows], sides=sides)
+    lines = text_table(titles, rows, sides=sides)
+    if stored:
+        largest = max(c.bytes_stored for c in costs)
+        lines.append(f"bytes are those of a raw store, which has {largest / GIGA:,.1f} GB")
+    return lines
+
+
+def _cells(
+    name: str,
+    runs: int,
+    costs: list[Cost],
+    counts: list[int],
+    hours: Mapping[str, float] | None,
+    *,
+    stored: bool,
+) -> list[str]:
+    """Return the cells of one line: sums over rows, each as often as it runs."""
+
+    def total(of: Callable[[Cost], float]) -> float:
+        return sum(count * of(cost) for cost, count in zip(costs, counts, strict=True))
+
+    cells = [name, str(runs)]
+    cells += [f"{total(attrgetter(key)):,}" for key in ("updates", "images", "tested")]
+    cells.append(f"{total(lambda c: c.flop) / TERA:,.1f}")
+    if stored:
+        cells.append(f"{total(lambda c: c.bytes_read) / GIGA:,.1f}")
+    if hours:
+        cells.append(f"{total(lambda c: hours[c.name]):.2f}")
+    return cells
+
+
+def measured(costs: list[Cost], *, seconds: float) -> tuple[dict[str, float], list[str]]:
+    """Measure this machine; return the hours of one run of each row, and what was measured.
+
+    Batches are made while the network trains, so the slower of the two decides.
+    """
+    from anneal.runs.rates import measure_rates, network_and_data
+
+    kinds = {network_and_data(c.experiment): c for c in reversed(costs)}
+    rates, lines = {}, []
+    for kind, cost in reversed(kinds.items()):
+        size = find_dataset(cost.experiment.dataset).size
+        assert size is not None  # its cost is known
+        found = measure_rates(
+            cost.experiment, size, seconds=seconds / len(kinds), paths=Paths.from_environment()
+        )
+        rates[kind] = found
+        origin = ", random images: the set is not here" if found.made_up else ""
+        lines.append(
+            f"{cost.name}: {found.arithmetic:,.0f} images/s of arithmetic, {found.input:,.0f} of "
+            f"input{origin}; {found.binding} binds"
+        )
+    hours = {}
+    for cost in costs:
+        found = rates[network_and_data(cost.experiment)]
+        size = find_dataset(cost.experiment.dataset).size
+        assert size is not None
+        train, _ = flop_per_image(cost.experiment, size)
+        arithmetic = cost.flop / (train * found.arithmetic)
+        hours[cost.name] = max(arithmetic, (cost.images + cost.tested) / found.input) / 3600
+    return hours, lines
 
 
 def write_claim_costs() -> None:
@@ -74,6 +137,8 @@ def main(arguments: list[str]) -> None:
     if arguments == ["--claims"]:
         write_claim_costs()
         return
+    measure = arguments[-1:] == [MEASURE]
+    arguments = arguments[:-1] if measure else arguments
     speed = None
     if len(arguments) == 2:
         try:
@@ -86,5 +151,9 @@ def main(arguments: list[str]) -> None:
         require_repository("the campaign of params.yaml")
     config = compose_campaign(arguments[0]) if arguments else load_campaign()
     say(f"campaign {config.campaign.name}: {config.campaign.title}; of one run of each row:")
-    for line in table(campaign_costs(config), tera_flop_per_s=speed):
+    costs, hours = campaign_costs(config), None
+    found: list[str] = []
+    if measure:
+        hours, found = measured(costs, seconds=MEASURED_SECONDS)
+    for line in [*table(costs, tera_flop_per_s=speed, hours=hours), *found]:
         say(f"  {line}")

@@ -4,7 +4,9 @@
 [--workers N] [--skip-bad N] [--dct-scaling]``. SOURCE is a folder with (a) train/<class>/*.JPEG and
 val/<class>/, or a flat val/ beside ILSVRC2012_devkit_t12; (b) ILSVRC2012_img_train.tar,
 ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz, which are not unpacked; or (c) WebDataset
-shards *train*.tar and *val*.tar (.jpg and .cls). All give the same store. The aspect ratio is not
+shards *train*.tar and *val*.tar (.jpg and .cls). All give the same store. (d) The published zips of
+downsampled ImageNet, Imagenet32_train_npz.zip and so on, are checked and kept in their order;
+``--imitation`` takes zips of the same format that are not the published. The aspect ratio is not
 kept. The filter is bilinear at 256 px, box below. ``--store raw`` keeps bytes, ``jpeg`` JPEGs of
 quality 95. Images that cannot be decoded are listed at the end; ``--skip-bad N`` leaves N out.
 ``--dct-scaling`` decodes at a part of the size, faster, to other pixels. A run that was stopped
@@ -40,11 +42,13 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--skip-bad", type=int, default=0)
     parser.add_argument("--dct-scaling", action="store_true")
+    parser.add_argument("--imitation", action="store_true")
     parser.add_argument("--verify", action="store_true")
     given = parser.parse_args(arguments)
     from anneal.datasets.imagenet.pixels import Warp
     from anneal.datasets.imagenet.prepare import Preparation, prepare
     from anneal.datasets.imagenet.store import verify_store
+    from anneal.datasets.imagenet.zips import find_zips, prepare_zips
 
     if given.verify:
         if len(given.folders) != 1:
@@ -62,6 +66,10 @@ def main(arguments: list[str]) -> None:
     settings = Preparation(
         warp=warp, store=given.store, workers=given.workers, skip_bad=given.skip_bad
     )
+    if found := find_zips([source], given.size):
+        published = not given.imitation
+        say(_summary(prepare_zips(found, folder, size=given.size, published=published, tell=say)))
+        return
     say(_summary(prepare(source, folder, settings, tell=say)))
 
 

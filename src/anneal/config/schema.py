@@ -106,6 +106,13 @@ class DatasetConfig:
     mirrored_copies: bool = False  # an epoch has each image and its mirror image
     test_folder: str | None = None  # imagefolder with val/ and test/: the one measured on
     full_pixel: Annotated[float | None, POSITIVE] = None  # imagefolder of 16 bits: value of white
+    crop: Annotated[int | None, POSITIVE] = None  # side of a window: random; in tests the centre
+    files: Annotated[int | None, POSITIVE] = None  # shuffled inside, in order; None: one
+    files_hold: Annotated[str | None, one_of("mixed", "classes")] = None  # None: mixed
+    scaled_decoding: bool | None = None  # imagefolder: decode JPEGs at a part of their size
+    resize_filter: Annotated[str | None, one_of("bilinear", "box")] = None  # of a store
+    channel_order: Annotated[str | None, one_of("rgb", "bgr")] = None  # of a store; None: rgb
+    subset: bool | None = None  # true: a store of other counts than ILSVRC 2012 is taken
     signal: SignalConfig | None = None  # EEG: recordings in place of images
 
 

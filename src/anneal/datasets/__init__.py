@@ -3,6 +3,7 @@
 Asking who a set is (:func:`identify`) needs no torch, except for torchvision's own sets.
 """
 
+import dataclasses
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +12,9 @@ from anneal.datasets.archives import Paths
 from anneal.datasets.registry import find_dataset
 
 if TYPE_CHECKING:
-    from anneal.datasets.batches import (
-        EvaluationBatches,
-        Normalise,
-        TrainingBatches,
-        hold_out,
-        statistics_of,
-    )
+    from anneal.datasets.batches import EvaluationBatches, TrainingBatches, hold_out
     from anneal.datasets.image_data import ImageData, Images, Split
+    from anneal.datasets.normalise import Normalise, statistics_of
 
 __all__ = [
     "EvaluationBatches",
@@ -39,11 +35,11 @@ _NEEDS_TORCH = {
     "EvaluationBatches": "batches",
     "ImageData": "image_data",
     "Images": "image_data",
-    "Normalise": "batches",
+    "Normalise": "normalise",
     "Split": "image_data",
     "TrainingBatches": "batches",
     "hold_out": "batches",
-    "statistics_of": "batches",
+    "statistics_of": "normalise",
 }
 
 
@@ -74,4 +70,13 @@ def load_dataset(config: DatasetConfig, paths: Paths) -> "ImageData":
         ValueError: the data or the configuration is invalid.
         OSError: the data cannot be downloaded, or the disk cannot be written.
     """
-    return find_dataset(config).reader().load(config, paths)
+    data = find_dataset(config).reader().load(config, paths)
+    if config.crop is None:
+        return data
+    if config.crop > min(data.image_shape[1:]):
+        height, width = data.image_shape[1:]
+        raise ValueError(
+            f"dataset.crop must be at most the {height} x {width} px of the images, "
+            f"got {config.crop}"
+        )
+    return dataclasses.replace(data, crop=config.crop)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from anneal.datasets.windows import cut_windows
+
 
 def augment(
     images_BCHW: Tensor,
@@ -39,7 +41,7 @@ def augment(
             2 * crop_padding + 1, (2, num_images), generator=generator, device=generator.device
         )
         padded = functional.pad(images_BCHW, (crop_padding,) * 4, mode=_PAD_MODES[crop_fill])
-        augmented = _cut(padded, offsets.to(device, non_blocking=True), images_BCHW.shape)
+        augmented = cut_windows(padded, offsets.to(device, non_blocking=True), images_BCHW.shape)
     if mirror:
         coins = torch.randint(2, (num_images,), generator=generator, device=generator.device)
         mirror_some(augmented, coins)
@@ -58,27 +60,3 @@ def mirror_some(images_BCHW: Tensor, which_B: Tensor) -> None:
 
 
 _PAD_MODES = {"zero": "constant", "reflect": "reflect"}
-
-
-def _cut(padded: Tensor, offsets: Tensor, shape: torch.Size) -> Tensor:
-    """Cut one window of ``shape`` (B, C, H, W) out of each padded image.
-
-    Every row of a window is a contiguous stretch of the padded images' memory, so the cut is one
-    selection of rows from all stretches of that length (overlapping views of the same memory).
-
-    Args:
-        padded: (B, C, H + 2p, W + 2p).
-        offsets: (2, B), rows and columns into the padded image, 0..2p.
-        shape: of the result.
-    """
-    num_images, num_channels, height, width = shape
-    padded = padded.contiguous()
-    image_stride, channel_stride, row_stride, _ = padded.stride()
-    device = padded.device
-    windows = torch.arange(num_images, device=device) * image_stride
-    windows = windows + offsets[0] * row_stride + offsets[1]
-    channels = torch.arange(num_channels, device=device) * channel_stride
-    rows = torch.arange(height, device=device) * row_stride
-    starts = windows[:, None, None] + channels[:, None] + rows
-    stretches = padded.as_strided((padded.numel() - width + 1, width), (1, 1))
-    return stretches.index_select(0, starts.flatten()).view(shape)

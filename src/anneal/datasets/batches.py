@@ -5,91 +5,17 @@ Shapes: N images of a split, B images of a batch, C channels, H height, W width.
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from anneal.config.schema import DatasetConfig
 from anneal.datasets.augment import augment, mirror_some
+from anneal.datasets.files import CLASSES, file_sizes, full_batches
 from anneal.datasets.image_data import Images
+from anneal.datasets.normalise import Normalise
 from anneal.datasets.splitting import stratified_split
-
-_FULL = 255  # a white pixel
-
-
-@dataclass(frozen=True, eq=False)
-class Normalise:
-    """Bytes to float32: ``(pixel * scale / 255 - mean) / std``.
-
-    Args:
-        scale: value of a white pixel; 255 keeps the raw values, as Caffe does.
-        mean: (C, H, W) or (C, 1, 1), after scaling; None subtracts nothing.
-        std: (C, 1, 1) or (1, 1, 1), after scaling; None divides by nothing.
-    """
-
-    scale: float
-    mean: Tensor | None = None
-    std: Tensor | None = None
-
-    def __call__(self, images_BCHW: Tensor) -> Tensor:
-        """Return uint8 images as float32 on the same device."""
-        normal = images_BCHW.to(torch.float32)
-        if self.scale != _FULL:
-            normal = normal.mul_(self.scale / _FULL)
-        if self.mean is not None:
-            normal = normal.sub_(self.mean)
-        if self.std is not None:
-            normal = normal.div_(self.std)
-        return normal
-
-    def to(self, device: torch.device | str) -> "Normalise":
-        """Return it with its statistics on ``device``."""
-        return Normalise(
-            self.scale,
-            None if self.mean is None else self.mean.to(device),
-            None if self.std is None else self.std.to(device),
-        )
-
-
-def statistics_of(split: Images, config: DatasetConfig) -> Normalise:
-    """Compute the mean and standard deviation of ``config`` over all images of a training split.
-
-    Pixels are summed as integers, so the result does not depend on device, threads or chunks.
-    ``mean_image`` is a mean of each pixel (Caffe's ``compute_image_mean``, He et al.); the standard
-    deviation is over all pixels of a channel, or of all channels together ("overall_std"), about
-    their own mean and divided by their number (not one less).
-
-    Raises:
-        ValueError: the standard deviation of a constant channel would be a divisor.
-    """
-    if config.subtract == "nothing" and config.divide == "nothing":
-        return Normalise(config.scale)
-    total = torch.zeros(split.image_shape, dtype=torch.int64)  # (C, H, W)
-    squares = torch.zeros(split.image_shape[0], dtype=torch.int64)  # (C,)
-    for chunk in torch.split(torch.arange(len(split), device=split.labels.device), 1024):
-        # int32 holds a chunk: 1024 * 255 for each pixel; squares are summed in 64 bits.
-        images = split.take(chunk)[0].to(torch.int32)
-        total += images.sum(0, dtype=torch.int64).cpu()
-        squares += images.square_().sum((0, 2, 3), dtype=torch.int64).cpu()
-    unit = config.scale / _FULL
-    num_pixels = len(split) * split.image_shape[1] * split.image_shape[2]
-    channel_mean = total.sum((1, 2)).double() / num_pixels
-    mean = {
-        "nothing": None,
-        "mean_image": total.double() / len(split) * unit,
-        "channel_mean": channel_mean[:, None, None] * unit,
-    }[config.subtract]
-    std = None
-    if config.divide != "nothing":
-        centre, second = channel_mean, squares.double() / num_pixels
-        if config.divide == "overall_std":
-            centre, second = centre.mean(0, keepdim=True), second.mean(0, keepdim=True)
-        deviation = (second - centre.square()).clamp(min=0).sqrt()
-        if not bool((deviation > 0).all()):
-            raise ValueError("dataset.divide: a channel is constant, its standard deviation is 0")
-        std = (deviation[:, None, None] * unit).float()
-    return Normalise(config.scale, None if mean is None else mean.float(), std)
+from anneal.datasets.windows import Windows, centre_windows, random_windows
 
 
 class TrainingBatches:
@@ -101,7 +27,8 @@ class TrainingBatches:
     keyed by (seed, index). There is no state between calls, so a run resumes from the number.
     Both streams are drawn on the CPU: the same images in the same order on every device. With
     ``mirrored_copies`` an epoch goes over the images and their mirror images, as SGDR's does
-    (loshchil/SGDR, SGDR_WRNs.py): 2N in one order.
+    (loshchil/SGDR, SGDR_WRNs.py): 2N in one order. With ``files``
+    an epoch goes through files in order, each shuffled inside; every batch is of one file.
 
     Args:
         split: training images.
@@ -137,13 +64,15 @@ class TrainingBatches:
         self._following = following or (lambda number: number + 1)
         self._config = config
         self.batch_size = batch_size
-        self.image_shape = split.image_shape
+        shape, crop = split.image_shape, config.crop
+        self.image_shape = shape if crop is None else (shape[0], crop, crop)
         self._seed = seed
         self._device = device
         self._normalise = normalise.to(device)
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         stored = torch.arange(len(split)) if indices is None else indices.to("cpu", torch.int64)
         self._stored = stored
+        self._files = _files_of(split.labels.cpu()[stored], config)  # places in _stored
         self._generator = torch.Generator()  # seeded before every use
         self._ordered: tuple[int, Tensor, Tensor] | None = None  # the epoch last asked for
         if not len(stored):
@@ -155,7 +84,7 @@ class TrainingBatches:
             )
         if config.mirror and config.mirrored_copies:
             raise ValueError("dataset.mirror must be false where dataset.mirrored_copies is true")
-        shorter_side = min(split.image_shape[1:])
+        shorter_side = min(self.image_shape[1:])
         if config.crop_fill == "reflect" and config.crop_padding >= shorter_side:
             raise ValueError(
                 f"dataset.crop_padding must be less than the image's {shorter_side} px to reflect, "
@@ -165,6 +94,10 @@ class TrainingBatches:
     @property
     def steps_per_epoch(self) -> int:
         """Batches in one pass over the images."""
+        if self._files is not None:
+            sizes = [len(file) for file in self._files]
+            copies = self.num_images // len(self._stored)
+            return full_batches(sizes, copies=copies, batch_size=self.batch_size)
         full, partial = divmod(self.num_images, self.batch_size)
         return full if self._config.drop_last else full + (partial > 0)
 
@@ -207,11 +140,14 @@ class TrainingBatches:
     def __call__(self, index: int) -> tuple[Tensor, Tensor]:
         """Return images float32 ``(B, C, H, W)`` and labels int64 ``(B,)`` on the device."""
         chosen, copies = self._places(index)
-        images, labels = self._split.take(chosen)
-        self._split.prefetch(self.indices_of(self._following(index)))
+        windows = self._windows(index, len(chosen))
+        images, labels = self._split.take(chosen, windows)
+        following = self._following(index)
+        expected = self.indices_of(following)
+        self._split.prefetch(expected, self._windows(following, len(expected)))
         config = self._config
         generator = self._generator.manual_seed(stream_seed(self._seed, "augment", index))
-        normal = self._normalise(images)
+        normal = self._normalise(images, windows)
         if config.mirrored_copies:
             mirror_some(normal, copies)
         augmented = augment(
@@ -223,12 +159,53 @@ class TrainingBatches:
         )
         return augmented.contiguous(memory_format=self._memory_format), labels
 
+    def _windows(self, index: int, num_images: int) -> Windows | None:
+        """Draw the windows of batch ``index``, from a stream of their own."""
+        if self._config.crop is None:
+            return None
+        generator = self._generator.manual_seed(stream_seed(self._seed, "crop", index))
+        return random_windows(num_images, self._split.image_shape, self._config.crop, generator)
+
     def _order(self, epoch: int) -> Tensor:
         """Return the order of an epoch's images, 0..``num_images`` - 1; copies come after all."""
         if self._config.order == "stored":
             return torch.arange(self.num_images)
         generator = self._generator.manual_seed(stream_seed(self._seed, "order", epoch))
-        return torch.randperm(self.num_images, generator=generator)
+        if self._files is None:
+            return torch.randperm(self.num_images, generator=generator)
+        parts = []
+        for file in self._files:
+            places = file
+            if self._config.mirrored_copies:
+                places = torch.cat([file, file + len(self._stored)])
+            drawn = places[torch.randperm(len(places), generator=generator)]
+            parts.append(drawn[: len(drawn) // self.batch_size * self.batch_size])
+        return torch.cat(parts)
+
+
+def _files_of(labels_N: Tensor, config: DatasetConfig) -> list[Tensor] | None:
+    """Return the places of the images of each file, in stored order; None: there are no files.
+
+    Raises:
+        ValueError: other keys do not go with files.
+    """
+    if config.files is None:
+        if config.files_hold is not None:
+            raise ValueError("dataset.files_hold must be null where dataset.files is null")
+        return None
+    if config.order != "shuffled" or not config.drop_last:
+        raise ValueError("dataset.files needs dataset.order=shuffled and dataset.drop_last=true")
+    if config.files_hold != CLASSES:
+        return list(
+            torch.split(torch.arange(len(labels_N)), file_sizes(len(labels_N), config.files))
+        )
+    num_classes = int(labels_N.max()) + 1
+    if config.files > num_classes:
+        raise ValueError(
+            f"dataset.files must be at most the {num_classes} classes, got {config.files}"
+        )
+    numbers = labels_N * config.files // num_classes  # file_of_class
+    return [(numbers == number).nonzero()[:, 0] for number in range(config.files)]
 
 
 class EvaluationBatches:
@@ -241,6 +218,7 @@ class EvaluationBatches:
         normalise: that of the training images.
         channels_last: give images in that memory format.
         indices: the images to use; None for all.
+        crop: side of the centre window that is cut out; None: the whole image.
         share: (r, W): every W-th batch from number r, for one of W processes.
     """
 
@@ -253,9 +231,11 @@ class EvaluationBatches:
         normalise: Normalise,
         channels_last: bool = False,
         indices: Tensor | None = None,
+        crop: int | None = None,
         share: tuple[int, int] = (0, 1),
     ) -> None:
         self._split = split.to(device)
+        self._crop = crop
         self._normalise = normalise.to(device)
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         chosen = torch.arange(len(split)) if indices is None else indices
@@ -269,11 +249,18 @@ class EvaluationBatches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images float32 ``(B, C, H, W)`` and labels int64 ``(B,)``."""
         for number, indices in enumerate(self._batches):
-            images, labels = self._split.take(indices)
+            windows = self._windows(indices)
+            images, labels = self._split.take(indices, windows)
             if number + 1 < len(self._batches):
-                self._split.prefetch(self._batches[number + 1])
-            normal = self._normalise(images)
+                following = self._batches[number + 1]
+                self._split.prefetch(following, self._windows(following))
+            normal = self._normalise(images, windows)
             yield normal.contiguous(memory_format=self._memory_format), labels
+
+    def _windows(self, indices: Tensor) -> Windows | None:
+        if self._crop is None:
+            return None
+        return centre_windows(len(indices), self._split.image_shape, self._crop)
 
 
 def hold_out(split: Images, *, fraction: float, seed: int) -> tuple[Tensor, Tensor]:

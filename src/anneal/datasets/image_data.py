@@ -3,6 +3,7 @@
 Shapes: N images, C channels, H height, W width, B images of one batch.
 """
 
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from anneal.config.schema import DatasetConfig
 from anneal.datasets.resizing import Bytes, fit_all
+from anneal.datasets.windows import Windows
 
 GIB = 2**30
 
@@ -33,11 +35,17 @@ class Images(Protocol):
     def __len__(self) -> int:
         """Return the number of images."""
 
-    def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Return uint8 ``(B, C, H, W)`` and int64 ``(B,)`` of these images, in this order."""
+    def take(self, indices: Tensor, windows: Windows | None = None) -> tuple[Tensor, Tensor]:
+        """Return uint8 ``(B, C, H, W)`` and int64 ``(B,)`` of these images, in this order.
 
-    def prefetch(self, indices: Tensor) -> None:
+        With windows, each image is cut to its own.
+        """
+
+    def prefetch(self, indices: Tensor, windows: Windows | None = None) -> None:
         """Start to load the images that are likely to be taken next; changes no batch."""
+
+    def sums(self) -> tuple[Tensor, Tensor] | None:
+        """Return the integer sums of pixels (C, H, W) and of squares (C,); None: not known."""
 
     def to(self, device: torch.device | str) -> "Images":
         """Return the same split, giving its batches on ``device``."""
@@ -67,12 +75,17 @@ class Split:
         """Return the number of images."""
         return len(self.labels)
 
-    def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+    def take(self, indices: Tensor, windows: Windows | None = None) -> tuple[Tensor, Tensor]:
         """Return these images and labels, in this order; ``indices`` on the split's device."""
-        return self.images.index_select(0, indices), self.labels.index_select(0, indices)
+        images = self.images.index_select(0, indices)
+        labels = self.labels.index_select(0, indices)
+        return images if windows is None else windows.cut(images), labels
 
-    def prefetch(self, indices: Tensor) -> None:
-        """Do nothing: the images are in memory."""
+    def prefetch(self, indices: Tensor, windows: Windows | None = None) -> None:
+        """Do nothing: memory does not wait."""
+
+    def sums(self) -> None:
+        """Know no sums."""
 
     def to(self, device: torch.device | str) -> "Split":
         """Return the split on ``device``; the same tensors when they are there."""
@@ -112,7 +125,7 @@ class DecodedSplit:
         """Return the number of images."""
         return len(self.labels)
 
-    def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+    def take(self, indices: Tensor, windows: Windows | None = None) -> tuple[Tensor, Tensor]:
         """Return these images and labels, in this order."""
         wanted = indices.tolist()
         begun, self._prefetched = self._prefetched, None
@@ -124,12 +137,17 @@ class DecodedSplit:
             futures = self._begin(wanted)
         images = np.stack([future.result() for future in futures])
         labels = self.labels.index_select(0, indices.to(self.labels.device))
-        return torch.from_numpy(images).to(self._device), labels
+        whole = torch.from_numpy(images)
+        cut = whole if windows is None else windows.cut(whole)
+        return cut.to(self._device), labels
 
-    def prefetch(self, indices: Tensor) -> None:
-        """Start to decode these images in the background."""
+    def prefetch(self, indices: Tensor, windows: Windows | None = None) -> None:  # noqa: ARG002
+        """Begin to decode these images while the caller does something else."""
         wanted = indices.tolist()
         self._prefetched = wanted, self._begin(wanted)
+
+    def sums(self) -> None:
+        """Know no sums: nothing is decoded yet."""
 
     def to(self, device: torch.device | str) -> "DecodedSplit":
         """Return the split giving its batches on ``device``."""
@@ -154,6 +172,7 @@ class ImageData:
     test: Images
     class_names: tuple[str, ...]
     identity: dict[str, Any]  # what datasets.identify gives, without having loaded anything
+    crop: int | None = None  # side of the windows that a network sees; None: whole images
 
     @property
     def num_classes(self) -> int:
@@ -163,22 +182,17 @@ class ImageData:
     @property
     def image_shape(self) -> tuple[int, ...]:
         """Channels, height and width; of signals channels and samples."""
-        return self.train.image_shape
+        shape = self.train.image_shape
+        return shape if self.crop is None else (shape[0], self.crop, self.crop)
 
     def first(self, count: int | None) -> "ImageData":
         """Return the set with its first training images only (None: all) and the same identity."""
         train = self.train if count is None else self.train.first(count)
-        return ImageData(self.name, train, self.test, self.class_names, self.identity)
+        return dataclasses.replace(self, train=train)
 
     def to(self, device: torch.device | str) -> "ImageData":
         """Return the set with its images on ``device``; once, for all seeds of an experiment."""
-        return ImageData(
-            self.name,
-            self.train.to(device),
-            self.test.to(device),
-            self.class_names,
-            self.identity,
-        )
+        return dataclasses.replace(self, train=self.train.to(device), test=self.test.to(device))
 
 
 def decoding_threads() -> int:

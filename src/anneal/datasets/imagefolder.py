@@ -19,6 +19,8 @@ from anneal.config.schema import DatasetConfig
 from anneal.datasets.archives import Paths
 from anneal.datasets.folder_layout import LabelledFile, Listing, list_images
 from anneal.datasets.identity import describe_images
+from anneal.datasets.jpeg import decode_colour_jpeg, simplejpeg
+from anneal.datasets.known_files import KnownFiles
 from anneal.datasets.resizing import GREY_MODES, Bytes, fit, orientation_of, upright
 from anneal.datasets.sources import SplitName
 
@@ -52,6 +54,7 @@ def load(config: DatasetConfig, _paths: Paths) -> "ImageData":
     """
     from anneal.datasets.image_data import ImageData, check_images, make_split, size_gib
 
+    smallest = _smallest(config)
     listing, identity = _look(config)
     num_channels, height, width = identity["image_shape"]
     shape = (num_channels, height, width)
@@ -60,7 +63,7 @@ def load(config: DatasetConfig, _paths: Paths) -> "ImageData":
 
     def decoder(files: Sequence[LabelledFile]) -> "_Decoder":
         paths = [file.path for file in files]
-        return _Decoder(paths, config.image_size, num_channels, config.full_pixel)
+        return _Decoder(paths, config.image_size, num_channels, config.full_pixel, smallest)
 
     train, test = (
         make_split(
@@ -75,15 +78,33 @@ def load(config: DatasetConfig, _paths: Paths) -> "ImageData":
     return ImageData(config.name, train, test, listing.class_names, identity)
 
 
+def _smallest(config: DatasetConfig) -> int:
+    """Return the sides that DCT scaling leaves at least; 0: none is asked for.
+
+    Raises:
+        ValueError: it needs another key, or simplejpeg.
+    """
+    if not config.scaled_decoding:
+        return 0
+    if config.image_size is None:
+        raise ValueError("dataset.scaled_decoding needs dataset.image_size")
+    if simplejpeg is None:
+        raise ValueError(
+            "dataset.scaled_decoding needs simplejpeg: pip install 'anneal-lr[imagenet]'"
+        )
+    return 2 * config.image_size
+
+
 def _look(config: DatasetConfig) -> tuple[Listing, dict[str, Any]]:
     """List the images and read each file once, for the identity and the shape."""
     listing = list_images(config)
     content = hashlib.sha256()
     sizes, modes, turned = set(), set(), False
     counts: dict[SplitName, list[int]] = {}
+    known = KnownFiles(listing.folder, FileFacts)
     for split, files in listing.splits.items():
         counts[split] = [0] * len(listing.class_names)
-        for file, facts in _read_all(files):
+        for file, facts in _read_all(files, known):
             counts[split][file.label] += 1
             sizes.add((facts.height, facts.width))
             modes.add(facts.mode)
@@ -91,6 +112,7 @@ def _look(config: DatasetConfig) -> tuple[Listing, dict[str, Any]]:
             name = file.path.relative_to(listing.folder).as_posix()
             line = f"{split}\0{name}\0{facts.sha256}\n"
             content.update(line.encode(errors="surrogateescape"))  # the bytes of any file name
+    known.save()
     if config.image_size is None and len(sizes) > 1:
         raise ValueError(
             f"dataset.image_size must be given: the images of {listing.folder} have "
@@ -110,12 +132,18 @@ def _look(config: DatasetConfig) -> tuple[Listing, dict[str, Any]]:
     return listing, identity
 
 
-def _read_all(files: Sequence[LabelledFile]) -> Iterator[tuple[LabelledFile, FileFacts]]:
-    """Yield each file with its facts, in order, read by a few threads."""
+def _read_all(
+    files: Sequence[LabelledFile], known: KnownFiles[FileFacts]
+) -> Iterator[tuple[LabelledFile, FileFacts]]:
+    """Yield each file with its facts, in order; files that are not known are read by threads."""
+
+    def facts_of(path: Path) -> FileFacts:
+        return known.get(path, _read_facts)
+
     with ThreadPoolExecutor(8) as pool:  # hashing and reading both leave Python's lock
         for first in range(0, len(files), 1024):
             chunk = files[first : first + 1024]
-            yield from zip(chunk, pool.map(_read_facts, [file.path for file in chunk]), strict=True)
+            yield from zip(chunk, pool.map(facts_of, [file.path for file in chunk]), strict=True)
 
 
 def _read_facts(path: Path) -> FileFacts:
@@ -139,19 +167,28 @@ class _Decoder:
     image_size: int | None
     num_channels: int
     full_pixel: float | None
+    smallest: int  # sides that DCT scaling leaves, at least; 0: none is done
 
     def __call__(self, index: int) -> Bytes:
         path = self.files[index]
         try:
-            with Image.open(path) as image:
+            content = path.read_bytes()
+            with Image.open(io.BytesIO(content)) as image:
                 return fit(
-                    upright(image),
+                    self._decoded(content, image) or upright(image),
                     size=self.image_size,
                     num_channels=self.num_channels,
                     full_pixel=self.full_pixel,
                 )
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise _unreadable(path, error) from None
+
+    def _decoded(self, content: bytes, image: Image.Image) -> Image.Image | None:
+        """Return an upright colour JPEG decoded by simplejpeg; None: Pillow has to do it."""
+        if image.format != "JPEG" or image.mode != "RGB" or orientation_of(image) != 1:
+            return None
+        pixels = decode_colour_jpeg(content, smallest=self.smallest)
+        return None if pixels is None else Image.fromarray(pixels)
 
 
 def _unreadable(path: Path, error: Exception) -> ValueError:

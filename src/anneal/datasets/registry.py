@@ -63,6 +63,11 @@ class DatasetEntry:
     own_keys: tuple[str, ...] = ()
 
     @property
+    def in_store(self) -> bool:
+        """Whether its images are read batch by batch from a store of ``anneal prepare``."""
+        return "resize_filter" in self.own_keys
+
+    @property
     def has_signals(self) -> bool:
         """Whether it has recordings in place of images."""
         return "signal" in self.own_keys
@@ -108,6 +113,12 @@ def _imagefolder() -> Reader:
     from anneal.datasets import imagefolder
 
     return imagefolder
+
+
+def _imagenet() -> Reader:
+    from anneal.datasets.imagenet import reader
+
+    return reader
 
 
 def _eegbci() -> Reader:
@@ -175,8 +186,22 @@ DATASETS: dict[str, DatasetEntry] = {
     ),
     "torchvision": DatasetEntry(reader=_torchvision, own_keys=("dataset_class", "test_fraction")),
     "imagefolder": DatasetEntry(
-        reader=_imagefolder, own_keys=("folder", "test_fraction", "test_folder", "full_pixel")
+        reader=_imagefolder,
+        own_keys=("folder", "test_fraction", "test_folder", "full_pixel", "scaled_decoding"),
     ),
+    **{
+        name: DatasetEntry(
+            reader=_imagenet,
+            size=PublishedSize(train=1_281_167, test=50_000, shape=(3, side, side), classes=1000),
+            own_keys=("folder", "resize_filter", "channel_order", "subset"),
+        )
+        for name, side in {
+            "imagenet": 256,
+            "imagenet64": 64,
+            "imagenet32": 32,
+            "imagenet16": 16,
+        }.items()
+    },
     # Of one subject, fists executed, the last of three runs tested on.
     "eegbci": DatasetEntry(
         reader=_eegbci,
@@ -208,6 +233,9 @@ _NO_IMAGES: dict[str, Any] = {
     "crop_fill": "zero",
     "mirror": False,
     "mirrored_copies": False,
+    "crop": None,
+    "files": None,
+    "files_hold": None,
 }
 
 

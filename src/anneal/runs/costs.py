@@ -38,6 +38,9 @@ class Cost:
         images: that one run trains on, repetitions counted.
         tested: images that one run is tested on.
         flop: floating-point operations of one run.
+        bytes_read: from a raw store, by one run; 0 for a set that is kept in memory.
+        bytes_stored: of that store; 0 likewise.
+        experiment: the row.
     """
 
     name: str
@@ -46,6 +49,9 @@ class Cost:
     images: int
     tested: int
     flop: float
+    bytes_read: int
+    bytes_stored: int
+    experiment: ExperimentConfig
 
 
 def campaign_costs(config: CampaignConfig) -> list[Cost]:
@@ -78,6 +84,8 @@ def run_cost(experiment: ExperimentConfig, *, runs: int) -> Cost:
         images=images,
         tested=tested,
         flop=images * train + tested * test,
+        experiment=experiment,
+        **_bytes(experiment, size, images + tested),
     )
 
 
@@ -97,7 +105,21 @@ def range_test_cost(experiment: ExperimentConfig, *, name: str) -> Cost:
         images=updates * batch,
         tested=tested,
         flop=updates * batch * train + tested * test,
+        experiment=experiment,
+        **_bytes(experiment, size, updates * batch + tested),
     )
+
+
+def _bytes(experiment: ExperimentConfig, size: PublishedSize, images: int) -> dict[str, int]:
+    """Return the bytes that a raw store has, and those of the rows of pixels that are read."""
+    if not find_dataset(experiment.dataset).in_store:
+        return {"bytes_read": 0, "bytes_stored": 0}
+    channels, height, width = size.shape
+    rows = experiment.dataset.crop or height
+    return {
+        "bytes_read": images * channels * rows * width,
+        "bytes_stored": (size.train + size.test) * channels * height * width,
+    }
 
 
 def _size(experiment: ExperimentConfig) -> PublishedSize:
@@ -119,7 +141,8 @@ def flop_per_image(experiment: ExperimentConfig, size: PublishedSize) -> tuple[f
     signal = experiment.dataset.signal
     crop_samples = None if signal is None else signal.crop_samples
     model = to_plain(experiment.model) | {"name": ""}
-    key = json.dumps(model, sort_keys=True), crop_samples, size
+    crop = experiment.dataset.crop
+    key = json.dumps(model, sort_keys=True), crop_samples or crop, size
     if key not in _COUNTED:
         _COUNTED[key] = _count(experiment, size, crop_samples)
     return _COUNTED[key]
@@ -130,8 +153,10 @@ def _count(
 ) -> tuple[float, float]:
     with torch.random.fork_rng(devices=[]), torch.device("meta"):  # shapes alone: no memory
         torch.manual_seed(0)
-        network = build_network(experiment, shape=size.shape, num_classes=size.classes)
-        images, labels = torch.empty(BATCH, *size.shape), torch.zeros(BATCH, dtype=torch.long)
+        crop = experiment.dataset.crop
+        shape = size.shape if crop is None else (size.shape[0], crop, crop)
+        network = build_network(experiment, shape=shape, num_classes=size.classes)
+        images, labels = torch.empty(BATCH, *shape), torch.zeros(BATCH, dtype=torch.long)
         own_loss = getattr(network, "training_loss", None)
         with FlopCounterMode(display=False) as training:
             seen = images[..., :crop_samples]

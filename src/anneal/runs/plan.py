@@ -5,7 +5,7 @@ range test. The hash of a plan covers everything that changes the numbers of a r
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from anneal.config.scheduler import ScheduleBuilder, convert_duration
 from anneal.config.schema import ExperimentConfig, FineTuningConfig
 from anneal.config.snapshots import parse_snapshot_rule, snapshot_updates
 from anneal.config.strict import configuration_hash, to_plain
+from anneal.datasets.files import CLASSES, class_file_sizes, file_sizes, full_batches
 from anneal.datasets.registry import find_dataset
 from anneal.runs.optimizers import check_momentum_schedule, check_optimizer
 from anneal.schedules import Schedule, cycle_ends
@@ -100,7 +101,8 @@ def plan_run(
             f"got {experiment.dataset.first_images}"
         )
     training, fraction = experiment.training, experiment.budget_fraction
-    steps_per_epoch = steps_per_epoch_of(experiment, num_images)
+    per_class = identity["splits"]["train"].get("images_per_class")
+    steps_per_epoch = steps_per_epoch_of(experiment, num_images, per_class)
     clock = Clock(
         steps_per_epoch=steps_per_epoch,
         images_per_step=training.batch_size * training.accumulation,
@@ -219,23 +221,35 @@ def check_plan(experiment: ExperimentConfig, *, where: str) -> Plan:
     )
 
 
-def steps_per_epoch_of(experiment: ExperimentConfig, num_images: int) -> int:
+def steps_per_epoch_of(
+    experiment: ExperimentConfig, num_images: int, images_per_class: Sequence[int] | None = None
+) -> int:
     """Return the updates in one epoch of ``num_images`` training images.
 
     An epoch is one pass over them, or over the first ``dataset.first_images`` of them. With
-    ``dataset.mirrored_copies`` each counts twice.
+    ``dataset.mirrored_copies`` each counts twice; with ``dataset.files`` a batch is of one file.
+
+    Args:
+        experiment: its dataset, batch size and accumulation.
+        num_images: to train on.
+        images_per_class: where files hold classes; None: as if all files were equal.
 
     Raises:
         ValueError: there is no full batch, and partial batches are dropped.
     """
     training, dataset = experiment.training, experiment.dataset
     num_images = min(num_images, dataset.first_images or num_images)
-    num_images *= 2 if dataset.mirrored_copies else 1
-    batches = num_images / training.batch_size
+    copies = 2 if dataset.mirrored_copies else 1
+    batches = num_images * copies / training.batch_size
     whole = int(batches) if dataset.drop_last else -int(-batches // 1)
+    if dataset.files is not None:
+        sizes = file_sizes(num_images, dataset.files)
+        if dataset.files_hold == CLASSES and sum(images_per_class or ()) == num_images:
+            sizes = class_file_sizes(images_per_class or (), dataset.files)
+        whole = full_batches(sizes, copies=copies, batch_size=training.batch_size)
     if whole == 0:
         raise ValueError(
-            f"training.batch_size must not exceed the {num_images} training images "
+            f"training.batch_size must not exceed the {num_images * copies} training images "
             f"when dataset.drop_last is true, got {training.batch_size}"
         )
     return max(1, whole // training.accumulation)

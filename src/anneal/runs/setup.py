@@ -11,8 +11,8 @@ from torch import nn
 
 from anneal.config.paths import Paths
 from anneal.config.schema import ExperimentConfig, OptimizerConfig
-from anneal.datasets import load_dataset
-from anneal.datasets.batches import EvaluationBatches, Normalise, TrainingBatches, statistics_of
+from anneal.datasets import Normalise, load_dataset, statistics_of
+from anneal.datasets.batches import EvaluationBatches, TrainingBatches
 from anneal.datasets.eeg.crops import CropBatches
 from anneal.datasets.identity import identity_of
 from anneal.datasets.image_data import ImageData, Images
@@ -154,6 +154,7 @@ class ExperimentSetup:
             normalise=self.normalise,
             channels_last=self.settings.channels_last,
             indices=indices,
+            crop=self.experiment.dataset.crop,
             share=share,
         )
 

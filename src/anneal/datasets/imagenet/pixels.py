@@ -7,25 +7,19 @@ resize. EXIF orientation is ignored, as both ignore it.
 import importlib.metadata
 import io
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch.nn import functional
 
+from anneal.datasets.jpeg import decode_colour_jpeg, simplejpeg
 from anneal.datasets.resizing import Bytes, fit
-
-try:
-    import simplejpeg
-except ModuleNotFoundError:  # the extra `imagenet` is not installed
-    simplejpeg = None
 
 FILTERS = ("bilinear", "box")
 SCALED_TO = 4  # with DCT scaling, both sides of the decoded image have this many times the size
 QUALITY = 95  # of the JPEGs in a store
 _DEEP_WHITE = 65535.0
-_COLOUR = ("YCbCr", "RGB")
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
@@ -75,15 +69,9 @@ def decode(content: bytes, *, smallest: int = 0) -> Bytes:
         content: of the file.
         smallest: with DCT scaling, the least height and width of the result; 0: no scaling.
     """
-    if simplejpeg is not None and simplejpeg.is_jpeg(content):
-        try:
-            height, width, space, _ = simplejpeg.decode_jpeg_header(content)
-            if space in _COLOUR:
-                scaling = smallest and min(height, width) >= 2 * smallest
-                limits = {"min_height": smallest, "min_width": smallest, "min_factor": 2}
-                return _array(simplejpeg.decode_jpeg(content, **limits if scaling else {}))
-        except ValueError:
-            pass  # Pillow forgives more, or says what is wrong
+    decoded = decode_colour_jpeg(content, smallest=smallest)
+    if decoded is not None:
+        return decoded
     with Image.open(io.BytesIO(content)) as image:
         pixels = fit(image, size=None, num_channels=3, full_pixel=_DEEP_WHITE)
     return np.ascontiguousarray(pixels.transpose(1, 2, 0))
@@ -116,8 +104,3 @@ def encode(pixels: Bytes) -> bytes:
     target = io.BytesIO()
     Image.fromarray(pixels).save(target, "JPEG", quality=QUALITY, subsampling="4:2:0")
     return target.getvalue()
-
-
-def _array(pixels: Any) -> Bytes:
-    found: Bytes = np.asarray(pixels, dtype=np.uint8)
-    return found

@@ -1,0 +1,97 @@
+"""From bytes to normalised floats, by statistics of the training images.
+
+Shapes: N images of a split, B images of a batch, C channels, H height, W width.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from anneal.config.schema import DatasetConfig
+from anneal.datasets.image_data import Images
+from anneal.datasets.windows import Windows
+
+_FULL = 255  # a white pixel
+
+
+@dataclass(frozen=True, eq=False)
+class Normalise:
+    """Bytes to float32: ``(pixel * scale / 255 - mean) / std``.
+
+    Args:
+        scale: value of a white pixel; 255 keeps the raw values, as Caffe does.
+        mean: (C, H, W) or (C, 1, 1), after scaling; None subtracts nothing.
+        std: (C, 1, 1) or (1, 1, 1), after scaling; None divides by nothing.
+    """
+
+    scale: float
+    mean: Tensor | None = None
+    std: Tensor | None = None
+
+    def __call__(self, images_BCHW: Tensor, windows: Windows | None = None) -> Tensor:
+        """Return uint8 images as float32, with windows the mean image at their places."""
+        normal = images_BCHW.to(torch.float32)
+        if self.scale != _FULL:
+            normal = normal.mul_(self.scale / _FULL)
+        if self.mean is not None and (windows is None or self.mean.shape[1:] == (1, 1)):
+            normal = normal.sub_(self.mean)
+        elif self.mean is not None and windows is not None:
+            normal = normal.sub_(windows.cut(self.mean[None]))
+        if self.std is not None:
+            normal = normal.div_(self.std)
+        return normal
+
+    def to(self, device: torch.device | str) -> "Normalise":
+        """Return it with its statistics on ``device``."""
+        return Normalise(
+            self.scale,
+            None if self.mean is None else self.mean.to(device),
+            None if self.std is None else self.std.to(device),
+        )
+
+
+def statistics_of(split: Images, config: DatasetConfig) -> Normalise:
+    """Compute the mean and standard deviation of ``config`` over all images of a training split.
+
+    Pixels are summed as integers, so the result does not depend on device, threads or chunks.
+    ``mean_image`` is a mean of each pixel (Caffe's ``compute_image_mean``, He et al.); the standard
+    deviation is over all pixels of a channel, or of all channels together ("overall_std"), about
+    their own mean and divided by their number (not one less).
+
+    Raises:
+        ValueError: the standard deviation of a constant channel would be a divisor.
+    """
+    if config.subtract == "nothing" and config.divide == "nothing":
+        return Normalise(config.scale)
+    total, squares = split.sums() or _sums(split)
+    unit = config.scale / _FULL
+    num_pixels = len(split) * split.image_shape[1] * split.image_shape[2]
+    channel_mean = total.sum((1, 2)).double() / num_pixels
+    mean = {
+        "nothing": None,
+        "mean_image": total.double() / len(split) * unit,
+        "channel_mean": channel_mean[:, None, None] * unit,
+    }[config.subtract]
+    std = None
+    if config.divide != "nothing":
+        centre, second = channel_mean, squares.double() / num_pixels
+        if config.divide == "overall_std":
+            centre, second = centre.mean(0, keepdim=True), second.mean(0, keepdim=True)
+        deviation = (second - centre.square()).clamp(min=0).sqrt()
+        if not bool((deviation > 0).all()):
+            raise ValueError("dataset.divide: a channel is constant, its standard deviation is 0")
+        std = (deviation[:, None, None] * unit).float()
+    return Normalise(config.scale, None if mean is None else mean.float(), std)
+
+
+def _sums(split: Images) -> tuple[Tensor, Tensor]:
+    """Return the integer sums of pixels (C, H, W) and of their squares (C,) over all images."""
+    total = torch.zeros(split.image_shape, dtype=torch.int64)
+    squares = torch.zeros(split.image_shape[0], dtype=torch.int64)
+    for chunk in torch.split(torch.arange(len(split), device=split.labels.device), 1024):
+        # int32 holds a chunk: 1024 * 255 for each pixel; squares are summed in 64 bits.
+        images = split.take(chunk)[0].to(torch.int32)
+        total += images.sum(0, dtype=torch.int64).cpu()
+        squares += images.square_().sum((0, 2, 3), dtype=torch.int64).cpu()
+    return total, squares
