@@ -132,14 +132,14 @@ def _draw(
 ) -> set[float]:
     """Draw one colour; return the epochs that the axis should name."""
     colour, ticks = COLOURS[row.colour], set()
-    if row.curve in evidence:
+    if row.curve is not None and row.curve in evidence:
         points = differences_of(evidence[row.curve], reference, epochs=row.epochs)
         axes.plot([p.epoch for p in points], [p.found.mean for p in points], color=colour, lw=1.3)
         ends = restarts_of(evidence[row.curve], epochs=row.epochs)
         marked = [p for p in points if any(abs(p.epoch - end) < 1e-6 for end in ends)]
         _points(axes, marked, colour, "o", f"{row.label}: restarts")
         ticks |= {p.epoch for p in marked}
-    if row.ensemble in evidence and row.metric is not None:
+    if row.ensemble is not None and row.metric is not None and row.ensemble in evidence:
         errors = evidence[row.ensemble].values(row.metric)
         found = [At(row.epochs * 1.08, difference(errors, reference))]  # beside the last iterate
         _points(axes, found, colour, "*", f"{row.label}: averaged snapshots")
