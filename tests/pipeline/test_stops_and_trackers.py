@@ -25,7 +25,7 @@ FAKE_WANDB = {
 def composed(project):
     """Return the project ready to train one seed."""
     project.python("-m", "anneal", "params", "campaign=smoke", "tracking=off", "hardware=cpu",
-                   "seeds=[0]", "budget_fraction=1.0")  # fmt: skip
+                   "seeds=[0]", "budget_fraction=0.5")  # fmt: skip
     project.python("-m", "anneal.commands.stages.compose")
     project.python("-m", "anneal.commands.stages.download", "digits")
     return project
@@ -84,7 +84,7 @@ def test_ctrl_c_writes_a_checkpoint_and_the_run_goes_on_to_the_same_bits(compose
     assert (composed.root / RUN / CHECKPOINT).is_file()
     assert not (composed.root / RUN / RESULT).is_file()
     assert "stopped at" in composed.python("-m", "anneal", "status")
-    assert "left of 400" in composed.python(*TRAIN)
+    assert "left of 200" in composed.python(*TRAIN)
     assert same(record(composed), uninterrupted)
 
 

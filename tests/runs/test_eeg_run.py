@@ -104,7 +104,7 @@ def test_networks_decode_as_much_of_a_rhythm_as_its_strength_allows(monkeypatch,
             assert np.mean(accuracies) > best - 3 * error, row
 
 
-def test_a_run_on_crops_resumes_to_the_same_weights(build):
+def test_run_on_crops_resumes_to_the_same_weights(build):
     _, _, start = build("dataset.signal.crop_samples=384", "training.length=6 steps")
     whole = start()
     whole.run(record=lambda _line: None)
