@@ -1,6 +1,5 @@
 """Blocks of decoded images, in the order of the store, by one process or several."""
 
-import io
 import multiprocessing
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -35,7 +34,7 @@ class Block:
     """
 
     asked: int
-    content: bytes
+    content: bytes | bytearray
     lengths: Sequence[int]
     sums: npt.NDArray[np.int64]
     squares: npt.NDArray[np.int64]
@@ -65,21 +64,22 @@ class Sums:
 
 def decode_block(members: Sequence[Member], *, warp: Warp, store: str) -> Block:
     """Decode images of a source, one after another."""
-    content, lengths, bad, sums = io.BytesIO(), [], {}, Sums(warp.size)
+    content, lengths, bad, sums = bytearray(), [], {}, Sums(warp.size)
     for place, member in enumerate(members):
         try:
             pixels = warp(member.read())
         except UNREADABLE as error:
-            bad[place] = (
-                f"{member.shown}: {str(error).partition(' <_io')[0] or type(error).__name__}"
-            )
+            reason = str(error).partition(" <_io")[0] or type(error).__name__
+            bad[place] = f"{member.shown}: {reason}"
             continue
         sums.add(pixels)
-        lengths.append(content.write(pixels.data if store == "raw" else encode(pixels)))
+        stored = pixels.data.cast("B") if store == "raw" else encode(pixels)
+        content += stored
+        lengths.append(len(stored))
     total, squares = sums.read()
     return Block(
         asked=len(members),
-        content=content.getvalue(),
+        content=content,
         lengths=lengths,
         sums=total,
         squares=squares,

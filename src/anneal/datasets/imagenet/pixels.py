@@ -93,7 +93,8 @@ def warp(pixels: Bytes, to: Warp) -> Bytes:
     resized = functional.interpolate(
         planes, size=(to.size, to.size), mode="bilinear", antialias=True
     )
-    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
+    found: Bytes = resized[0].permute(1, 2, 0).contiguous().numpy()
+    return found
 
 
 def encode(pixels: Bytes) -> bytes:
