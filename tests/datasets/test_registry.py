@@ -16,8 +16,8 @@ from anneal.runs.plan import check_plan
 NOWHERE = Paths(Path("nowhere"))
 REFUSED = (
     r"^conf/dataset/digits\.yaml \(or an override\): dataset\.source must be one of digits, "
-    r"cifar10, cifar100, mnist, svhn, tiny_imagenet, torchvision, imagefolder, imagenet, imagenet64, "
-    r"imagenet32, imagenet16, eegbci, high_gamma, simulated_eeg, got 'digit'; "
+    r"cifar10, cifar100, mnist, svhn, tiny_imagenet, torchvision, imagefolder, imagenet, "
+    r"imagenet64, imagenet32, imagenet16, eegbci, high_gamma, simulated_eeg, got 'digit'; "
     r"did you mean 'digits'\?$"
 )
 
