@@ -231,7 +231,8 @@ def test_papers_experiment_says_where_in_the_paper_it_stands(name: str) -> None:
     if name.startswith("digits/"):
         assert paper is None, f"{name} is a demonstration of ours"
     else:
-        assert re.match(r"\d{4}\.\d{5}v\d+, (Table|Figure|section)", paper or ""), name
+        place = r"(\d{4}\.\d{5}(v\d+)?, (Table|Figure|section)|BVLC/caffe@\w+, models/)"
+        assert re.match(place, paper or ""), name
 
 
 # --- campaigns ------------------------------------------------------------------------------------

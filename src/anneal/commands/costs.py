@@ -124,6 +124,8 @@ def write_claim_costs() -> None:
     for name in sorted(names & all_rows().keys()):
         cost = run_cost(compose_run([f"experiment={name}"]), runs=1)
         found[name] = {"updates": cost.updates, "flop": round(cost.flop)}
+        if find_dataset(cost.experiment.dataset).in_store:  # images that only their owner gives
+            found[name]["needs_data"] = True
     path = PAPER / "costs.json"
     write_if_changed(path, json_text(found))
     say(f"{path}: {len(found)} of {len(names)} experiments that claims name")

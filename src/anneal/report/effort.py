@@ -161,6 +161,8 @@ class Effort:
             if "data" in lacks:
                 return Need(way="data", hours=None)
             return Need(way="code" if "code" in lacks else "reference", hours=None)
+        if any(self.content.costs[name].get("needs_data") for name in found.claim.experiments):
+            return Need(way="data", hours=None)
         hours = self.hours(self.missing([found]))
         is_long = hours is not None and hours > MOST_HOURS
         return Need(way="GPU" if is_long else "here", hours=hours)
