@@ -74,12 +74,14 @@ def warmup_stable_decay_with_timm(optimizer):
         ),
     )
 
+
     class TimmSchedule:
         def step_update(self, num_updates, metric=None):
             scheduled.set_update(num_updates)
 
         def step(self, epoch, metric=None):
             """Do nothing: the update is the clock."""
+
 
     lr_scheduler = TimmSchedule()
     # in train.py: lr_scheduler.step_update(num_updates) after each update, 300 in all
