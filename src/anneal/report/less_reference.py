@@ -115,8 +115,8 @@ def draw_less_reference(
         canvas, axes = canvas_of(heading)
         axes.axhline(0, color="#888888", linewidth=0.8)
         ticks: set[float] = set()
-        for row in figure.rows:
-            ticks |= _draw(axes, row, evidence, reference)
+        for place, row in enumerate(figure.rows):
+            ticks |= _draw(axes, row, evidence, reference, aside=1.03**place)
         axes.set_xscale("log")
         axes.set_xticks(sorted(ticks))
         axes.xaxis.set_major_formatter(ScalarFormatter())
@@ -128,23 +128,31 @@ def draw_less_reference(
 
 
 def _draw(
-    axes: Axes, row: Rows, evidence: Mapping[str, Evidence], reference: Mapping[int, float]
+    axes: Axes,
+    row: Rows,
+    evidence: Mapping[str, Evidence],
+    reference: Mapping[int, float],
+    *,
+    aside: float,
 ) -> set[float]:
-    """Draw one colour; return the epochs that the axis should name."""
+    """Draw one colour, its points a little aside; return the epochs that the axis should name."""
     colour, ticks = COLOURS[row.colour], set()
     if row.curve is not None and row.curve in evidence:
         points = differences_of(evidence[row.curve], reference, epochs=row.epochs)
         axes.plot([p.epoch for p in points], [p.found.mean for p in points], color=colour, lw=1.3)
         ends = restarts_of(evidence[row.curve], epochs=row.epochs)
         marked = [p for p in points if any(abs(p.epoch - end) < 1e-6 for end in ends)]
-        _points(axes, marked, colour, "o", f"{row.label}: restarts")
+        beside = [At(p.epoch * aside, p.found) for p in marked]
+        _points(axes, beside, colour, "o", f"{row.label}: restarts")
         ticks |= {p.epoch for p in marked}
     if row.ensemble is not None and row.metric is not None and row.ensemble in evidence:
         errors = evidence[row.ensemble].values(row.metric)
-        found = [At(row.epochs * 1.08, difference(errors, reference))]  # beside the last iterate
+        found = [
+            At(row.epochs * 1.12 * aside, difference(errors, reference))
+        ]  # beside the last iterate
         _points(axes, found, colour, "*", f"{row.label}: averaged snapshots")
     finals = [
-        At(epochs * 0.94, difference(evidence[name].values(f"{ERROR}@final"), reference))
+        At(epochs * 0.93 * aside, difference(evidence[name].values(f"{ERROR}@final"), reference))
         for name, epochs in (row.baselines or {}).items()
         if name in evidence
     ]

@@ -261,7 +261,7 @@ def _less_reference(
     return _Picture(
         svg=draw_less_reference(figure, there, heading) if drawn else None,
         note=f"The median over {subjects} subjects, with its 90 % interval; seeds are averaged "
-        "first. Baselines and snapshots are drawn a little to the side.",
+        "first. Points are drawn a little to the side.",
         missing=missing,
     )
 
