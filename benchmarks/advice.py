@@ -161,7 +161,7 @@ def verdict(gap: Interval, *, tolerance_pct: float) -> str:
     >>> verdict(mean_interval([-1.0, -1.2, -1.4]), tolerance_pct=0.5)
     'worse'
     >>> verdict(mean_interval([-1.0, 0.2, 1.4]), tolerance_pct=0.5)
-    'not told apart'
+    'statistically tied'
     """
     assert gap.low is not None
     assert gap.high is not None
@@ -169,7 +169,7 @@ def verdict(gap: Interval, *, tolerance_pct: float) -> str:
         return f"equally good within {tolerance_pct:g} points"
     if gap.low > 0:
         return "better"
-    return "worse" if gap.high < 0 else "not told apart"
+    return "worse" if gap.high < 0 else "statistically tied"
 
 
 def sentence(record: Mapping[str, Any]) -> str:
@@ -189,7 +189,7 @@ def sentence(record: Mapping[str, Any]) -> str:
         called = verdict(gap, tolerance_pct=record["declared"]["tolerance_pct"])
         joined = {"better": "better than", "worse": "worse than"}.get(called)
         if joined is None:
-            joined = "not told apart from" if called == "not told apart" else f"{called} as"
+            joined = "statistically tied with" if called == "statistically tied" else f"{called} as"
         parts.append(f"{joined} {of_rival}")
     listed = " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
     return f"{words}: the advised `{chosen}` is {listed}."
