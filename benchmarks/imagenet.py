@@ -36,6 +36,7 @@ from anneal.datasets.imagenet.prepare import Preparation, prepare
 from anneal.datasets.imagenet.sources import list_source
 from anneal.datasets.imagenet.store import FORMAT, IDENTITY, Store, write_stamps
 from anneal.datasets.normalise import statistics_of
+from anneal.runs.hardware import decide
 
 BATCH, CROP = 64, 224
 FULL = 1_281_167
@@ -49,6 +50,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2000, help="for workers and memory")
     parser.add_argument("--seconds", type=float, default=5.0, help="for each rate")
     given = parser.parse_args()
+    hardware = compose_run(["hardware=cpu"]).hardware
+    decide(dataclasses.replace(hardware, threads=1), architecture="resnet50")  # as in training
     torch.set_num_threads(1)
     members = list(list_source(given.source).splits["train"])
     print(f"{len(members)} images of {given.source.name}, torch {torch.__version__}")
@@ -183,7 +186,6 @@ def our_batches(options: list[str]) -> Iterator[tuple[torch.Tensor, torch.Tensor
         seed=0,
         device="cpu",
         normalise=statistics_of(train, config),
-        channels_last=True,
     )
     number = 0
     while True:

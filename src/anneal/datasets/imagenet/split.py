@@ -114,7 +114,8 @@ class StoreSplit:
             begun = self._begin(rows, windows)
         for future in begun.futures:
             future.result()
-        images = torch.from_numpy(begun.images).to(self._device).permute(0, 3, 1, 2)
+        stored = torch.from_numpy(begun.images).to(self._device)
+        images = stored.permute(0, 3, 1, 2).contiguous()  # float arithmetic on planes is faster
         labels = self.labels.index_select(0, indices.to(self.labels.device))
         return images.flip(1) if self._reverse else images, labels
 
