@@ -9,6 +9,7 @@ import pytest
 
 from anneal.claims.files import Planned, load_claims, load_deviations, load_planned
 from anneal.claims.schema import Claim, parse_claims
+from anneal.commands.costs import claim_cost
 from anneal.config.compose import compose_run
 from anneal.config.tables import load_rows
 from anneal.io.files import read_json, read_yaml
@@ -341,4 +342,4 @@ def test_committed_costs_cover_every_claimed_row_and_stay_true() -> None:
     assert costs.keys() == named & ROWS.keys(), "run `anneal costs --claims`"
     for name in ("clr/cifar10_triangular2", "one_cycle/mnist_lenet_1cycle_12_epochs"):
         cost = run_cost(compose_run([f"experiment={name}"]), runs=1)
-        assert costs[name] == {"updates": cost.updates, "flop": round(cost.flop)}
+        assert costs[name] == claim_cost(cost)

@@ -116,16 +116,21 @@ def measured(costs: list[Cost], *, seconds: float) -> tuple[dict[str, float], li
     return hours, lines
 
 
+def claim_cost(cost: Cost) -> dict[str, int | bool]:
+    """Return a row's entry of ``paper/costs.json``."""
+    found: dict[str, int | bool] = {"updates": cost.updates, "flop": round(cost.flop)}
+    if find_dataset(cost.experiment.dataset).in_store:  # images that only their owner gives
+        found["needs_data"] = True
+    return found
+
+
 def write_claim_costs() -> None:
     """Write updates and operations of one run of each experiment that claims name."""
     require_repository("the claims")
     names = {name for claim in load_claims(PAPER / "claims") for name in claim.experiments}
     found = {}
     for name in sorted(names & all_rows().keys()):
-        cost = run_cost(compose_run([f"experiment={name}"]), runs=1)
-        found[name] = {"updates": cost.updates, "flop": round(cost.flop)}
-        if find_dataset(cost.experiment.dataset).in_store:  # images that only their owner gives
-            found[name]["needs_data"] = True
+        found[name] = claim_cost(run_cost(compose_run([f"experiment={name}"]), runs=1))
     path = PAPER / "costs.json"
     write_if_changed(path, json_text(found))
     say(f"{path}: {len(found)} of {len(names)} experiments that claims name")
