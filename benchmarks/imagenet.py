@@ -34,7 +34,7 @@ from anneal.datasets.imagenet.listing import Member
 from anneal.datasets.imagenet.pixels import Warp, decode, warp
 from anneal.datasets.imagenet.prepare import Preparation, prepare
 from anneal.datasets.imagenet.sources import list_source
-from anneal.datasets.imagenet.store import FORMAT, IDENTITY, Store, write_stamps
+from anneal.datasets.imagenet.store import FORMAT, IDENTITY, Store, hash_file, write_stamps
 from anneal.datasets.normalise import statistics_of
 from anneal.runs.hardware import decide
 
@@ -251,7 +251,7 @@ def made_up_store(folder: Path) -> None:
     identity = {
         "format": FORMAT, "size": 256, "filter": "bilinear", "store": "raw", "dct_scaling": False,
         "class_names": [str(n) for n in range(1000)], "splits": splits, "files": files,
-        "sha256": dict.fromkeys(files, ""),
+        "sha256": {name: hash_file(folder / name) for name in files if name.endswith(".npy")},
     }  # fmt: skip
     (folder / IDENTITY).write_text(json.dumps(identity))
     write_stamps(Store(folder, identity))

@@ -205,6 +205,17 @@ def test_verified_copy_of_a_store_opens(tmp_path, tree):
     assert store.open_store(tmp_path / "store").num_images("test") == 6
 
 
+@pytest.mark.parametrize("name", ["train.labels.npy", "val.labels.npy", "train.order.npy"])
+def test_changed_array_is_refused_though_size_and_time_are_equal(tmp_path, tree, name):
+    made(tree, tmp_path / "store")
+    path = tmp_path / "store" / name
+    before = path.stat()
+    path.write_bytes(path.read_bytes()[:-4] + b"\1\0\0\1")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(ValueError, match=rf"{name} is damaged: expected sha256"):
+        store.open_store(tmp_path / "store")
+
+
 def test_pixels_shorter_than_their_index_are_refused(tmp_path, tree):
     made(tree, tmp_path / "store")
     path = tmp_path / "store" / "train.u8"
