@@ -123,6 +123,23 @@ def test_resumed_preparation_decodes_no_done_chunk_again(tmp_path, tree, monkeyp
     assert decoded[4] == before[2]  # chunk 0 is blocks 0 and 1
 
 
+def test_killed_finish_and_foreign_folder_are_left_out_of_store(tmp_path, tree, monkeypatch):
+    whole = made(tree, tmp_path / "whole")
+    (tmp_path / "store" / "lost+found").mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("anneal.datasets.imagenet.prepare.write_stamps", _interrupt_after_stamps)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(tree, tmp_path / "store", Preparation(warp=BOX), tell=lambda _: None)
+    prepare(tree, tmp_path / "store", Preparation(warp=BOX), tell=lambda _: None)
+    assert (tmp_path / "store" / "identity.json").read_bytes() == whole["identity.json"]
+    store.open_store(tmp_path / "store")
+
+
+def _interrupt_after_stamps(of_store):
+    store.write_stamps(of_store)
+    raise KeyboardInterrupt
+
+
 def test_full_disk_leaves_the_chunk_undone(tmp_path, tree, monkeypatch):
     sync = os.fsync
 

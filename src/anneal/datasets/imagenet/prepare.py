@@ -217,7 +217,6 @@ def finish(
     *,
     class_names: Sequence[str],
     shuffled: bool,
-    extra: dict[str, Any] | None = None,
 ) -> Store:
     """Write what is beside the pixels, then ``identity.json``; ``<split>.names`` is there already.
 
@@ -227,22 +226,23 @@ def finish(
         settings: that decide about its bytes.
         class_names: in the order of the labels.
         shuffled: draw an order for the training images; false: it is that of the pixels.
-        extra: further keys of the identity.
     """
     train = writers["train"]
     num_images = len(train.lengths)
     order = np.arange(num_images, dtype=np.int32)
     if shuffled:
         order = np.random.default_rng(ORDER_SEED).permutation(order)
-    _save(folder / file_name("train", "order.npy"), order)
-    _save(folder / file_name("train", "sums.npy"), train.sums)
-    _save(folder / file_name("train", "squares.npy"), train.squares)
+    arrays = {
+        file_name("train", "order.npy"): order,
+        file_name("train", "sums.npy"): train.sums,
+        file_name("train", "squares.npy"): train.squares,
+    }
     splits = {}
     for split, writer in writers.items():
-        _save(folder / file_name(split, "labels.npy"), writer.labels)
+        arrays[file_name(split, "labels.npy")] = writer.labels
         if settings["store"] == "jpeg":
             offsets = np.concatenate([[0], np.cumsum(writer.lengths)]).astype(np.int64)
-            _save(folder / file_name(split, "offsets.npy"), offsets)
+            arrays[file_name(split, "offsets.npy")] = offsets
         chunks = "".join(chunk["sha256"] for chunk in writer.chunks)
         splits[split] = {
             "num_images": len(writer.lengths),
@@ -252,12 +252,12 @@ def finish(
             "left_out": writer.left_out,
             "chunks": writer.chunks,
         }
+    for name, array in arrays.items():
+        _save(folder / name, array)
     pixels = [writer.path.name for writer in writers.values()]
-    names = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
-    small = [name for name in names if name not in pixels and name != "bad_images.txt"]
+    small = sorted([*arrays, *(file_name(split, "names") for split in writers)])
     identity = {
         **settings,
-        **(extra or {}),
         "class_names": list(class_names),
         "splits": splits,
         "files": {name: (folder / name).stat().st_size for name in sorted([*small, *pixels])},

@@ -77,10 +77,6 @@ class SplitWriter:
             if pending:
                 self._finish_chunk(file, pending, content.hexdigest())
 
-    def remove_state(self) -> None:
-        """Remove the state: the store is finished."""
-        self._state_path.unlink(missing_ok=True)
-
     def _finish_chunk(self, file: Any, blocks: list[Block], sha256: str) -> None:
         file.flush()
         os.fsync(file.fileno())
