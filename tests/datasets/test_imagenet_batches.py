@@ -209,6 +209,7 @@ def test_identity_of_a_store_changes_with_its_pixels(configure, stores):
     [
         ({"image_size": 32}, r"dataset.image_size is 32, .*raw is a store of 16"),
         ({"resize_filter": "bilinear"}, r"dataset.resize_filter is bilinear, .* a store of box"),
+        ({"scaled_decoding": True}, r"dataset.scaled_decoding is True, .* a store of False"),
         ({"subset": None}, r"must have 1,281,167 training and 50,000 validation images of 1,000"),
         ({"crop": 17}, r"dataset.crop must be at most the 16 x 16 px of the images, got 17"),
         ({"folder": None}, r"imagenet16 is not here; looked at .*anneal prepare SOURCE"),

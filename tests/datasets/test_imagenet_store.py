@@ -19,6 +19,7 @@ from tests.datasets.imagenet_sources import (
     write_tree,
 )
 
+from anneal.datasets import Paths, identify
 from anneal.datasets.imagenet import blocks, pixels, store, writer
 from anneal.datasets.imagenet.pixels import Warp
 from anneal.datasets.imagenet.prepare import Preparation, locked, prepare
@@ -259,6 +260,25 @@ def test_finished_store_of_another_size_is_refused(tmp_path, tree):
     made(tree, tmp_path / "store")
     with pytest.raises(ValueError, match="holds a finished store of size 16, not 8"):
         made(tree, tmp_path / "store", warp=Warp(size=8, filter="box"))
+
+
+def test_scaled_decoding_of_a_store_must_be_asked_for(tmp_path, configure, monkeypatch):
+    pytest.importorskip("simplejpeg", reason="the extra imagenet is not installed")
+    tree, folder = write_tree(tmp_path / "tree"), tmp_path / "store"
+    small = {"size": 8, "filter": "box"}
+    made(tree, folder, warp=Warp(**small, dct_scaling=True))
+    with pytest.raises(ValueError, match="finished store of dct_scaling True, not False"):
+        made(tree, folder, warp=Warp(**small))
+    asked = {
+        "source": "imagenet16", "folder": str(folder), "image_size": 8, "subset": True
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=r"scaled_decoding is False, .* is a store of True"):
+        identify(configure(**asked), Paths(tmp_path))
+    found = identify(configure(**asked, scaled_decoding=True), Paths(tmp_path))
+    assert found["splits"]["train"]["num_images"] == 14
+    monkeypatch.setattr("anneal.datasets.imagenet.prepare.simplejpeg", None)
+    with pytest.raises(ValueError, match="--dct-scaling needs simplejpeg"):
+        made(tree, tmp_path / "other", warp=Warp(**small, dct_scaling=True))
 
 
 def test_missing_source_is_named(tmp_path):

@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from anneal.commands.prepare import main
 from anneal.datasets.imagenet import writer, zips
 from anneal.datasets.imagenet.zips import PUBLISHED, check_zip, find_zips, prepare_zips
 
@@ -57,6 +58,13 @@ def test_imitation_becomes_a_store_in_the_order_of_its_files(tmp_path, imitation
     assert store.array("train", "order").tolist() == list(range(360))
     assert store.num_images("test") == 7
     assert (store.array("train", "sums") == pixels.sum(0, dtype=np.int64)).all()
+
+
+def test_options_that_change_pixels_are_refused_for_zips(tmp_path, imitation, capsys):
+    for option in (["--filter", "bilinear"], ["--store", "jpeg"], ["--dct-scaling"]):
+        with pytest.raises(SystemExit):
+            main([str(imitation[0].parent), str(tmp_path / "store"), "--size", "16", *option])
+        assert "--dct-scaling must be left out for" in capsys.readouterr().err
 
 
 def test_interrupted_zips_resume_to_the_same_bytes(tmp_path, imitation, monkeypatch):

@@ -9,8 +9,9 @@ downsampled ImageNet, Imagenet32_train_npz.zip and so on, are checked and kept i
 ``--imitation`` takes zips of the same format that are not the published. The aspect ratio is not
 kept. The filter is bilinear at 256 px, box below. ``--store raw`` keeps bytes, ``jpeg`` JPEGs of
 quality 95. Images that cannot be decoded are listed at the end; ``--skip-bad N`` leaves N out.
-``--dct-scaling`` decodes at a part of the size, faster, to other pixels. A run that was stopped
-resumes. ``anneal prepare --verify DEST`` reads a store and compares every checksum.
+``--dct-scaling`` decodes JPEGs at a part of their size, of which both sides keep four times
+``--size``: faster, to other pixels; dataset.scaled_decoding=true takes such a store. A run that was
+stopped resumes. ``anneal prepare --verify DEST`` reads a store and compares every checksum.
 """
 
 import argparse
@@ -67,6 +68,11 @@ def main(arguments: list[str]) -> None:
         warp=warp, store=given.store, workers=given.workers, skip_bad=given.skip_bad
     )
     if found := find_zips([source], given.size):
+        if (warp.filter, given.store, given.dct_scaling) != ("box", "raw", False):
+            raise ValueError(
+                f"--filter, --store and --dct-scaling must be left out for {found[0]}: its pixels "
+                "are stored as they are"
+            )
         published = not given.imitation
         say(_summary(prepare_zips(found, folder, size=given.size, published=published, tell=say)))
         return

@@ -109,7 +109,7 @@ class DatasetConfig:
     crop: Annotated[int | None, POSITIVE] = None  # side of a window: random; in tests the centre
     files: Annotated[int | None, POSITIVE] = None  # shuffled inside, in order; None: one
     files_hold: Annotated[str | None, one_of("mixed", "classes")] = None  # None: mixed
-    scaled_decoding: bool | None = None  # imagefolder: decode JPEGs at a part of their size
+    scaled_decoding: bool | None = None  # JPEGs decoded at a part of their size; of a store too
     resize_filter: Annotated[str | None, one_of("bilinear", "box")] = None  # of a store
     channel_order: Annotated[str | None, one_of("rgb", "bgr")] = None  # of a store; None: rgb
     subset: bool | None = None  # true: a store of other counts than ILSVRC 2012 is taken

@@ -193,7 +193,7 @@ DATASETS: dict[str, DatasetEntry] = {
         name: DatasetEntry(
             reader=_imagenet,
             size=PublishedSize(train=1_281_167, test=50_000, shape=(3, side, side), classes=1000),
-            own_keys=("folder", "resize_filter", "channel_order", "subset"),
+            own_keys=("folder", "resize_filter", "scaled_decoding", "channel_order", "subset"),
         )
         for name, side in {
             "imagenet": 256,

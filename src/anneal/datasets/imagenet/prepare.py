@@ -30,6 +30,7 @@ from anneal.datasets.imagenet.store import (
     write_stamps,
 )
 from anneal.datasets.imagenet.writer import SplitWriter
+from anneal.datasets.jpeg import simplejpeg
 from anneal.datasets.sources import SplitName
 from anneal.io.files import json_text, synced, write_whole
 from anneal.io.text import duration_words
@@ -76,6 +77,8 @@ class Preparation:
         ]:
             if number < least:
                 raise ValueError(f"{name} must be at least {least}, got {number}")
+        if self.warp.dct_scaling and simplejpeg is None:
+            raise ValueError("--dct-scaling needs simplejpeg: pip install 'anneal-lr[imagenet]'")
 
     def settings(self) -> dict[str, Any]:
         """Return what decides about the bytes of a store, as plain data."""
@@ -232,7 +235,7 @@ def finish(
     order = np.arange(num_images, dtype=np.int32)
     if shuffled:
         order = np.random.default_rng(ORDER_SEED).permutation(order)
-    arrays = {
+    arrays: dict[str, np.typing.NDArray[Any]] = {
         file_name("train", "order.npy"): order,
         file_name("train", "sums.npy"): train.sums,
         file_name("train", "squares.npy"): train.squares,
@@ -278,7 +281,7 @@ def _save(path: Path, array: "np.typing.NDArray[Any]") -> None:
 def _finished(folder: Path, settings: Preparation) -> Store:
     """Return the store that is there, if it is what is asked for."""
     store = open_store(folder)
-    for key in ("size", "filter", "store"):
+    for key in ("size", "filter", "store", "dct_scaling"):
         wanted = settings.settings()[key]
         if store.identity[key] != wanted:
             raise ValueError(

@@ -76,11 +76,10 @@ def _check(config: DatasetConfig, store: Store) -> None:
     for key, wanted, found in (
         ("image_size", config.image_size, store.size),
         ("resize_filter", config.resize_filter, identity["filter"]),
+        ("scaled_decoding", bool(config.scaled_decoding), identity["dct_scaling"]),
     ):
         if wanted is not None and wanted != found:
             raise ValueError(f"dataset.{key} is {wanted}, {store.folder} is a store of {found}")
-    if identity["dct_scaling"]:
-        raise ValueError(f"{store.folder} was made with --dct-scaling: its pixels are others")
     size = find_dataset(config).size
     if size is None or config.subset:
         return
