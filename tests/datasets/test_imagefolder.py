@@ -302,9 +302,12 @@ def test_images_of_different_sizes_need_an_image_size(of_photos, photos, draw_im
     assert load_dataset(config, NOWHERE).image_shape == (3, 6, 6)
 
 
-def test_only_folder_without_val_takes_test_fraction(configure, one_set, photos):
-    with pytest.raises(ValueError, match=r"dataset.test_fraction must be given"):
-        identify(configure(source="imagefolder", folder=str(one_set)), NOWHERE)
+def test_only_folder_without_val_takes_test_fraction(configure, one_set, photos, caplog):
+    of_one_set = {"source": "imagefolder", "folder": str(one_set)}
+    given = identify(configure(**of_one_set, test_fraction=0.2), NOWHERE)
+    assert not caplog.messages
+    assert identify(configure(**of_one_set), NOWHERE) == given
+    assert caplog.messages[0].startswith(f"{one_set} has no train/ and val/ folders: a part of 0.2")
     with pytest.raises(ValueError, match=r"test_fraction must be null, .* val/ folder; got 0.5"):
         identify(configure(source="imagefolder", folder=str(photos), test_fraction=0.5), NOWHERE)
 

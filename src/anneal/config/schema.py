@@ -91,7 +91,7 @@ class DatasetConfig:
     dataset_class: str | None  # torchvision: the name of the class, e.g. FashionMNIST
     folder: str | None  # imagefolder: the folder with the classes, or with train/ and val/
     image_size: Annotated[int | None, POSITIVE]  # side in px after resizing; None: as stored
-    test_fraction: Annotated[float | None, PART]  # imagefolder without val/: a seeded split
+    test_fraction: Annotated[float | None, PART]  # without test images: a seeded split
     split_seed: Annotated[int, NOT_NEGATIVE]
     memory_gib: Annotated[float, POSITIVE]  # above this, images are read from disk by a loader
     scale: Annotated[float, POSITIVE]  # value of a white pixel: 255 (raw, as in Caffe) or 1

@@ -24,6 +24,7 @@ SUFFIXES = (
 NOT_READ = (".avif", ".heic", ".heif", ".jp2", ".jxl", ".svg", ".tga", ".dcm", ".npy")
 TRAIN_NAMES = ("train", "training")
 TEST_NAMES = ("val", "valid", "validation", "test", "testing")  # in any letter case
+TEST_FRACTION = 0.2  # of a folder without train/ and val/, where dataset.test_fraction is null
 ANNOTATIONS = "val_annotations.txt"  # Tiny ImageNet's classes of images that lie in one folder
 _SHOWN = 3  # names in a message
 
@@ -149,19 +150,22 @@ def _choose_test_folder(
 
 
 def _list_one_set(config: DatasetConfig, folder: Path) -> Listing:
-    classes = _list_classes(folder)
-    if config.test_fraction is None:
-        raise ValueError(
-            f"dataset.test_fraction must be given, {folder} has no train/ and val/ folders"
-        )
+    classes, fraction = _list_classes(folder), config.test_fraction
     class_names = tuple(classes)
     files = _labelled(classes, class_names)
     if len(classes) < 2:
         return Listing(folder, class_names, {"train": files, "test": []})  # refused by its caller
+    if fraction is None:
+        fraction = TEST_FRACTION
+        _LOG.warning(
+            "%s has no train/ and val/ folders: a part of %g of each class is tested on "
+            "(dataset.test_fraction)",
+            folder, fraction,
+        )  # fmt: skip
     try:
         kept, aside = stratified_split(
             np.array([file.label for file in files]),
-            fraction=config.test_fraction,
+            fraction=fraction,
             seed=config.split_seed,
         )
     except ValueError as error:
