@@ -102,6 +102,11 @@ def test_files_need_shuffled_order_and_full_batches(configure, wrong):
         batches_of(labels_alone([0] * 40), configure(**CHRABASZCZ | wrong))
 
 
+def test_batch_larger_than_every_file_is_refused(configure):
+    with pytest.raises(ValueError, match=r"at most the 80 training images in 10 files .* got 9"):
+        batches_of(labels_alone([0] * 40), configure(**CHRABASZCZ), batch_size=9)
+
+
 # --- windows -------------------------------------------------------------------------------------
 
 

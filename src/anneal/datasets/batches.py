@@ -77,9 +77,10 @@ class TrainingBatches:
         self._ordered: tuple[int, Tensor, Tensor] | None = None  # the epoch last asked for
         if not len(stored):
             raise ValueError("there are no training images")
-        if config.drop_last and self.num_images < batch_size:
+        if not self.steps_per_epoch:
+            parts = "" if config.files is None else f" in {config.files} files"
             raise ValueError(
-                f"batch_size must be at most the {self.num_images} training images when "
+                f"batch_size must be at most the {self.num_images} training images{parts} when "
                 f"dataset.drop_last is true, got {batch_size}"
             )
         if config.mirror and config.mirrored_copies:

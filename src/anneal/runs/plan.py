@@ -248,8 +248,9 @@ def steps_per_epoch_of(
             sizes = class_file_sizes(images_per_class or (), dataset.files)
         whole = full_batches(sizes, copies=copies, batch_size=training.batch_size)
     if whole == 0:
+        parts = "" if dataset.files is None else f" in {dataset.files} files"
         raise ValueError(
-            f"training.batch_size must not exceed the {num_images * copies} training images "
+            f"training.batch_size must not exceed the {num_images * copies} training images{parts} "
             f"when dataset.drop_last is true, got {training.batch_size}"
         )
     return max(1, whole // training.accumulation)
