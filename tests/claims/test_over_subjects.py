@@ -44,7 +44,7 @@ def test_difference_is_within_subjects_after_seeds_are_averaged(found):
     assert (judged.ours.mean, judged.ours.low, judged.ours.high) == (2.5, 0.5, 5.0)  # 2nd, 8th
     assert (judged.n, judged.verdict) == (9, "reproduced")
     assert judged.ours.method == "exact sign test of the median"
-    assert "2.50 points better, 9 subjects" in judged.reason
+    assert "2.50 points better, median of 9 subjects" in judged.reason
     assert judged.like_paper is None
 
 
@@ -86,8 +86,21 @@ def test_mean_over_subjects_is_judged_by_seeds():
 def test_seed_that_diverged_for_one_subject_has_no_mean():
     parts = [subject("a", 1, [80.0, 81.0]), subject("a", 2, [80.0, 81.0], status="diverged")]
     row = over_subjects({part.experiment: part for part in parts})["a"]
-    assert mean_over_subjects(row).values(FINAL) == {}
-    assert mean_over_subjects(row).num_diverged == 2
+    assert mean_over_subjects(row, (1, 2)).values(FINAL) == {}
+    assert mean_over_subjects(row, (1, 2)).num_diverged == 2
+
+
+def test_order_of_means_is_over_the_subjects_that_both_rows_have():
+    seeds = [0.0, 0.1, 0.2]
+    found = evidence(
+        a=[[80 + s for s in seeds], [90 + s for s in seeds], [10 + s for s in seeds]],
+        b=[[79 + s for s in seeds], [88 + s for s in seeds]],
+    )
+    judged = judge(order_claim(subjects="mean"), found)
+    assert (judged.n, judged.ours.mean) == (3, pytest.approx(1.5))
+    alone = over_subjects({f"{n}/subject-0{n}": subject(n, n, [1.0]) for n in (1, 2)})
+    few = {"a": alone["1"], "b": alone["2"]}
+    assert judge(order_claim(subjects="mean"), few).verdict == "not run"
 
 
 def test_missing_experiment_over_subjects_is_not_run(found):

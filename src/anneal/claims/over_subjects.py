@@ -59,6 +59,8 @@ def evidence_of(
 ) -> list[Evidence]:
     """Return the evidence on a claim's experiments, as the claim takes their subjects.
 
+    Means are over the subjects that all of the experiments have.
+
     Args:
         claim: what the paper says.
         evidence: by experiment.
@@ -77,4 +79,7 @@ def evidence_of(
                 f"claim '{claim.id}': subjects must be {'set' if part.subjects else 'left out'}, "
                 f"since {part.experiment} {what}, got {asked}"
             )
-    return [mean_over_subjects(part) for part in found] if asked == "mean" else found
+    if asked != "mean":
+        return found
+    shared = set.intersection(*(set(part.subjects) for part in found))
+    return [mean_over_subjects(part, shared) for part in found]

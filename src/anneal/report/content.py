@@ -270,7 +270,7 @@ def _section(
     extras: ReportExtras,
 ) -> Section:
     evidence = {  # a seed of an experiment over subjects is the mean over them
-        name: mean_over_subjects(part) if part.subjects else part
+        name: mean_over_subjects(part, part.subjects) if part.subjects else part
         for name, part in results.evidence().items()
     }
     rows = tuple(

@@ -5,7 +5,7 @@ Results hold ``<experiment>/subject-<nn>``; claims name ``<experiment>``.
 
 import dataclasses
 import statistics
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from anneal.results.curves import COLUMNS, Curve, Point
 from anneal.results.metrics import Evidence, Run
@@ -37,12 +37,14 @@ def _join(name: str, of_each: Mapping[int, Evidence]) -> Evidence:
     )
 
 
-def mean_over_subjects(evidence: Evidence) -> Evidence:
-    """Return an experiment over subjects as runs, each the mean of one seed over all subjects.
+def mean_over_subjects(evidence: Evidence, subjects: Collection[int]) -> Evidence:
+    """Return an experiment over subjects as runs, each the mean of one seed over these subjects.
 
     A seed that one of the subjects lacks is left out; it has diverged where one of them has.
     """
-    parts = list(evidence.subjects.values())
+    parts = [part for number, part in evidence.subjects.items() if number in subjects]
+    if not parts:
+        return dataclasses.replace(evidence, runs=(), ensembles={}, subjects={})
     by_seed = [{run.seed: run for run in part.runs} for part in parts]
     shared = sorted(set.intersection(*(set(runs) for runs in by_seed)))
     return dataclasses.replace(
