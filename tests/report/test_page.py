@@ -328,6 +328,13 @@ def test_what_is_left_counts_runs_to_three_and_takes_measured_hours(content):
     assert what_is_left(content) == ()
 
 
+def test_what_is_left_counts_a_run_of_each_subject(content):
+    known = {"sgdr/row3": {"updates": 7, "flop": 1e15, "subjects": 14}}  # never run
+    (left,) = what_is_left(dataclasses.replace(content, costs=known))
+    assert (left.claims, left.runs, left.updates, left.flop) == (1, 42, 42 * 7, 42e15)
+    assert dataclasses.replace(left, flop=1.24e18).cells()[-2] == "1,240"
+
+
 def test_row_that_never_ran_takes_its_hours_from_its_operations(content):
     hostile = next(
         r for s in content.sections for r in s.rows if r.experiment.name == "clr/hostile"

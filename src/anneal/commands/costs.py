@@ -27,6 +27,7 @@ from anneal.io.terminal import command, say
 from anneal.io.text import Alignment, text_table
 from anneal.runs.costs import TERA, Cost, campaign_costs, flop_per_image, run_cost
 from anneal.runs.layout import PAPER
+from anneal.runs.subjects import subjects_of
 
 MEASURE = "--measure"
 MEASURED_SECONDS = 60.0
@@ -119,6 +120,8 @@ def measured(costs: list[Cost], *, seconds: float) -> tuple[dict[str, float], li
 def claim_cost(cost: Cost) -> dict[str, int | bool]:
     """Return a row's entry of ``paper/costs.json``."""
     found: dict[str, int | bool] = {"updates": cost.updates, "flop": round(cost.flop)}
+    if subjects := subjects_of(cost.experiment):  # each of them is a run
+        found["subjects"] = len(subjects)
     if find_dataset(cost.experiment.dataset).in_store:  # images that only their owner gives
         found["needs_data"] = True
     return found

@@ -59,10 +59,8 @@ class Left:
 
     def cells(self) -> list[str]:
         """Return its row of the table."""
-        hours = (
-            NOTHING if self.hours is None else f"{float(f'{self.hours:.2g}'):,}".removesuffix(".0")
-        )
-        peta = f"{self.flop / PETA:,.3g}"
+        hours = NOTHING if self.hours is None else _short(self.hours, digits=2)
+        peta = _short(self.flop / PETA, digits=3)
         counts = [str(self.claims), str(self.here), str(self.runs), number(self.updates)]
         return [self.paper, self.table, *counts, peta, hours]
 

@@ -146,10 +146,15 @@ class Effort:
         return sum(known) / HOUR if len(known) == len(seconds) else None
 
     def missing(self, judgements: Sequence[Judgement]) -> Counter[str]:
-        """Return by row the runs that claims lack for a verdict; a shared run is one."""
+        """Return by row the runs that claims lack for a verdict; a shared run is one.
+
+        A row over subjects has a run of each of them for each seed.
+        """
         needed = Counter[str]()
         for found in judgements:
             needed |= runs_for(found.claim)
+        for name in needed:
+            needed[name] *= self.content.costs.get(name, {}).get("subjects", 1)
         have = {name: num_runs(self.content.evidence.get(name)) for name in needed}
         return needed - Counter(have)
 
