@@ -79,6 +79,23 @@ def test_store_holds_warped_pixels_labels_and_sums(tmp_path, tree):
     assert identity["splits"]["train"]["images_per_class"] == [7, 7]
 
 
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("great white shark\n", r"classes.txt has no line for class 1"),
+        ("crane\ncrane\n", r"two classes must not have one name, got 'crane' twice"),
+    ],
+)
+def test_class_names_of_shards_are_one_a_line_and_different(tmp_path, tree, lines, message):
+    shards = write_shards(tree, tmp_path / "shards")
+    (shards / "classes.txt").write_text("great white shark\ngoldfish\n")
+    identity = json.loads(made(shards, tmp_path / "store")["identity.json"])
+    assert identity["class_names"] == ["great white shark", "goldfish"]
+    (shards / "classes.txt").write_text(lines)
+    with pytest.raises(ValueError, match=message):
+        made(shards, tmp_path / "other")
+
+
 def test_several_workers_give_the_same_bytes(tmp_path, tree):
     assert made(tree, tmp_path / "two", workers=2) == made(tree, tmp_path / "one")
 

@@ -30,6 +30,17 @@ def images_of(number, *, size=16, seed=0):
     return rng.integers(0, 256, (number, 3 * size * size), dtype=np.uint8)
 
 
+def npz_cut_short() -> bytes:
+    """Return an ``.npz`` whose pixels are fewer than the header of their array says."""
+    target, data, labels = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    np.save(data, images_of(2))
+    np.save(labels, np.array([1, 2]))
+    with zipfile.ZipFile(target, "w") as inner:
+        inner.writestr("labels.npy", labels.getvalue())
+        inner.writestr("data.npy", data.getvalue()[:-1])
+    return target.getvalue()
+
+
 @pytest.fixture
 def imitation(tmp_path):
     """Zips of 12 files of 30 training images and one of 7, of three classes."""
@@ -122,6 +133,7 @@ def test_zip_that_is_cut_short_is_refused(tmp_path, imitation):
         (npz(images_of(2), np.array([0, 1])), r"labels must be 1 to 1000, got 0"),
         (npz(images_of(2), np.array([1, 1001])), r"labels must be 1 to 1000, got 1001"),
         (npz(images_of(2, size=8), np.array([1, 2])), r"data must be uint8 \(2, 768\), got uint8"),
+        (npz_cut_short(), r"val_data.npz: data.npy is shorter than its header says"),
     ],
 )
 def test_member_in_another_format_is_refused(tmp_path, imitation, content, message):

@@ -63,7 +63,8 @@ class Listing:
         content = hashlib.sha256(json.dumps(self.class_names).encode())
         for split, members in sorted(self.splits.items()):
             for m in members:
-                content.update(f"{split}\0{m.name}\0{m.label}\0{m.size}\n".encode())
+                line = f"{split}\0{m.name}\0{m.label}\0{m.size}\n"
+                content.update(line.encode(errors="surrogateescape"))  # the bytes of any file name
         return content.hexdigest()
 
 
@@ -83,13 +84,16 @@ def make_listing(
         class_names: in the order of the labels; None: those of the training images, sorted.
 
     Raises:
-        ValueError: a validation class is unknown, two images have one name, a split is empty, or
-            the validation images are those of another data set.
+        ValueError: a validation class is unknown, two classes or images have one name, a split is
+            empty, or the validation images are those of another data set.
     """
     learned = sorted(train, key=lambda f: (f.class_name, f.stem))
     measured = sorted(test, key=lambda f: (f.stem, f.class_name))
     names = tuple(class_names or sorted({f.class_name for f in learned}))
     label_of = {name: label for label, name in enumerate(names)}
+    if len(label_of) < len(names):
+        twice = next(name for label, name in enumerate(names) if label_of[name] != label)
+        raise ValueError(f"{source}: two classes must not have one name, got {twice!r} twice")
     splits: dict[SplitName, list[Member]] = {"train": [], "test": []}
     of_splits: dict[SplitName, list[Found]] = {"train": learned, "test": measured}
     for split, images in of_splits.items():

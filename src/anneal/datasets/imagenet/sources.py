@@ -196,9 +196,12 @@ def _samples(path: Path) -> Iterator[tuple[int, Found]]:
 
 def _names_of_labels(source: Path, learned: Sequence[tuple[int, Found]]) -> dict[int, str]:
     """Return the class name of each number: of ``classes.txt``, else of folders or file names."""
-    if (source / CLASSES).is_file():
-        return dict(enumerate((source / CLASSES).read_text().split()))
     names: dict[int, str] = {}
+    if (source / CLASSES).is_file():
+        names = dict(enumerate((source / CLASSES).read_text().splitlines()))
+        if wrong := {number for number, _ in learned} - names.keys():
+            raise ValueError(f"{source / CLASSES} has no line for class {min(wrong)}")
+        return names
     for number, found in learned:
         wnid = _WNID.match(found.stem)
         name = found.class_name or (wnid[1] if wnid else "")

@@ -3,9 +3,10 @@
 A store is a folder. Of each split it has the pixels, ``<split>.u8`` (N, size, size, 3) or
 ``<split>.jpeg`` (JPEGs one after another) with ``<split>.offsets.npy`` (N + 1); besides
 ``<split>.labels.npy`` and ``<split>.names`` (one a line). Of the training images it has
-``train.order.npy``, a permutation drawn once, and ``train.sums.npy`` and ``train.squares.npy``: the
-integer sums of pixels, and of their squares, over all images, (size, size, 3). ``identity.json`` is
-written last. ``stamps.json`` has the modification times of the files that were checked.
+``train.order.npy``, a permutation drawn once, and integer sums, in a store of JPEGs of the pixels
+before they were encoded: ``train.sums.npy`` of each pixel over all images, (size, size, 3), and
+``train.squares.npy`` of the squares over images and pixels, (3,). ``identity.json`` is written
+last. ``stamps.json`` has the modification times of the files that were checked.
 """
 
 import hashlib

@@ -226,10 +226,12 @@ def _blocks(paths: Sequence[Path], scratch: Path, *, start: int, size: int) -> I
         done += len(labels)
         with zipfile.ZipFile(npz) as inner, inner.open("data.npy") as file:
             _check_header(file, (len(labels), 3 * size * size), shown)
-            _skip(file, skipped * 3 * size * size)
+            _skip(file, skipped * 3 * size * size, shown)
             for first in range(skipped, len(labels), _BLOCK):
                 here = labels[first : first + _BLOCK]
                 content = file.read(len(here) * 3 * size * size)
+                if len(content) < len(here) * 3 * size * size:
+                    raise ValueError(f"{shown}: data.npy is shorter than its header says")
                 yield _block(content, here, size)
 
 
@@ -261,6 +263,8 @@ def _check_header(file: IO[bytes], shape: tuple[int, int], shown: str) -> None:
         raise ValueError(f"{shown}: data must be uint8 {shape}, got {kind} {found}")
 
 
-def _skip(file: IO[bytes], num_bytes: int) -> None:
+def _skip(file: IO[bytes], num_bytes: int, shown: str) -> None:
     while num_bytes > 0:
-        num_bytes -= len(file.read(min(num_bytes, _COPY_BYTES)))
+        if not (piece := file.read(min(num_bytes, _COPY_BYTES))):
+            raise ValueError(f"{shown}: data.npy is shorter than its header says")
+        num_bytes -= len(piece)
