@@ -255,6 +255,22 @@ def test_evidence_at_equal_budget_is_the_configuration_run_last():
     assert evidence.values("test_accuracy_pct@final") == {0: 80.0}
 
 
+def test_derived_runs_are_those_of_the_configuration_that_ran_last():
+    def run(seed, digest, started):
+        return Run(
+            seed=seed, configuration_hash=digest, status="finished", updates=0,
+            metrics={"test_accuracy_pct@final": 90.0 + seed}, environment={"started": started},
+        )  # fmt: skip
+
+    both = [run(0, "old", "2026-03-01"), run(1, "old", "2026-03-01"), run(0, "new", "2026-03-02")]
+    results = CampaignResults(
+        campaign={"name": "one", "budget_fraction": 1.0}, experiments={},
+        runs={("a", run.seed, run.configuration_hash): run for run in both},
+        configurations={}, range_tests={},
+    )  # fmt: skip
+    assert results.evidence()["a"].runs == (both[2],)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

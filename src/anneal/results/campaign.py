@@ -93,15 +93,19 @@ class CampaignResults:
         return self._derived() | found
 
     def _derived(self) -> dict[str, Evidence]:
-        """Return the runs that trained nothing (:mod:`anneal.results.derived`), the last ones."""
-        last: dict[tuple[str, int], Run] = {}
-        for (name, seed, _), run in self.runs.items():
-            before = last.get((name, seed))
-            if name not in self.experiments and not (before and _started(before) > _started(run)):
-                last[name, seed] = run
-        found: dict[str, list[Run]] = {}
-        for name, seed in sorted(last):
-            found.setdefault(name, []).append(last[name, seed])
+        """Return the runs that trained nothing (:mod:`anneal.results.derived`).
+
+        They are those of the configuration that ran last; others are never pooled with them.
+        """
+        by_name: dict[str, list[Run]] = {}
+        for (name, _, _), run in sorted(self.runs.items()):
+            if name not in self.experiments:
+                by_name.setdefault(name, []).append(run)
+        current = {n: max(runs, key=_started).configuration_hash for n, runs in by_name.items()}
+        found = {
+            name: [run for run in runs if run.configuration_hash == current[name]]
+            for name, runs in by_name.items()
+        }
         return {
             name: Evidence(
                 experiment=name,
