@@ -23,13 +23,15 @@ from anneal.datasets import Paths, identify
 from anneal.datasets.imagenet import blocks, pixels, store, writer
 from anneal.datasets.imagenet.pixels import Warp
 from anneal.datasets.imagenet.prepare import Preparation, locked, prepare
+from anneal.datasets.imagenet.zips import prepare_zips
 
 BOX = Warp(size=16, filter="box")
 
 
 def made(source: Path, folder: Path, *, warp: Warp = BOX, told=None, **changes) -> dict[str, bytes]:
     """Prepare a store; return its files without the times."""
-    prepare(source, folder, Preparation(warp=warp, **changes), tell=(told or []).append)
+    tell = (lambda _: None) if told is None else told.append
+    prepare(source, folder, Preparation(warp=warp, **changes), tell=tell)
     return files_of(folder)
 
 
@@ -277,6 +279,11 @@ def test_finished_store_of_another_size_is_refused(tmp_path, tree):
     made(tree, tmp_path / "store")
     with pytest.raises(ValueError, match="holds a finished store of size 16, not 8"):
         made(tree, tmp_path / "store", warp=Warp(size=8, filter="box"))
+    with pytest.raises(ValueError, match="holds a finished store of size 16, not 8"):
+        prepare_zips([], tmp_path / "store", size=8)
+    told: list[str] = []
+    made(tree, tmp_path / "store", told=told)
+    assert told == [f"{tmp_path / 'store'} is finished: the source was not read again"]
 
 
 def test_scaled_decoding_of_a_store_must_be_asked_for(tmp_path, configure, monkeypatch):

@@ -114,7 +114,7 @@ def prepare(
     """
     with locked(folder):
         if (folder / IDENTITY).is_file():
-            return _finished(folder, settings)
+            return reopen(folder, settings, tell=tell)
         listing = list_source(source)
         counts = {split: len(listing.splits[split]) for split in FILE_NAMES}
         writers = begin(folder, settings, counts, digest=listing.digest())
@@ -278,8 +278,12 @@ def _save(path: Path, array: "np.typing.NDArray[Any]") -> None:
         np.save(file, array, allow_pickle=False)
 
 
-def _finished(folder: Path, settings: Preparation) -> Store:
-    """Return the store that is there, if it is what is asked for."""
+def reopen(folder: Path, settings: Preparation, *, tell: Callable[[str], None]) -> Store:
+    """Return the finished store that is there, and say that no source was read.
+
+    Raises:
+        ValueError: its settings are others; names the key.
+    """
     store = open_store(folder)
     for key in ("size", "filter", "store", "dct_scaling"):
         wanted = settings.settings()[key]
@@ -289,6 +293,7 @@ def _finished(folder: Path, settings: Preparation) -> Store:
                 "give another folder"
             )
     _remove_states(folder)
+    tell(f"{folder} is finished: the source was not read again")
     return store
 
 

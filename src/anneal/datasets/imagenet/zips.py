@@ -19,13 +19,12 @@ import numpy.typing as npt
 from anneal.datasets.imagenet.blocks import Block, Sums
 from anneal.datasets.imagenet.listing import check_validation_count
 from anneal.datasets.imagenet.pixels import Warp
-from anneal.datasets.imagenet.prepare import Preparation, begin, finish, locked, write_split
+from anneal.datasets.imagenet.prepare import Preparation, begin, finish, locked, reopen, write_split
 from anneal.datasets.imagenet.store import (
     IDENTITY,
     Store,
     file_name,
     hash_file,
-    open_store,
 )
 from anneal.datasets.sources import SplitName
 from anneal.io.files import write_whole
@@ -113,12 +112,12 @@ def prepare_zips(
         OSError: the disk is full or cannot be written.
     """
     with locked(folder):
+        settings = Preparation(warp=Warp(size=size, filter="box"))
         if (folder / IDENTITY).is_file():
-            return open_store(folder)
+            return reopen(folder, settings, tell=tell)
         if published:
             for path, expected in zip(zips, PUBLISHED[size], strict=True):
                 check_zip(path, expected)
-        settings = Preparation(warp=Warp(size=size, filter="box"))
         files: dict[SplitName, list[Path]] = {"train": [], "test": []}
         for path, expected in zip(zips, PUBLISHED[size], strict=True):
             files[expected.split].append(path)
