@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.datasets.imagenet_sources import picture
 
 from anneal.datasets.imagenet.pixels import Warp, decode, warp
 
@@ -41,6 +42,19 @@ def test_both_filters_warp_each_side_by_its_own_factor():
         assert (found[0] == found[1]).all()
         assert found[0, 0] < 40
         assert found[0, 1] > 160
+
+
+@pytest.mark.parametrize(("name", "most"), [("box", 4.0), ("bilinear", 2.0)])
+@pytest.mark.parametrize("size", [8, 16])
+def test_scaled_decoding_changes_smooth_pictures_within_its_bound(name, most, size):
+    pytest.importorskip("simplejpeg", reason="the extra imagenet is not installed")
+    for seed, (width, height) in enumerate([(400, 300), (301, 463)]):
+        content = picture(seed, width=width, height=height)
+        whole, scaled = (
+            Warp(size=size, filter=name, dct_scaling=asked)(content).astype(int)
+            for asked in (False, True)
+        )
+        assert 0 < np.abs(whole - scaled).mean() <= most
 
 
 @pytest.mark.archives

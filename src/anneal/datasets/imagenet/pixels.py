@@ -31,7 +31,9 @@ class Warp:
         size: side in px.
         filter: "bilinear" (antialiased) or "box".
         dct_scaling: decode a JPEG at a half, a quarter or an eighth while both sides keep
-            ``SCALED_TO * size`` px. Faster, other pixels: benchmarks/imagenet.py measures both.
+            ``SCALED_TO * size`` px. Faster, other pixels: benchmarks/imagenet.py measures both. On
+            smooth pictures a test holds the mean difference to 4 of 255 for "box", 2 for
+            "bilinear"; "box" moves whole pixels from one box to the next.
     """
 
     size: int
