@@ -125,7 +125,7 @@ def load_set(
     labels: dict[SplitName, list[int]] = {
         split: survey.read(split, part) for split, part in parts.items()
     }
-    height, width = survey.common_size(config)
+    height, width = survey.common_size(config, name)
     shape = (num_channels, height, width)
     class_names = _class_names(sets[0], max(max(found) for found in labels.values()) + 1)
     in_memory = size_gib(sum(len(part) for part in parts.values()), shape) <= config.memory_gib
@@ -311,13 +311,13 @@ class _Survey:
                     labels.append(label)
         return labels
 
-    def common_size(self, config: DatasetConfig) -> tuple[int, int]:
+    def common_size(self, config: DatasetConfig, name: str) -> tuple[int, int]:
         """Return height and width as a network sees them."""
         if config.image_size is not None:
             return config.image_size, config.image_size
         if len(self.sizes) > 1:
             raise ValueError(
-                f"dataset.image_size must be given: the images of {config.dataset_class} have "
+                f"dataset.image_size must be given: the images of {name} have "
                 f"{len(self.sizes)} different sizes"
             )
         return next(iter(self.sizes))
