@@ -126,7 +126,9 @@ def test_damaged_checkpoint_is_kept_and_the_previous_one_resumed(directory, dama
     assert "checkpoint.pt cannot be read (" in said
     assert "resuming from checkpoint.previous.pt, update 1" in said
     assert (directory.path / UNREADABLE).read_bytes() == damaged
+    assert directory.resume()["update"] == 1  # killed before it wrote another one
     directory.save_checkpoint({}, update=3)  # the good one is not replaced by the damaged one
+    assert not list(directory.path.glob(".*.tmp"))
     assert torch.load(directory.path / PREVIOUS, weights_only=True)["update"] == 1
 
 
