@@ -67,7 +67,7 @@ def test_finished_run_keeps_one_checkpoint(directory):
     assert not (directory.path / PREVIOUS).exists()
     assert directory.read_checkpoint()["update"] == 2
     (directory.path / CHECKPOINT).write_bytes(b"")
-    with pytest.raises(ValueError, match="move the run away to train it again"):
+    with pytest.raises(ValueError, match=r"move .*seed-0 away to start again"):
         directory.read_checkpoint()
 
 
@@ -134,7 +134,6 @@ def test_damaged_checkpoint_is_kept_and_the_previous_one_resumed(directory, dama
 
 def test_damaged_checkpoint_without_a_previous_one_is_refused(directory):
     checkpoint(directory, 1)
-    checkpoint(directory, 2)
     file = directory.path / CHECKPOINT
     truncate(file)
     with pytest.raises(ValueError, match=r"checkpoint.pt cannot be read .* move .* away to start"):
