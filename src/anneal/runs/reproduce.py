@@ -55,7 +55,7 @@ def run_stoppable(
                 stopped = True
                 os.killpg(process.pid, signal.SIGINT)
             time.sleep(POLL_SECONDS)
-    if stopped:
+    if stopped or signals:  # also while it ended
         raise KeyboardInterrupt
     return process.returncode
 
