@@ -15,14 +15,16 @@ import pytest
 from filelock import FileLock
 
 from anneal.commands import grid
-from anneal.commands.grid import read_options, result_table, trained_whole
+from anneal.commands.grid import read_options, result_table
 from anneal.config.compose import PARAMS, compose_plain, load_campaign
 from anneal.config.schema import CampaignConfig
 from anneal.io.files import read_json, write_json, write_yaml
+from anneal.runs import evaluations
 from anneal.runs.board import Board, TerminalBoard, open_board
 from anneal.runs.campaign_runs import CampaignRun, campaign_runs
-from anneal.runs.code_digest import code_of_run
+from anneal.runs.code_digest import code_of_run, source_times
 from anneal.runs.directory import PLAN, RESULT, TIMING, lock_of
+from anneal.runs.evaluations import evaluate_side_by_side, trained_whole
 from anneal.runs.forks import StageCall, start_fork
 from anneal.runs.hardware import decide
 from anneal.runs.layout import SUGGESTION
@@ -380,6 +382,22 @@ def test_only_experiments_trained_without_a_failure_are_evaluated_at_once(projec
     assert trained_whole(runs, [failed]) == ["digits/fixed"]
     assert trained_whole(runs[:1], []) == ["digits/sgdr"]
     assert trained_whole([], []) == []
+
+
+def test_outputs_are_committed_unless_sources_have_changed_meanwhile(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluated: list[list[str]] = []
+    committed: list[list[str]] = []
+    monkeypatch.setattr(
+        evaluations, "run_side_by_side", lambda calls, _: evaluated.append([*calls[0].arguments])
+    )
+    monkeypatch.setattr(evaluations, "run_dvc", committed.append)
+    for sources, times in ((source_times(), 1), ({Path("src/anneal/other.py"): 1}, 1)):
+        evaluate_side_by_side(load_campaign(), ["digits/sgdr"], TWO, sources=sources)
+        assert len(committed) == times
+    assert evaluated == [["quick", "digits/sgdr", "given"]] * 2
+    assert committed[0][-2:] == ["train@digits/sgdr", "evaluate@digits/sgdr"]
 
 
 def test_status_of_another_shell_shows_rate_and_time_left(project: Path) -> None:
