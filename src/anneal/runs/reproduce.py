@@ -1,4 +1,4 @@
-"""``dvc repro`` as a process of its own, which a signal stops at a checkpoint."""
+"""DVC, and other programs, as a process of its own, which a signal stops at a checkpoint."""
 
 import os
 import signal
