@@ -167,8 +167,11 @@ def test_report_shows_forest_plot_of_its_claims_as_image_of_one_run(settled: Any
 def test_forest_plot_becomes_coloured_png(settled: Any) -> None:
     picture = publish.draft_report("quick").picture
     image = matplotlib.image.imread(io.BytesIO(picture.png()), format="png")
-    height = int(picture.svg.partition('height="')[2].partition('"')[0])
-    assert image.shape[:2] == (2 * height, 1920)
+    width, height = (
+        int(picture.svg.partition(f' {side}="')[2].partition('"')[0])
+        for side in ("width", "height")
+    )
+    assert image.shape[:2] == (2 * height, 2 * width)
     pixels = {tuple(pixel) for pixel in (255 * image[..., :3]).round().reshape(-1, 3).astype(int)}
     assert pixels & {(0, 115, 79), (179, 64, 10), (138, 90, 0)}  # a verdict's colour
 
