@@ -16,6 +16,7 @@ from PIL import Image
 from anneal.config.compose import compose_run
 from anneal.config.paths import Paths
 from anneal.datasets import load_dataset
+from anneal.io.files import synced
 from anneal.io.terminal import say
 from anneal.models.layers import head_names
 from anneal.runs.code_digest import code_of_run
@@ -125,8 +126,8 @@ def pretrain() -> None:
     say(f"CIFAR-10: {result['test_accuracy_pct@final']:.2f} % test accuracy")
     state = directory.read_snapshot(plan.total_steps)  # weights_only
     head = head_names(setup.build())
-    WEIGHTS.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({name: value for name, value in state.items() if name not in head}, WEIGHTS)
+    with synced(WEIGHTS) as file:
+        torch.save({name: value for name, value in state.items() if name not in head}, file)
 
 
 def _many(_folder: Path | None) -> None:
@@ -148,8 +149,11 @@ def _photos(folder: Path | None) -> None:
     if not copy.is_dir():
         if folder is None or not (folder / "train").is_dir():
             raise ValueError(f"--folder must be a folder with train/ and val/, got {folder}")
+        unfinished = copy.with_name(f"{copy.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
         for split in ("train", "val"):
-            shutil.copytree(folder / split, copy / split)
+            shutil.copytree(folder / split, unfinished / split)
+        unfinished.rename(copy)
     pretrain()
 
 

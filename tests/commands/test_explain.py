@@ -8,6 +8,7 @@ import pytest
 
 from anneal.commands import explain
 from anneal.io.files import write_yaml
+from anneal.results.explain import read_run_of
 from anneal.runs.directory import HISTORY, RunDirectory
 
 HASH = "aaaaaaaaaaaa"
@@ -92,6 +93,29 @@ def test_committed_runs_of_two_processors_are_explained(
     assert found["seed"].strip() == "seed 0 → 1"
     assert found["configuration"].strip() == "equal"
     assert "parts at update" in found["history"]
+
+
+def test_committed_run_equals_its_directory_but_for_digits(
+    repository: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(repository)
+    row = "clr_cifar10/clr/cifar10_triangular2"
+    committed = read_run_of(f"{row}/seed-0")
+    folder = tmp_path / "seed-0"
+    folder.mkdir()
+    directory = RunDirectory(folder, configuration_hash=HASH)
+    write_yaml(folder / "experiment.yaml", PLAN)
+    for update, values in committed.history.items():
+        more = {key: value * (1 + 1e-9) for key, value in values.items()}
+        directory.append(HISTORY, {"update": update, **more, "grad_norm": 1.0})
+    metrics = {key: value * (1 + 1e-14) for key, value in committed.result.items()}
+    directory.finish({"status": "finished", "updates": 1, **metrics, "test_loss@other": 1.0})
+    found = rows(capsys, str(folder), f"{row}/seed-0")
+    assert found["history"].strip().startswith("equal at all ")
+    assert found["final metrics"].strip() == "equal"
 
 
 @pytest.mark.parametrize(

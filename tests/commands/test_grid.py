@@ -8,21 +8,24 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
 from anneal.commands import grid
-from anneal.commands.grid import read_options, result_table, trained_whole
+from anneal.commands.grid import read_options, result_table
 from anneal.config.compose import PARAMS, compose_plain, load_campaign
 from anneal.config.schema import CampaignConfig
 from anneal.io.files import read_json, write_json, write_yaml
+from anneal.runs import evaluations
 from anneal.runs.board import Board, TerminalBoard, open_board
 from anneal.runs.campaign_runs import CampaignRun, campaign_runs
-from anneal.runs.code_digest import code_of_run
+from anneal.runs.code_digest import code_of_run, source_times
 from anneal.runs.directory import PLAN, RESULT, TIMING, lock_of
-from anneal.runs.forks import StageCall
+from anneal.runs.evaluations import evaluate_side_by_side, trained_whole
+from anneal.runs.forks import StageCall, start_fork
 from anneal.runs.hardware import decide
 from anneal.runs.layout import SUGGESTION
 from anneal.runs.pool import Pool, run_side_by_side
@@ -241,7 +244,7 @@ def test_fork_has_the_workers_cores_and_environment(
     worker = Worker(name="device 3", cores=TWO[1].cores, environment={"CUDA_VISIBLE_DEVICES": "3"})
     before = os.sched_getaffinity(0)
     log = project / "logs" / "one.log"
-    with pytest.raises(ValueError, match=rf"^word \[{core}\] 3 True$"):
+    with pytest.raises(ValueError, match=rf"one\.log: word \[{core}\] 3 True$"):
         run_side_by_side([StageCall(module="stage_of_test", arguments=["word"], log=log)], [worker])
     assert log.read_text().startswith("--- ")
     assert os.sched_getaffinity(0) == before
@@ -251,17 +254,20 @@ def test_signal_reaches_a_fork_and_ends_what_runs_side_by_side(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (project / "stage_that_waits.py").write_text(
-        "import pathlib, time\n"
+        "import os, pathlib, time\n"
         "def main(arguments):\n"
-        "    pathlib.Path(arguments[0]).touch()\n"
+        "    pathlib.Path(arguments[0]).write_text(str(os.getpid()))\n"
+        "    pathlib.Path('ready').touch()\n"
         "    time.sleep(60)\n"
     )
     monkeypatch.syspath_prepend(project)
 
     def send() -> None:
-        while not (project / "first").is_file():
+        while not (project / "ready").is_file():
             time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGTERM)
+        server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+        for process in (server, os.getpid()):  # as one to their group does
+            os.kill(process, signal.SIGTERM)
 
     threading.Thread(target=send).start()
     calls = [
@@ -271,6 +277,40 @@ def test_signal_reaches_a_fork_and_ends_what_runs_side_by_side(
     with pytest.raises(KeyboardInterrupt):
         run_side_by_side(calls, TWO[:1])
     assert not (project / "second").exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((project / "first").read_text()), 0)
+
+
+def test_signal_to_a_fork_that_is_only_starting_is_not_lost(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "stage_of_an_hour.py").write_text(
+        "import time\ndef main(arguments):\n    time.sleep(3600)\n"
+    )
+    monkeypatch.syspath_prepend(project)
+    call = StageCall(module="stage_of_an_hour", arguments=[], log=project / "log")
+    fork = start_fork(call, TWO[0])
+    fork.send_signal(signal.SIGINT)
+    deadline = time.monotonic() + 20
+    while fork.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert fork.poll() == 1
+    assert "KeyboardInterrupt" in call.log.read_text()
+
+
+def test_fork_waits_for_its_idle_tracker_to_end(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "stage_with_tracker.py").write_text(
+        "from anneal.runs.side_process import SideProcess\n"
+        "def main(arguments):\n"
+        "    command = ('sh', '-c', 'cat; sleep 0.5; touch tracker-ended')\n"
+        "    SideProcess.idle.append(SideProcess.take(command))\n"
+    )
+    monkeypatch.syspath_prepend(project)
+    call = StageCall(module="stage_with_tracker", arguments=[], log=project / "log")
+    run_side_by_side([call], TWO[:1])
+    assert (project / "tracker-ended").is_file()
 
 
 def test_cores_are_shared_evenly_and_threads_are_respected() -> None:
@@ -342,6 +382,22 @@ def test_only_experiments_trained_without_a_failure_are_evaluated_at_once(projec
     assert trained_whole(runs, [failed]) == ["digits/fixed"]
     assert trained_whole(runs[:1], []) == ["digits/sgdr"]
     assert trained_whole([], []) == []
+
+
+def test_outputs_are_committed_unless_sources_have_changed_meanwhile(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluated: list[list[str]] = []
+    committed: list[list[str]] = []
+    monkeypatch.setattr(
+        evaluations, "run_side_by_side", lambda calls, _: evaluated.append([*calls[0].arguments])
+    )
+    monkeypatch.setattr(evaluations, "run_dvc", committed.append)
+    for sources, times in ((source_times(), 1), ({Path("src/anneal/other.py"): 1}, 1)):
+        evaluate_side_by_side(load_campaign(), ["digits/sgdr"], TWO, sources=sources)
+        assert len(committed) == times
+    assert evaluated == [["quick", "digits/sgdr", "given"]] * 2
+    assert committed[0][-2:] == ["train@digits/sgdr", "evaluate@digits/sgdr"]
 
 
 def test_status_of_another_shell_shows_rate_and_time_left(project: Path) -> None:

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from anneal.commands.prepare import main
+from anneal.commands import prepare
 from anneal.datasets.imagenet import writer, zips
 from anneal.datasets.imagenet.zips import PUBLISHED, check_zip, find_zips, prepare_zips
 
@@ -71,11 +71,30 @@ def test_imitation_becomes_a_store_in_the_order_of_its_files(tmp_path, imitation
     assert (store.array("train", "sums") == pixels.sum(0, dtype=np.int64)).all()
 
 
-def test_options_that_change_pixels_are_refused_for_zips(tmp_path, imitation, capsys):
-    for option in (["--filter", "bilinear"], ["--store", "jpeg"], ["--dct-scaling"]):
-        with pytest.raises(SystemExit):
-            main([str(imitation[0].parent), str(tmp_path / "store"), "--size", "16", *option])
-        assert "--dct-scaling must be left out for" in capsys.readouterr().err
+def test_command_makes_a_store_of_zips_and_verifies_it(tmp_path, imitation, capsys):
+    store = tmp_path / "store"
+    prepare.main([str(tmp_path), str(store), "--size", "16", "--imitation"])
+    prepare.main(["--verify", str(store)])
+    *_, made, verified = capsys.readouterr().out.splitlines()
+    assert made == verified
+    assert made.startswith(f"{store}: 360 training and 7 validation images of 3 classes, 16 px")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--size", "16", "--store", "jpeg"], "--store must be raw for the zips"),
+        (["--size", "16", "--dct-scaling"], "--dct-scaling is of images that are decoded"),
+        (["--size", "32", "--imitation"], "--imitation is of zips, and"),
+    ],
+)
+def test_command_refuses_options_that_would_do_nothing(
+    tmp_path, imitation, capsys, arguments, said
+):
+    with pytest.raises(SystemExit):
+        prepare.main([str(tmp_path), str(tmp_path / "store"), *arguments])
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "store").exists()
 
 
 def test_interrupted_zips_resume_to_the_same_bytes(tmp_path, imitation, monkeypatch):

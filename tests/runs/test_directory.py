@@ -67,7 +67,7 @@ def test_finished_run_keeps_one_checkpoint(directory):
     assert not (directory.path / PREVIOUS).exists()
     assert directory.read_checkpoint()["update"] == 2
     (directory.path / CHECKPOINT).write_bytes(b"")
-    with pytest.raises(ValueError, match="move the run away to train it again"):
+    with pytest.raises(ValueError, match=r"move .*seed-0 away to start again"):
         directory.read_checkpoint()
 
 
@@ -126,13 +126,14 @@ def test_damaged_checkpoint_is_kept_and_the_previous_one_resumed(directory, dama
     assert "checkpoint.pt cannot be read (" in said
     assert "resuming from checkpoint.previous.pt, update 1" in said
     assert (directory.path / UNREADABLE).read_bytes() == damaged
+    assert directory.resume()["update"] == 1  # killed before it wrote another one
     directory.save_checkpoint({}, update=3)  # the good one is not replaced by the damaged one
+    assert not list(directory.path.glob(".*.tmp"))
     assert torch.load(directory.path / PREVIOUS, weights_only=True)["update"] == 1
 
 
 def test_damaged_checkpoint_without_a_previous_one_is_refused(directory):
     checkpoint(directory, 1)
-    checkpoint(directory, 2)
     file = directory.path / CHECKPOINT
     truncate(file)
     with pytest.raises(ValueError, match=r"checkpoint.pt cannot be read .* move .* away to start"):

@@ -101,7 +101,7 @@ def measured(costs: list[Cost], *, seconds: float) -> tuple[dict[str, float], li
             cost.experiment, size, seconds=seconds / len(kinds), paths=Paths.from_environment()
         )
         rates[kind] = found
-        origin = ", random images: the set is not here" if found.made_up else ""
+        origin = ", random images" if found.made_up else ""
         lines.append(
             f"{cost.name}: {found.arithmetic:,.0f} images/s of arithmetic, {found.input:,.0f} of "
             f"input{origin}; {found.binding} binds"

@@ -34,11 +34,12 @@ from anneal.io.terminal import command, say
 from anneal.io.text import Alignment, did_you_mean, duration_words, shorten, text_table
 from anneal.runs.board import open_board
 from anneal.runs.campaign_runs import CampaignRun, campaign_runs
+from anneal.runs.code_digest import code_digest, source_times
 from anneal.runs.costs import TERA
-from anneal.runs.forks import StageCall, import_once, start_fork
+from anneal.runs.evaluations import evaluate_side_by_side, trained_whole
+from anneal.runs.forks import import_once, start_fork
 from anneal.runs.hardware import usable_cores
-from anneal.runs.layout import GRID, RUNS
-from anneal.runs.pool import Pool, run_side_by_side
+from anneal.runs.pool import Pool
 from anneal.runs.processes import refuse_several
 from anneal.runs.queue import (
     STAGE,
@@ -49,7 +50,7 @@ from anneal.runs.queue import (
     ended_here,
     ended_somewhere,
 )
-from anneal.runs.reproduce import reproduce, run_dvc
+from anneal.runs.reproduce import reproduce
 from anneal.runs.slurm import Farm, Task, open_executor, read_parameters, run_job, script_of
 from anneal.runs.status import ENDED, LINE, RunStatus, accuracy_words, run_status
 from anneal.runs.subjects import split_name
@@ -59,7 +60,6 @@ if TYPE_CHECKING:
     from submitit import SlurmExecutor
 
 IMPORTED = "anneal.commands.imported"
-EVALUATE = "anneal.commands.stages.evaluate"
 FLAGS = ("--dry-run",)
 VALUES = ("--devices", "--workers", "--abreast", "--slurm", "--parallel", "--retries")
 
@@ -89,8 +89,10 @@ def main(arguments: list[str]) -> None:
         return
     say(f"campaign {config.campaign.name}: {config.campaign.title}")
     executor = None if options.slurm is None else _executor(config, options)
+    sources = source_times()
     if executor is None:
         import_once(IMPORTED)
+        code_digest()  # of the sources that the runs have, whatever becomes of the files
     made = reproduce if executor is None else functools.partial(_reproduce_in_a_job, executor)
     made(shared_stages(config))
     runs = campaign_runs(config)
@@ -124,7 +126,7 @@ def main(arguments: list[str]) -> None:
         found = trainer.train()
     failed = [status for status in found if status.state not in ENDED]
     if executor is None:
-        evaluate_side_by_side(config, trained_whole(todo, failed), workers)
+        evaluate_side_by_side(config, trained_whole(todo, failed), workers, sources=sources)
     _record(config, found, made)
     for line in result_table(runs, found):
         say(line)
@@ -255,37 +257,6 @@ def _executor(config: CampaignConfig, options: Options) -> "SlurmExecutor":
 def _reproduce_in_a_job(executor: "SlurmExecutor", arguments: Sequence[str]) -> None:
     """Run ``dvc repro`` where the runs compute: another machine may round otherwise."""
     run_job(executor, Task("anneal.runs.reproduce", tuple(arguments)))
-
-
-def trained_whole(todo: Sequence[CampaignRun], failed: Sequence[RunStatus]) -> list[str]:
-    """Return the experiments that were trained just now, and of which no run failed."""
-    without = {split_name(status.experiment)[0] for status in failed}
-    trained = dict.fromkeys(split_name(run.experiment)[0] for run in todo)
-    return [name for name in trained if name not in without]
-
-
-def evaluate_side_by_side(
-    config: CampaignConfig, names: Sequence[str], workers: Sequence[Worker]
-) -> None:
-    """Evaluate experiments, and have DVC take the outputs as those of its stages.
-
-    ``dvc repro`` would start both stages of each experiment, one after another.
-    """
-    if not names:
-        return
-    campaign = config.campaign
-    calls = [
-        StageCall(
-            module=EVALUATE,
-            arguments=[campaign.name, name, campaign.experiments[name].range_test],
-            log=RUNS / campaign.name / GRID / f"{name}.evaluate.log",
-        )
-        for name in names
-    ]
-    say(f"evaluating {len(names)} experiment{'s' * (len(names) > 1)}")
-    run_side_by_side(calls, workers)
-    stages = [f"{stage}@{name}" for name in names for stage in ("train", "evaluate")]
-    run_dvc(["commit", "--quiet", "--force", *stages])
 
 
 def _record(

@@ -68,14 +68,19 @@ def main(arguments: list[str]) -> None:
         warp=warp, store=given.store, workers=given.workers, skip_bad=given.skip_bad
     )
     if found := find_zips([source], given.size):
-        if (warp.filter, given.store, given.dct_scaling) != ("box", "raw", False):
-            raise ValueError(
-                f"--filter, --store and --dct-scaling must be left out for {found[0]}: its pixels "
-                "are stored as they are"
-            )
+        for option in ("filter", "skip_bad", "dct_scaling"):
+            if getattr(given, option):
+                raise ValueError(
+                    f"--{option.replace('_', '-')} is of images that are decoded; {source} has "
+                    "zips of pixels"
+                )
+        if given.store != "raw":
+            raise ValueError(f"--store must be raw for the zips of {source}, got {given.store}")
         published = not given.imitation
         say(_summary(prepare_zips(found, folder, size=given.size, published=published, tell=say)))
         return
+    if given.imitation:
+        raise ValueError(f"--imitation is of zips, and {source} has none of {given.size} px")
     say(_summary(prepare(source, folder, settings, tell=say)))
 
 

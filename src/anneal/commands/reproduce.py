@@ -10,13 +10,13 @@ is off unless ``WANDB_MODE`` says otherwise.
 """
 
 import os
-import shutil
 import sys
 import time
 
 from anneal.commands.compare import METRIC
 from anneal.config.compose import load_campaign
 from anneal.config.folders import require_repository
+from anneal.config.paths import Paths
 from anneal.io.git import copy_tree
 from anneal.io.terminal import command, say
 from anneal.io.text import duration_words
@@ -39,17 +39,20 @@ def main(_arguments: list[str]) -> None:
     require_repository("anneal reproduce")
     config = load_campaign()
     name = config.campaign.name
-    if copy_tree(REPRODUCTION):
-        shutil.rmtree(REPRODUCTION / RESULTS / name, ignore_errors=True)
+    committed, here = RESULTS / name, REPRODUCTION / RESULTS / name
+    before = read_side(str(committed))  # refused before anything is run
+    copy_tree(REPRODUCTION, without=committed)
+    environment = DEFAULTS | os.environ | {"PYTHONPATH": "src"}
+    if (archives := Paths.from_environment().archives) is not None:
+        environment["ANNEAL_ARCHIVES"] = str(archives.resolve())
     status = run_stoppable(
         [sys.executable, "-m", "anneal", "grid"],
-        environment=DEFAULTS | os.environ | {"PYTHONPATH": "src"},
+        environment=environment,
         folder=REPRODUCTION,
     )
     if status:
         sys.exit(status)  # it said why
-    committed, here = RESULTS / name, REPRODUCTION / RESULTS / name
-    found = compare(read_side(name).cells, read_side(str(here)).cells, metric=METRIC)
+    found = compare(before.cells, read_side(str(here)).cells, metric=METRIC)
     for line in answer_lines(found):
         say(line)
     say(f"Set-up apart, that took {duration_words(time.monotonic() - began)}. Next:")

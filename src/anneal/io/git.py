@@ -1,12 +1,14 @@
 """Queries to Git: commit, state and address of a checkout."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
-from anneal.io.files import read_yaml
+from anneal.io.files import read_yaml, write_whole
 
 CITATION = Path("CITATION.cff")
+COPIED = "anneal-copied"  # in the .git of a copy: the tree that it was brought to
 
 
 def run_git(*arguments: str) -> bytes | None:
@@ -67,11 +69,15 @@ def web_address(remote: str) -> str | None:
     return f"https://{found['host']}/{found['path'].rstrip('/').removesuffix('.git')}"
 
 
-def copy_tree(folder: Path) -> bool:
+def copy_tree(folder: Path, *, without: Path) -> bool:
     """Copy what Git tracks here, as it is now, into a repository of its own below ``folder``.
 
     A copy that was made before is brought to this state, unless it has it already: then nothing in
-    it is touched. What Git ignores in it stays.
+    it is touched. What Git does not track in it stays.
+
+    Args:
+        folder: gets the copy.
+        without: a folder of the tree that the copy begins without.
 
     Returns:
         Whether files were written.
@@ -79,18 +85,27 @@ def copy_tree(folder: Path) -> bool:
     Raises:
         ValueError: Git cannot; its own words.
     """
-    wanted = _git("stash", "create") or _git("rev-parse", "HEAD")  # of modified files; none: HEAD
-    inside = ("-C", str(folder))
-    if not (folder / ".git").is_dir():
-        _git("clone", "--quiet", "--shared", "--no-checkout", ".", str(folder))
-    elif _git(*inside, "rev-parse", "HEAD^{tree}") == _git("rev-parse", f"{wanted}^{{tree}}"):
+    here, place = Path(), folder / ".git"
+    # with modified files, a commit of them that no branch has; without, HEAD
+    wanted = _git(here, "stash", "create") or _git(here, "rev-parse", "HEAD")
+    tree = _git(here, "rev-parse", f"{wanted}^{{tree}}")
+    if not place.is_dir():
+        _git(here, "clone", "--quiet", "--shared", "--no-checkout", ".", str(folder))
+        objects = Path(_git(here, "rev-parse", "--git-path", "objects")).resolve()
+        (place / "objects/info/alternates").write_text(f"{objects}\n")  # a shallow clone has none
+    copied = place / COPIED
+    if copied.is_file() and copied.read_text() == tree:
         return False
-    _git(*inside, "checkout", "--quiet", "--force", "--detach", wanted)
+    copied.unlink(missing_ok=True)  # what is stopped from here on is no copy
+    _git(folder, "checkout", "--quiet", "--force", "--detach", wanted)
+    shutil.rmtree(folder / without, ignore_errors=True)
+    write_whole(copied, tree)
     return True
 
 
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ValueError(f"git {arguments[0]} failed: {done.stderr.strip()}")
     return done.stdout.strip()

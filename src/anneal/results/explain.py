@@ -4,12 +4,14 @@ A run is a run directory, or a committed run ``<campaign>/<experiment>/seed-<n>`
 A committed run has a thinned curve and no plan: its histories part between two points on record.
 """
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from anneal.config.strict import flat_numbers, flatten
+from anneal.io.csv_files import number_or_none, short
 from anneal.io.files import read_yaml
 from anneal.io.text import did_you_mean, shorten
 from anneal.results.campaign import CampaignResults
@@ -32,6 +34,7 @@ class ReadRun:
         kinds: kind of setting -> flat keys and values; a kind that was not recorded is missing.
         history: update -> recorded values.
         result: final metrics.
+        committed: histories and metrics have the digits of ``results/``, not all of them.
     """
 
     words: str
@@ -39,6 +42,7 @@ class ReadRun:
     kinds: Mapping[str, Mapping[str, Any]]
     history: Mapping[int, Mapping[str, Any]]
     result: Mapping[str, Any]
+    committed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +69,9 @@ class Explanation:
 
 def explain(before: ReadRun, after: ReadRun) -> Explanation:
     """Compare two runs: settings by kind, histories update by update, final metrics."""
+    mixed = before.committed != after.committed
+    if mixed:
+        before, after = _as_committed(before), _as_committed(after)
     last_equal, parts = None, None
     parting: tuple[Change, ...] = ()
     for update in sorted(before.history.keys() & after.history.keys()):
@@ -87,8 +94,18 @@ def explain(before: ReadRun, after: ReadRun) -> Explanation:
         last_equal=last_equal,
         parts=parts,
         parting=parting,
-        results=_changes(before.result, after.result),
+        results=_changes(before.result, after.result, shared=mixed),
     )
+
+
+def _as_committed(run: ReadRun) -> ReadRun:
+    """Return a run with the digits that ``results/`` keeps."""
+    history = {
+        update: {k: number_or_none(str(v)) for k, v in values.items() if v is not None}
+        for update, values in run.history.items()
+    }
+    result = {key: float(short(value)) for key, value in run.result.items()}
+    return dataclasses.replace(run, history=history, result=result)
 
 
 def _changes(
@@ -195,6 +212,7 @@ def _read_committed(results: CampaignResults, root: Path, name: str, seed_words:
             for point in run.curve or ()
         },
         result=run.metrics,
+        committed=True,
     )
 
 

@@ -173,7 +173,7 @@ class RunDirectory:
         """Return the checkpoint to resume from, and truncate history and snapshots to it.
 
         Without a checkpoint, return None and delete history and snapshots. An unreadable newest
-        checkpoint is renamed to ``checkpoint.unreadable.pt``, said, and the previous one taken.
+        checkpoint becomes ``checkpoint.unreadable.pt``, said, and the previous one takes its place.
 
         Raises:
             ValueError: the checkpoint is of another configuration or of other code, none is
@@ -185,7 +185,8 @@ class RunDirectory:
             if not (self.path / PREVIOUS).is_file():
                 raise
             content = self._load(self.path / PREVIOUS, f"move {self.path} away to start again")
-            (self.path / CHECKPOINT).replace(self.path / UNREADABLE)
+            keep_as(self.path / CHECKPOINT, self.path / UNREADABLE)
+            keep_as(self.path / PREVIOUS, self.path / CHECKPOINT)  # a next start finds it too
             say(
                 f"{error.file} cannot be read ({error.reason}) and is now {UNREADABLE}; resuming "
                 f"from {PREVIOUS}, update {content['update']}"

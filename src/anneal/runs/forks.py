@@ -1,22 +1,25 @@
 """Processes of stages, forked from one process that has imported what they need.
 
 A stage that is started by itself spends seconds of processor time on imports. A fork of a process
-that has made them starts at once. The process forked from has only imported: it has no threads and
-no CUDA context.
+that has made them starts at once. The process forked from has only imported: it has no CUDA context
+and no threads but those of OpenBLAS, which ends them before a fork.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from anneal.runs.side_process import dismiss_all
 from anneal.runs.workers import Worker
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # signals that ask for a stop
 _FORKS = multiprocessing.get_context("forkserver")
 
 
@@ -33,7 +36,8 @@ class Fork:
     def send_signal(self, number: int) -> None:
         """Send it a signal; one that has ended gets none."""
         if self.poll() is None and self.process.pid is not None:
-            os.kill(self.process.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended since
+                os.kill(self.process.pid, number)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +52,21 @@ class StageCall:
 def import_once(module: str) -> None:
     """Start the process that stages are forked from; it imports ``module`` meanwhile."""
     _FORKS.set_forkserver_preload([module])
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: it is to be silent
+    _ensure_server()
+
+
+def _ensure_server() -> None:
+    """Start the process that stages are forked from, unless it runs, with STOPPING blocked.
+
+    A signal to the process group (a terminal that closes, ``timeout``) must not end it: it would
+    never say how its forks end. In a fork, a signal waits until the fork can act on it.
+    """
+    resource_tracker.ensure_running()  # it unblocks signals
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
         forkserver.ensure_running()
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def start_fork(call: StageCall, worker: Worker) -> Fork:
@@ -60,7 +74,7 @@ def start_fork(call: StageCall, worker: Worker) -> Fork:
 
     It leads a session of its own: a Ctrl-C at the terminal does not reach it.
     """
-    call.log.parent.mkdir(parents=True, exist_ok=True)
+    _ensure_server()
     process = _FORKS.Process(
         target=_run,
         args=(call, Path.cwd(), worker.cores, dict(worker.environment)),
@@ -84,4 +98,8 @@ def _run(
     for stream in (1, 2):
         os.dup2(log, stream)
     os.close(log)
-    import_module(call.module).main(list(call.arguments))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+    try:
+        import_module(call.module).main(list(call.arguments))
+    finally:
+        dismiss_all()  # a fork calls nothing at exit

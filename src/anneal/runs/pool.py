@@ -16,7 +16,7 @@ from anneal.runs.board import Board
 from anneal.runs.campaign_runs import CampaignRun
 from anneal.runs.directory import is_held
 from anneal.runs.environment import now
-from anneal.runs.forks import Fork, StageCall, start_fork
+from anneal.runs.forks import STOPPING, Fork, StageCall, start_fork
 from anneal.runs.status import (
     ENDED,
     FAILED,
@@ -29,7 +29,6 @@ from anneal.runs.workers import Worker
 
 POLL_SECONDS = 0.1
 LOOK_SECONDS = 1.0  # between looks at the files of runs
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Process(Protocol):
@@ -104,6 +103,8 @@ class Pool:
                 self._look()
                 time.sleep(POLL_SECONDS)
                 self._reap()
+            if signals:  # while the last one ended
+                raise KeyboardInterrupt
         return list(self._status.values())
 
     def _start(self) -> None:
@@ -221,8 +222,10 @@ def run_side_by_side(calls: Sequence[StageCall], workers: Sequence[Worker]) -> N
             for name, (call, fork, log_from) in list(running.items()):
                 if (code := fork.poll()) is not None:
                     del running[name]
-                    failures += [failure_of(call.log, code, log_from=log_from)] if code else []
-    if stopped:
+                    if code:
+                        why = failure_of(call.log, code, log_from=log_from)
+                        failures.append(f"{call.log}: {why}")
+    if stopped or signals:
         raise KeyboardInterrupt
     if failures:
         raise ValueError(failures[0])

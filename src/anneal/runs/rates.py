@@ -1,7 +1,7 @@
 """Rates of this machine for an experiment: images a second of arithmetic and of input, measured.
 
-Arithmetic repeats updates on one batch; input makes batches and trains on none. Where the images
-are not at hand, random ones are made, in a store where the set is read from one.
+Arithmetic repeats updates on one batch; input makes batches and trains on none. The images are
+those of the set's store; random ones where it is not here, or where the set is kept in memory.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ class Rates:
     Args:
         arithmetic: in updates on one batch.
         input: in batches alone.
-        made_up: the images were random, since the set is not here.
+        made_up: the images were random.
     """
 
     arithmetic: float

@@ -1,4 +1,4 @@
-"""``dvc repro`` as a process of its own, which a signal stops at a checkpoint."""
+"""DVC, and other programs, as a process of its own, which a signal stops at a checkpoint."""
 
 import os
 import signal
@@ -55,7 +55,7 @@ def run_stoppable(
                 stopped = True
                 os.killpg(process.pid, signal.SIGINT)
             time.sleep(POLL_SECONDS)
-    if stopped:
+    if stopped or signals:  # also while it ended
         raise KeyboardInterrupt
     return process.returncode
 

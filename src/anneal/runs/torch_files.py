@@ -53,3 +53,4 @@ def keep_as(file: Path, second: Path) -> None:
     except OSError:
         shutil.copyfile(file, temporary)
     temporary.replace(second)
+    temporary.unlink(missing_ok=True)  # stays where ``second`` was a name of the file already
