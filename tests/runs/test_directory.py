@@ -63,11 +63,11 @@ def test_checkpoint_before_is_kept(directory):
 def test_finished_run_keeps_one_checkpoint(directory):
     checkpoint(directory, 1)
     checkpoint(directory, 2)
-    directory.finish({"status": "finished"})
+    directory.finish({"status": "finished", "updates": 2})
     assert not (directory.path / PREVIOUS).exists()
     assert directory.read_checkpoint()["update"] == 2
     (directory.path / CHECKPOINT).write_bytes(b"")
-    with pytest.raises(ValueError, match="move the run away to train it again"):
+    with pytest.raises(ValueError, match="it is empty|File is not a zip file"):
         directory.read_checkpoint()
 
 
@@ -132,7 +132,6 @@ def test_damaged_checkpoint_is_kept_and_the_previous_one_resumed(directory, dama
 
 def test_damaged_checkpoint_without_a_previous_one_is_refused(directory):
     checkpoint(directory, 1)
-    checkpoint(directory, 2)
     file = directory.path / CHECKPOINT
     truncate(file)
     with pytest.raises(ValueError, match=r"checkpoint.pt cannot be read .* move .* away to start"):
