@@ -63,7 +63,7 @@ def test_checkpoint_before_is_kept(directory):
 def test_finished_run_keeps_one_checkpoint(directory):
     checkpoint(directory, 1)
     checkpoint(directory, 2)
-    directory.finish({"status": "finished"})
+    directory.finish({"status": "finished", "updates": 2})
     assert not (directory.path / PREVIOUS).exists()
     assert directory.read_checkpoint()["update"] == 2
     (directory.path / CHECKPOINT).write_bytes(b"")

@@ -222,7 +222,7 @@ def _parse_claim(entry: object, *, where: str, at: int) -> Claim:
     if "kind" not in entry:
         raise ValueError(f"{here}: missing key kind")
     kind = entry["kind"]
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         hint = did_you_mean(str(kind), KINDS)
         raise ValueError(f"{here}: kind must be one of {', '.join(KINDS)}, got {kind!r}{hint}")
     _check_metric(entry, here=here)

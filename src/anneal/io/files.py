@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -19,10 +19,19 @@ def read_yaml(path: Path) -> Any:
     """
     if not path.is_file():
         raise ValueError(f"{path} is missing")
-    try:
-        return yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise _not_yaml(path, error) from None
+    return _parsed(path, yaml.safe_load)
+
+
+def read_yaml_mapping(path: Path) -> dict[str, Any]:
+    """Read one YAML file of keys and values.
+
+    Raises:
+        ValueError: the file is missing or has none; names it.
+    """
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must have keys and values")
+    return content
 
 
 def read_yaml_documents(path: Path) -> list[Any]:
@@ -31,10 +40,40 @@ def read_yaml_documents(path: Path) -> list[Any]:
     Raises:
         ValueError: the file is not YAML or repeats a key; names the file and the line.
     """
+    return list(_parsed(path, lambda text: list(yaml.load_all(text, Loader=_Strict))))
+
+
+def _parsed(path: Path, parse: Callable[[str], Any]) -> Any:
+    """Return what a parser makes of a YAML file.
+
+    Raises:
+        ValueError: it is not YAML, or some part of it contains itself; names the file.
+    """
     try:
-        return list(yaml.load_all(path.read_text(), Loader=_Strict))
+        content = parse(path.read_text())
+        _check_finite(content, inside=set(), done=set())
     except yaml.YAMLError as error:
         raise _not_yaml(path, error) from None
+    except RecursionError:
+        raise ValueError(f"{path}: nested too deep, or a part contains itself") from None
+    return content
+
+
+def _check_finite(node: object, *, inside: set[int], done: set[int]) -> None:
+    """Raise RecursionError for a part that contains itself, which aliases can make.
+
+    Args:
+        node: to check.
+        inside: parts that it is in.
+        done: parts that were checked.
+    """
+    if id(node) in inside:
+        raise RecursionError
+    if id(node) in done or not isinstance(node, list | dict):
+        return
+    for part in node if isinstance(node, list) else node.values():
+        _check_finite(part, inside=inside | {id(node)}, done=done)
+    done.add(id(node))
 
 
 def _not_yaml(path: Path, error: yaml.YAMLError) -> ValueError:
@@ -50,6 +89,10 @@ class _Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         """Build one mapping."""
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be one word", key.start_mark
+                )
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key.value} is given twice", key.start_mark

@@ -163,6 +163,9 @@ def last_line(text: str) -> str | None:
     return next(filter(None, lines), None)
 
 
+_NAMES_SHOWN = 30  # where none is near
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x' or 'y'?`` for a near miss, else the list of known names.
 
@@ -173,4 +176,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if near:
         return f"; did you mean {' or '.join(map(repr, near))}?"
-    return f"; there is {', '.join(names) or 'nothing'}"
+    more = f" and {len(names) - _NAMES_SHOWN} more" if names[_NAMES_SHOWN:] else ""
+    return f"; there is {', '.join(names[:_NAMES_SHOWN]) or 'nothing'}{more}"

@@ -12,7 +12,7 @@ from typing import Any
 
 from anneal.config.strict import flat_numbers, flatten
 from anneal.io.csv_files import number_or_none, short
-from anneal.io.files import read_yaml
+from anneal.io.files import read_yaml_mapping
 from anneal.io.text import did_you_mean, shorten
 from anneal.results.campaign import CampaignResults
 from anneal.results.compare import Change
@@ -143,8 +143,8 @@ def read_run_of(asked: str) -> ReadRun:
 
 def _read_directory(folder: Path) -> ReadRun:
     """Read ``runs/<campaign>/<experiment>/seed-<n>`` or ``multirun/<hash>/seed-<n>``."""
-    plan = read_yaml(folder / PLAN)
-    if not isinstance(plan, Mapping) or "configuration" not in plan:
+    plan = read_yaml_mapping(folder / PLAN)
+    if not isinstance(plan.get("configuration"), Mapping):
         raise ValueError(f"{folder / PLAN}: missing key configuration")
     directory = RunDirectory(folder, configuration_hash=str(plan.get("configuration_hash")))
     starts = directory.environment()

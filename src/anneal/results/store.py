@@ -63,7 +63,7 @@ def load_results(folder: Path) -> CampaignResults | None:
     known = {field.name for field in dataclasses.fields(MeasuredExperiment)} - {"name"}
     for name, entry in entries.items():
         if set(entry) != known:
-            wrong = sorted(set(entry) ^ known)
+            wrong = sorted(map(str, set(entry) ^ known))
             raise ValueError(f"{folder}/experiments.yaml: {name}: unknown or missing keys {wrong}")
     return CampaignResults(
         campaign=read_yaml(folder / CAMPAIGN_FILE),

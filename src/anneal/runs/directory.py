@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from anneal.config.strict import flat_numbers
-from anneal.io.files import read_json, read_yaml, synced, write_json, write_yaml
+from anneal.io.files import read_json, read_yaml_mapping, synced, write_json, write_yaml
 from anneal.io.terminal import say
 from anneal.runs.torch_files import UnreadableError, keep_as, load_checked
 
@@ -31,6 +31,7 @@ ENVIRONMENT_FILE = "environment.json"
 SNAPSHOTS = "snapshots"
 RESUME = "ANNEAL_RESUME"  # environment variable; other-code: resume a run that other code began
 OTHER_CODE = "other-code"
+RESULT_KEYS = {"configuration_hash", "code", "status", "updates"}
 KEYS_SHOWN = 3
 LOCK_SECONDS = 1.0  # `status` holds a lock for a moment to see whether it is free
 
@@ -93,7 +94,7 @@ class RunDirectory:
 
     def _difference(self, plan: dict[str, Any]) -> str:
         """Return the keys in which the plan on disk differs from ``plan``; else the code."""
-        old, new = read_yaml(self.path / PLAN), plan
+        old, new = read_yaml_mapping(self.path / PLAN), plan
         for part in ("configuration", "schedule"):
             before, after = (flat_numbers(side.get(part) or {}) for side in (old, new))
             keys = [k for k in {**before, **after} if before.get(k) != after.get(k)]
@@ -110,11 +111,16 @@ class RunDirectory:
     def _hash_on_disk(self) -> str | None:
         if not (self.path / PLAN).is_file():
             return None
-        return str(read_yaml(self.path / PLAN).get("configuration_hash"))
+        return str(read_yaml_mapping(self.path / PLAN).get("configuration_hash"))
 
     def _result_on_disk(self) -> dict[str, Any] | None:
         file = self.path / RESULT
-        return dict(read_json(file)) if file.is_file() else None
+        if not file.is_file():
+            return None
+        found = read_json(file)
+        if not isinstance(found, dict) or not found.keys() >= RESULT_KEYS:
+            raise ValueError(f"{file} must have the keys {', '.join(sorted(RESULT_KEYS))}")
+        return found
 
     def _stale(self) -> bool:
         """Return whether the run here is of another configuration, or ended under other code."""

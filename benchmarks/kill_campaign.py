@@ -1,0 +1,456 @@
+"""Kill real training processes at random moments, resume them, and compare with runs never killed.
+
+``python benchmarks/kill_campaign.py [--kills 200] [--seed 0] [--write docs/what_holds.md]``
+
+Moments: in an update, in an evaluation, while a line of the history, a checkpoint or the result is
+written (before, in the middle of and after each step), in ``dvc repro`` with all its stages, one
+worker of ``anneal grid``, one rank of a run on two processes. Each kill is SIGKILL, and the next
+start resumes what it left. At the end histories, weights, metrics and ``results/`` must be those of
+a run on as many processes that was never killed, bit for bit, but for times. A difference ends the
+command with status 1.
+"""
+
+import argparse
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+OPTIONS = (
+    "hardware=cpu", "tracking=off", "dataset.image_size=16", "training.batch_size=10",
+    "training.length=300 steps", "training.log_lines=60", "training.evaluations=10",
+    "training.snapshots=every 100 steps", "hardware.threads=1",
+)  # fmt: skip
+IN_ONE_RUN = ("update", "evaluation", "history", "checkpoint", "result")
+SHARES = {"dvc repro": 0.08, "grid worker": 0.06, "rank": 0.06}  # of the kills; the rest in one run
+MOMENTS_OF_A_CHECKPOINT = ("write", "sync", "keep", "rename", "renamed")
+TIMES = ("started", "seconds", "commit")  # columns of runs.csv that no two runs share
+
+
+@dataclass
+class Tally:
+    """Kills, runs ended after them, and differences, by moment."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    runs: Counter[str] = field(default_factory=Counter)
+    differences: list[str] = field(default_factory=list)
+
+    def table(self) -> str:
+        """Return the counts as a table."""
+        rows = [f"| {moment} | {count} |" for moment, count in self.kills.items()]
+        lines = [
+            "| killed in or while | kills |",
+            "| :--- | ---: |",
+            *rows,
+            f"| **all** | **{self.kills.total()}** |",
+            "",
+            f"{self.runs.total()} runs and campaigns ended after these kills; "
+            f"{len(self.differences)} differ from one that was never killed.",
+        ]
+        return "\n".join(lines)
+
+
+def main() -> None:
+    """Kill, resume, compare and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", type=Path)
+    arguments = parser.parse_args()
+    draw, tally, began = random.Random(arguments.seed), Tally(), time.monotonic()
+    shares = {kind: round(share * arguments.kills) for kind, share in SHARES.items()}
+    with tempfile.TemporaryDirectory(prefix="kills-") as folder:
+        kill_runs(Path(folder), arguments.kills - sum(shares.values()), draw, tally)
+        kill_ranks(Path(folder), shares["rank"], draw, tally)
+        for kind, command in (
+            ("dvc repro", ["dvc", "repro"]),
+            ("grid worker", ["anneal", "grid", "--workers", "2", "--retries", "0"]),
+        ):
+            kill_campaigns(Path(folder), kind, command, shares[kind], draw, tally)
+    print(tally.table())
+    print(f"{time.monotonic() - began:.0f} s")
+    if arguments.write and not tally.differences:
+        from anneal.io.files import write_if_changed
+        from anneal.io.text import renew_block
+
+        page = arguments.write
+        write_if_changed(
+            page,
+            renew_block(page.read_text(), name="kills", body=tally.table(), where=str(page)),
+        )
+    if tally.differences:
+        sys.exit("\n".join(tally.differences))
+
+
+def kill_runs(folder: Path, kills: int, draw: random.Random, tally: Tally) -> None:
+    """Kill single runs in this process's children, which need not import torch again."""
+    import anneal.commands.multirun_job  # noqa: F401 - before forking, for speed
+
+    seed = 0
+    done = 0
+    while done < kills:
+        options = [*OPTIONS, f"seed={seed}"]
+        reference, killed = folder / f"reference-{seed}", folder / f"killed-{seed}"
+        fork_run(reference, options, None)
+        while True:
+            kind = draw.choice(IN_ONE_RUN) if done < kills else None
+            status = fork_run(killed, options, kind and Moment(kind, draw.randrange(2**32)))
+            if status == 0:
+                break
+            if status != -signal.SIGKILL:
+                said = (killed / "errors").read_text().strip().splitlines()[-1:]
+                sys.exit(f"seed {seed}, before a kill in {kind}: status {status}, {said}")
+            tally.kills[str(kind)] += 1
+            done += 1
+        tally.runs["run"] += 1
+        tally.differences += differences_of_runs(reference, killed, f"seed {seed}")
+        seed += 1
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+def fork_run(folder: Path, options: list[str], moment: "Moment | None") -> int:
+    """Train or resume a run in a child; return its exit status, negative if a signal ended it."""
+    folder.mkdir(exist_ok=True)
+    process = os.fork()
+    if process == 0:
+        status = 1
+        try:
+            os.chdir(folder)
+            with Path(os.devnull).open("w") as nowhere, Path("errors").open("a") as errors:
+                os.dup2(nowhere.fileno(), 1)
+                os.dup2(errors.fileno(), 2)
+            from anneal.commands import run
+            from anneal.runs import observers
+
+            observers.CHECKPOINT_SECONDS = 0.05
+            if moment:
+                moment.arm()
+            run.main(options)
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def die() -> None:
+    """End this process as a crash of the machine would."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A moment at which the process that arms it is killed."""
+
+    kind: str
+    seed: int
+
+    def arm(self) -> None:
+        """Put the kill in its place."""
+        draw = random.Random(self.seed)
+        {
+            "update": self._in_update,
+            "evaluation": self._in_evaluation,
+            "history": self._in_history,
+            "checkpoint": self._in_checkpoint,
+            "result": self._in_result,
+        }[self.kind](draw)
+
+    def _in_update(self, draw: random.Random) -> None:
+        from anneal.runs.observers import Checkpoints
+
+        start, seconds = Checkpoints.start, draw.random() * 2
+
+        def later(self: Checkpoints, training: Any) -> None:
+            timer = threading.Timer(seconds, die)
+            timer.daemon = True
+            timer.start()
+            start(self, training)
+
+        Checkpoints.start = later  # type: ignore[method-assign]
+
+    def _in_evaluation(self, draw: random.Random) -> None:
+        from anneal.runs import setup
+
+        measure, at = setup.measure, on_call(draw.randint(1, 4))
+
+        def measured(model: Any, batches: Any, **options: Any) -> Any:
+            def cut() -> Any:
+                for batch in batches:
+                    yield batch
+                    die()
+
+            return measure(model, cut() if at() else batches, **options)
+
+        setup.measure = measured
+
+    def _in_history(self, draw: random.Random) -> None:
+        from anneal.runs.directory import RunDirectory
+
+        append, at, part = RunDirectory.append, on_call(draw.randint(1, 40)), draw.random()
+
+        def appended(self: RunDirectory, name: str, line: dict[str, Any]) -> None:
+            if at():
+                text = json.dumps(line)
+                with (self.path / name).open("a") as file:
+                    file.write(text[: int(part * len(text))])
+                die()
+            append(self, name, line)
+
+        RunDirectory.append = appended  # type: ignore[method-assign]
+
+    def _in_checkpoint(self, draw: random.Random) -> None:
+        from anneal.io import files
+        from anneal.runs import directory
+
+        step, at = draw.choice(MOMENTS_OF_A_CHECKPOINT), on_call(draw.randint(1, 4))
+        num_write, part = draw.randint(1, 30), draw.random()
+        save = directory.RunDirectory.save_checkpoint
+
+        def saved(self: directory.RunDirectory, state: dict[str, Any], *, update: int) -> None:
+            if at():
+                arm()
+            save(self, state, update=update)
+
+        def arm() -> None:
+            if step == "write":
+                write, now = files.Watched.write, on_call(num_write)
+
+                def written(self: files.Watched, content: bytes) -> int:
+                    if now():
+                        write(self, bytes(content)[: int(part * len(content))])
+                        die()
+                    return write(self, content)
+
+                files.Watched.write = written  # type: ignore[method-assign]
+            elif step == "sync":
+                os.fsync = lambda _: die()
+            elif step == "keep":
+                directory.keep_as = lambda *_: die()
+            else:
+                replace = Path.replace
+
+                def renamed(self: Path, target: Path) -> Path:
+                    is_checkpoint = Path(target).name == directory.CHECKPOINT
+                    if is_checkpoint and step == "rename":
+                        die()
+                    found = replace(self, target)
+                    if is_checkpoint:
+                        die()
+                    return found
+
+                Path.replace = renamed  # type: ignore[method-assign]
+
+        directory.RunDirectory.save_checkpoint = saved  # type: ignore[method-assign]
+
+    def _in_result(self, draw: random.Random) -> None:
+        from anneal.runs.directory import RunDirectory
+
+        finish, is_before = RunDirectory.finish, draw.random() < 0.5
+
+        def finished(self: RunDirectory, result: dict[str, Any]) -> None:
+            if is_before:
+                die()
+            finish(self, result)
+            die()
+
+        RunDirectory.finish = finished  # type: ignore[method-assign]
+
+
+def on_call(number: int) -> Callable[[], bool]:
+    """Return a function that is true when it is called for the ``number``-th time."""
+    calls = iter(range(1, sys.maxsize))
+    return lambda: next(calls) == number
+
+
+def differences_of_runs(reference: Path, killed: Path, name: str) -> list[str]:
+    """Return what differs between two folders of one run: history, weights, snapshots, metrics."""
+    import torch
+
+    (one,), (other,) = (list(place.glob("multirun/*/seed-*/")) for place in (reference, killed))
+    found = []
+    if (one / "history.jsonl").read_bytes() != (other / "history.jsonl").read_bytes():
+        found.append(f"{name}: the histories differ")
+    if json.loads((one / "result.json").read_text()) != json.loads(
+        (other / "result.json").read_text()
+    ):
+        found.append(f"{name}: the metrics differ")
+    names = [sorted(path.name for path in (run / "snapshots").iterdir()) for run in (one, other)]
+    if names[0] != names[1]:
+        found.append(f"{name}: the snapshots are of other updates")
+    for file in ("checkpoint.pt", *(f"snapshots/{snapshot}" for snapshot in names[0])):
+        weights = [
+            torch.load(run / file, weights_only=True)
+            for run in (one, other)
+            if (run / file).exists()
+        ]
+        if len(weights) != 2 or not same(*weights):
+            found.append(f"{name}: {file} differs")
+    return found
+
+
+def same(one: Any, other: Any) -> bool:
+    """Return whether nested plain data with tensors is equal, bit for bit."""
+    import torch
+
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and torch.equal(
+            one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8)
+        )
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+def kill_ranks(folder: Path, kills: int, draw: random.Random, tally: Tally) -> None:
+    """Kill one rank of a run on two processes at a time."""
+    from kills import wait_for_ranks, wait_for_start
+
+    options = [*OPTIONS, "training.accumulation=2", "hardware.processes=2"]
+    reference, killed = folder / "reference-ranks", folder / "killed-ranks"
+    if kills:
+        for place in (reference, killed):
+            place.mkdir()
+        start(reference, ["anneal", "run", *options]).communicate()
+    for _ in range(kills):
+        run = start(killed, ["anneal", "run", *options])
+        ranks = wait_for_ranks(run, 2)
+        wait_for_start(killed, run)
+        time.sleep(draw.random())
+        os.kill(ranks[draw.randrange(2)], signal.SIGKILL)
+        run.communicate()
+        tally.kills["rank"] += 1
+    if kills:
+        start(killed, ["anneal", "run", *options]).communicate()
+        tally.runs["ranks"] += 1
+        tally.differences += differences_of_runs(reference, killed, "two ranks")
+
+
+def kill_campaigns(
+    folder: Path, kind: str, command: list[str], kills: int, draw: random.Random, tally: Tally
+) -> None:
+    """Kill ``dvc repro`` with its children, or one worker of ``anneal grid``; compare results/."""
+    if not kills:
+        return
+    reference, killed = (copy_of_project(folder / f"{kind[:4]}-{name}") for name in ("a", "b"))
+    for place in (reference,):
+        finish(place, command)
+    done = 0
+    while done < kills:
+        run = start(killed, command)
+        ended = wait_or_kill(run, kind, draw.uniform(1, 25))
+        if ended == 0:  # whole before the kill: again from nothing but the sources
+            tally.runs[kind] += 1
+            tally.differences += differences_of_results(reference, killed, kind)
+            shutil.rmtree(killed)
+            killed = copy_of_project(killed)
+            continue
+        done += ended is None
+        tally.kills[kind] += ended is None
+    finish(killed, command)
+    tally.runs[kind] += 1
+    tally.differences += differences_of_results(reference, killed, kind)
+
+
+def wait_or_kill(run: "subprocess.Popen[str]", kind: str, seconds: float) -> int | None:
+    """Wait so long, then kill; return the exit status of a command that ended before, else None."""
+    try:
+        return run.wait(seconds)
+    except subprocess.TimeoutExpired:
+        pass
+    if kind == "dvc repro":
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+        return None
+    listed = subprocess.run(
+        ["pgrep", "-g", str(run.pid), "-f", "stages.train"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    workers = [int(word) for word in listed.stdout.split()]
+    if not workers:
+        return run.wait() or -1  # before or after its runs
+    os.kill(workers[-1], signal.SIGKILL)
+    run.wait()
+    return None
+
+
+def copy_of_project(folder: Path) -> Path:
+    """Clone the project with the small campaign of its own tests."""
+    folder.parent.mkdir(exist_ok=True)
+    quiet = {"check": True, "capture_output": True}
+    subprocess.run(["git", "clone", "-q", "--no-hardlinks", str(ROOT), str(folder)], **quiet)
+    shutil.copytree(ROOT / "tests" / "pipeline" / "conf", folder / "conf", dirs_exist_ok=True)
+    shutil.rmtree(folder / "results")
+    (folder / "dvc.lock").unlink(missing_ok=True)
+    options = ["campaign=smoke", "tracking=off", "hardware=cpu", "hardware.threads=1"]
+    subprocess.run(["anneal", "params", *options], cwd=folder, **quiet)
+    return folder
+
+
+def finish(folder: Path, command: list[str]) -> None:
+    """Run a command to its end."""
+    run = start(folder, command)
+    said, _ = run.communicate()
+    if run.returncode:
+        sys.exit(f"{' '.join(command)} did not go on after the kills:\n{said}")
+
+
+def start(folder: Path, command: list[str]) -> "subprocess.Popen[str]":
+    """Start a command in a process group of its own."""
+    environment = (
+        os.environ | {"PYTHONPATH": str(folder / "src")} if (folder / "src").exists() else None
+    )
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, start_new_session=True,
+        stdout=subprocess.PIPE if command[0] == "dvc" else subprocess.DEVNULL,
+        stderr=subprocess.STDOUT if command[0] == "dvc" else subprocess.PIPE,
+    )  # fmt: skip
+
+
+def differences_of_results(reference: Path, killed: Path, name: str) -> list[str]:
+    """Return which files of two ``results/`` differ, but for times."""
+    one, other = (
+        {
+            path.relative_to(place).as_posix(): without_times(path)
+            for path in (place / "results").rglob("*")
+            if path.is_file()
+        }
+        for place in (reference, killed)
+    )
+    return [
+        f"{name}: {file} differs"
+        for file in sorted(one.keys() | other.keys())
+        if one.get(file) != other.get(file)
+    ]
+
+
+def without_times(path: Path) -> object:
+    """Return a file's content; of runs.csv its rows without times."""
+    if path.name != "runs.csv":
+        return path.read_bytes()
+    with path.open(newline="") as file:
+        return [
+            {key: value for key, value in row.items() if key not in TIMES}
+            for row in csv.DictReader(file)
+        ]
+
+
+if __name__ == "__main__":
+    main()
