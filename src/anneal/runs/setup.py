@@ -39,17 +39,13 @@ EVALUATION_BATCH = 500
 
 @dataclass(frozen=True)
 class ExperimentSetup:
-    """Data and settings of one experiment, shared by all its seeds.
-
-    Args:
-        parts: the processes that train and measure together.
-    """
+    """Data and settings of one experiment, shared by all its seeds."""
 
     experiment: ExperimentConfig
     data: ImageData
     settings: Settings
     normalise: Normalise
-    parts: Parts = ALONE
+    parts: Parts = ALONE  # the processes that train and measure together
     weights: State | None = None  # pretrained, loaded into each network
 
     def learner(
