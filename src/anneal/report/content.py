@@ -17,7 +17,7 @@ from anneal.range_test.record import RangeTestRecord, read_range_test
 from anneal.results.campaign import CampaignResults, MeasuredExperiment, gather_evidence
 from anneal.results.ensemble_store import seeds_words
 from anneal.results.ensembles import ensemble_of
-from anneal.results.metrics import Evidence
+from anneal.results.metrics import Evidence, Run
 from anneal.results.statistics import Interval, mean_interval
 from anneal.results.subjects import mean_over_subjects
 
@@ -77,6 +77,7 @@ class Section:
         is_reproduction: whether any of its rows is what a claim is about.
         days: first and last day on which its current runs were started, as ISO dates.
         rows: its experiments in order.
+        runs: of its rows, those of each subject too.
         groups: the rows by what was trained (:func:`group_rows`): the ones to compare, one figure
             each.
         range_tests: by name.
@@ -90,6 +91,7 @@ class Section:
     is_reproduction: bool
     days: tuple[str, str] | None
     rows: tuple[ReportRow, ...]
+    runs: tuple[Run, ...]
     groups: Mapping[str, tuple[ReportRow, ...]]
     range_tests: Mapping[str, RangeTestRecord]
     ensembles: tuple[EnsembleRow, ...]
@@ -269,9 +271,10 @@ def _section(
     deviations: Sequence[Deviation],
     extras: ReportExtras,
 ) -> Section:
+    measured = results.evidence()
     evidence = {  # a seed of an experiment over subjects is the mean over them
         name: mean_over_subjects(part, part.subjects) if part.subjects else part
-        for name, part in results.evidence().items()
+        for name, part in measured.items()
     }
     rows = tuple(
         ReportRow(
@@ -297,6 +300,7 @@ def _section(
         is_reproduction=any(row.experiment.name in claimed for row in rows),
         days=(started[0], started[-1]) if started else None,
         rows=rows,
+        runs=tuple(run for row in rows for run in measured[row.experiment.name].runs),
         groups=group_rows(rows),
         range_tests={
             name: read_range_test(plain, where=f"range test {name} of campaign {results.name}")

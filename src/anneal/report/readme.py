@@ -36,7 +36,7 @@ def reproduce_table(content: Content) -> str:
     """Return the cost table of campaigns with runs: command, runs, updates, measured hours."""
     rows = []
     for section in content.sections:
-        runs = [run for row in section.rows for run in row.evidence.runs]
+        runs = section.runs
         seconds = [float(run.environment["seconds"]) for run in runs if _is_timed(run)]
         if not seconds:
             continue
