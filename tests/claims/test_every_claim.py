@@ -20,6 +20,7 @@ BY_PAPER = {
     paper: [claim for claim in CLAIMS if claim.id.split("/")[0] == paper] for paper in PAPERS
 }
 SLIGHTLY = (-0.001, 0.0, 0.001)  # three seeds whose mean is the number
+SUBJECTS = 14
 SLOWER_UPDATES = 10_000
 
 
@@ -94,9 +95,19 @@ def at_its_own_number(claim, *, budget_fraction=1.0):
                 strict=True,
             )
         ]
-    return {
-        part.experiment: dataclasses.replace(part, budget_fraction=budget_fraction) for part in made
-    }
+    whole = [dataclasses.replace(part, budget_fraction=budget_fraction) for part in made]
+    if not isinstance(claim, SpeedClaim) and claim.subjects:  # each subject measures the same
+        subjects = range(1, SUBJECTS + 1)
+        whole = [
+            dataclasses.replace(part, subjects=dict.fromkeys(subjects, part)) for part in whole
+        ]
+    return {part.experiment: part for part in whole}
+
+
+def num_values(claim):
+    """Return how many values are held against a claim's number."""
+    is_median = not isinstance(claim, SpeedClaim) and claim.subjects == "median"
+    return SUBJECTS if is_median else len(SLIGHTLY)
 
 
 def changed_numbers(claim):
@@ -118,7 +129,7 @@ def test_runs_at_the_papers_number_reproduce_each_claim(paper):
     found = [judge(claim, at_its_own_number(claim)) for claim in BY_PAPER[paper]]
     wrong = {f.claim.id: f.reason for f in found if f.verdict != "reproduced"}
     assert wrong == {}
-    assert all(f.n == 3 for f in found)
+    assert all(f.n == num_values(f.claim) for f in found)
 
 
 @pytest.mark.parametrize("paper", PAPERS)
@@ -155,7 +166,7 @@ def test_order_turned_round_is_not_reproduced(paper):
 def test_shorter_run_never_gets_a_verdict(paper):
     for claim in BY_PAPER[paper]:
         found = judge(claim, at_its_own_number(claim, budget_fraction=0.999))
-        assert (found.verdict, found.n) == ("shorter run", 3), claim.id
+        assert (found.verdict, found.n) == ("shorter run", num_values(claim)), claim.id
         assert "**shorter run (99.9 %)**" in verdicts_table([found])
 
 

@@ -101,7 +101,7 @@ def test_every_subject_is_a_run_and_a_crop_costs_less_than_its_trial() -> None:
     config = compose_campaign("eeg_small")
     by_name = {cost.name: cost for cost in campaign_costs(config)}
     cost = by_name["sgdr/eegbci_sgdr_lr_0.05"]
-    assert (cost.runs, cost.updates, cost.images, cost.tested) == (9, 300, 4500, 15 * 15)
+    assert (cost.runs, cost.updates, cost.images, cost.tested) == (27, 300, 4500, 15 * 15)
     high_gamma = compose_run(["dataset=high_gamma", "model=eeg_deep4"])
     train, test = flop_per_image(high_gamma, DATASETS["high_gamma"].size)
     assert (

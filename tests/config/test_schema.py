@@ -87,7 +87,18 @@ OPTIONAL = {
     "fine_tuning.freeze": False,
     "fine_tuning.layer_decay": 1.0,
 }
-OF_SOME = ("dataset.signal", "dataset.test_folder", "dataset.full_pixel")  # shown where they count
+OF_SOME = (  # shown where they count
+    "dataset.signal",
+    "dataset.test_folder",
+    "dataset.full_pixel",
+    "dataset.crop",
+    "dataset.files",
+    "dataset.files_hold",
+    "dataset.scaled_decoding",
+    "dataset.resize_filter",
+    "dataset.channel_order",
+    "dataset.subset",
+)
 
 
 def all_fields() -> list[str]:
@@ -189,6 +200,11 @@ WRONG_VALUES = [
     ("budget_fraction", 1.01, "must be in (0, 1]"),
     ("budget_fraction", -0.5, "must be in (0, 1]"),
     ("dataset.full_pixel", 0.0, "must be positive"),
+    ("dataset.crop", 0, "must be positive"),
+    ("dataset.files", 0, "must be positive"),
+    ("dataset.files_hold", "all", "must be one of mixed, classes"),
+    ("dataset.resize_filter", "cubic", "must be one of bilinear, box"),
+    ("dataset.channel_order", "rbg", "must be one of rgb, bgr"),
     ("training.batch_size", 0, "must be positive"),
     ("training.accumulation", -1, "must be positive"),
     ("training.evaluations", 0, "must be positive"),
@@ -412,6 +428,8 @@ def test_campaign_survives_the_way_there_and_back(repository: Any) -> None:
     campaign = parse(CampaignConfig, plain, where="params.yaml")
     for key in ("kernels", "processes", "patience"):  # at their defaults they are left out
         assert plain["hardware"].pop(key) == OPTIONAL[f"hardware.{key}"]
+    for key in ("references", "ensembles"):
+        assert plain["campaign"].pop(key) == {}
     assert to_plain(campaign) == plain
     assert parse(CampaignConfig, to_plain(campaign), where="params.yaml") == campaign
 

@@ -149,7 +149,7 @@ def _read_directory(folder: Path) -> ReadRun:
     directory = RunDirectory(folder, configuration_hash=str(plan.get("configuration_hash")))
     starts = directory.environment()
     result = directory.result()
-    ended = f"{result['status']}, {result['updates']} updates" if result else "not ended"
+    ended = f"{result['status']}, {result.get('updates')} updates" if result else "not ended"
     return ReadRun(
         words=f"{folder} ({ended}, {len(starts)} start{'s' * (len(starts) != 1)})",
         seed=_seed(folder.name, folder),

@@ -31,7 +31,7 @@ ENVIRONMENT_FILE = "environment.json"
 SNAPSHOTS = "snapshots"
 RESUME = "ANNEAL_RESUME"  # environment variable; other-code: resume a run that other code began
 OTHER_CODE = "other-code"
-RESULT_KEYS = {"configuration_hash", "code", "status", "updates"}
+RESULT_KEYS = {"code", "status"}
 KEYS_SHOWN = 3
 LOCK_SECONDS = 1.0  # `status` holds a lock for a moment to see whether it is free
 

@@ -63,9 +63,14 @@ def _ensure_server() -> None:
     """
     resource_tracker.ensure_running()  # it unblocks signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    ignores = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # as of a job in the background
+    if ignores:  # a fork would inherit it, and lose a signal of its first moments
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         forkserver.ensure_running()
     finally:
+        if ignores:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
