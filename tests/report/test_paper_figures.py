@@ -144,7 +144,7 @@ GOOD = {"id": "clr/f", "at": "p, Figure 1", "title": "t", "shows": "s"}
 CURVES = [{"experiment": "clr/x", "label": "l"}]
 READ_OFF = {"data": "no.csv", "source": "s", "error_pct": 1.0}
 TEST = {"campaign": "c", "range_test": {"name": "n", "digitised": READ_OFF}}
-ONE_OF = "figure clr/f: must have either curves, a range_test or ensembles"
+ONE_OF = "figure clr/f: must have either curves, a range_test, ensembles or less_reference"
 
 
 @pytest.mark.parametrize(
