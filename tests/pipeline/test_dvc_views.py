@@ -134,6 +134,6 @@ def test_make_experiments_shows_accuracies_and_no_dependency(moved: tuple[Projec
     assert f"{file_of(experiment)}:test_accuracy_pct@final" in accuracies
     others = [column for column in columns if column not in accuracies]
     assert others == [
-        "Experiment", "Created", "seeds", "budget_fraction", "campaign.name", "hardware.name",
+        "Experiment", "Created", "campaign.name", "seeds", "budget_fraction", "hardware.name",
         "tracking.name",
     ]  # fmt: skip
