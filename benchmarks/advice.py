@@ -29,9 +29,9 @@ from anneal.advise.recommend import recommend
 from anneal.config.compose import compose_run
 from anneal.config.paths import Paths
 from anneal.config.schema import ExperimentConfig, FineTuningConfig, SchedulerConfig
-from anneal.io.files import read_json, write_if_changed, write_json
+from anneal.io.files import read_json, renew_page, write_json
 from anneal.io.terminal import command, say
-from anneal.io.text import NOTHING, did_you_mean, markdown_table, renew_block
+from anneal.io.text import NOTHING, did_you_mean, markdown_table
 from anneal.results.statistics import Interval, mean_interval, paired_interval
 from anneal.runs.code_digest import code_of_run
 from anneal.runs.directory import RunDirectory
@@ -264,14 +264,6 @@ def blocks() -> dict[str, str]:
     return {name: f"{about}\n\n{table(records)}" for name, records in found.items() if records}
 
 
-def renew_page() -> None:
-    """Renew the tables of the page."""
-    text = PAGE.read_text()
-    for name, body in blocks().items():
-        text = renew_block(text, name=name, body=body, where=str(PAGE))
-    write_if_changed(PAGE, text)
-
-
 @command(free=True)
 def main(arguments: list[str]) -> None:
     """Run the comparisons that have no result yet and renew the page."""
@@ -294,7 +286,7 @@ def main(arguments: list[str]) -> None:
             prepare(given.folder)
         write_json(file, compare(known[name], folder=folder))
         say(sentence(read_json(file)))
-    renew_page()
+    renew_page(PAGE, blocks())
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from anneal.io.files import write_if_changed
+from anneal.io.files import renew_page
 from anneal.io.terminal import command, say
-from anneal.io.text import Alignment, markdown_table, renew_block
+from anneal.io.text import Alignment, markdown_table
 from anneal.results.equivalence import Tolerance, level_for, place
 from anneal.results.network_prior import NetworkPrior, fit_prior, spread
 from anneal.results.statistics import FEWEST_RUNS
@@ -154,10 +154,7 @@ def main(arguments: list[str]) -> None:
     made = table()
     say(made)
     about = f"`python benchmarks/error_rates.py`: {NETWORKS:,} networks, seed {SEED}, percent."
-    text = renew_block(
-        PAGE.read_text(), name="error-rates", body=f"{about}\n\n{made}", where=str(PAGE)
-    )
-    write_if_changed(PAGE, text)
+    renew_page(PAGE, {"error-rates": f"{about}\n\n{made}"})
 
 
 if __name__ == "__main__":

@@ -28,6 +28,9 @@ from typing import Any
 
 from kill_moments import Moment
 
+from anneal.io.files import renew_page
+from anneal.io.text import markdown_table
+
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS = (
     "hardware=cpu", "tracking=off", "dataset.image_size=16", "training.batch_size=10",
@@ -49,17 +52,13 @@ class Tally:
 
     def table(self) -> str:
         """Return the counts as a table."""
-        rows = [f"| {moment} | {count} |" for moment, count in self.kills.items()]
-        lines = [
-            "| killed in or while | kills |",
-            "| :--- | ---: |",
-            *rows,
-            f"| **all** | **{self.kills.total()}** |",
-            "",
-            f"{self.runs.total()} runs and campaigns ended after these kills; "
-            f"{len(self.differences)} differ from one that was never killed.",
-        ]
-        return "\n".join(lines)
+        rows = [[moment, str(count)] for moment, count in self.kills.items()]
+        rows.append(["**all**", f"**{self.kills.total()}**"])
+        made = markdown_table(["killed in or while", "kills"], rows, sides=["left", "right"])
+        return (
+            f"{made}\n\n{self.runs.total()} runs and campaigns ended after these kills; "
+            f"{len(self.differences)} differences from one that was never killed."
+        )
 
 
 def main() -> None:
@@ -82,14 +81,7 @@ def main() -> None:
     print(tally.table())
     print(f"{time.monotonic() - began:.0f} s")
     if arguments.write and not tally.differences:
-        from anneal.io.files import write_if_changed
-        from anneal.io.text import renew_block
-
-        page = arguments.write
-        write_if_changed(
-            page,
-            renew_block(page.read_text(), name="kills", body=tally.table(), where=str(page)),
-        )
+        renew_page(arguments.write, {"kills": tally.table()})
     if tally.differences:
         sys.exit("\n".join(tally.differences))
 

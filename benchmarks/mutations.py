@@ -26,6 +26,9 @@ from pathlib import Path
 
 from mutation_targets import make_targets
 
+from anneal.io.files import renew_page
+from anneal.io.text import markdown_table
+
 HOSTILE = (
     "null", "{}", "[]", "[1, 2", "1: 2", "-1", "0", "1e400", ".nan", "-.inf", "''", "true",
     "99999999999999999999", "!!python/object/apply:os.system [exit]", "${oc.env:HOME}",
@@ -48,12 +51,7 @@ def main() -> None:
     if tally.crashes:
         sys.exit("\n\n".join(tally.crashes[:20]) + f"\n{len(tally.crashes)} crashes")
     if arguments.write:
-        from anneal.io.files import write_if_changed
-        from anneal.io.text import renew_block
-
-        page = arguments.write
-        text = renew_block(page.read_text(), name="mutations", body=tally.table(), where=str(page))
-        write_if_changed(page, text)
+        renew_page(arguments.write, {"mutations": tally.table()})
 
 
 @dataclass
@@ -66,21 +64,13 @@ class Tally:
 
     def table(self) -> str:
         """Return the counts as a table."""
-        kinds = sorted(self.read | self.refused)
-        rows = [
-            f"| {kind} | {self.read[kind] + self.refused[kind]} | {self.refused[kind]} |"
-            for kind in kinds
-        ]
-        total = self.read.total() + self.refused.total()
-        lines = [
-            "| mutated | inputs | refused in one line |",
-            "| :--- | ---: | ---: |",
-            *rows,
-            f"| **all** | **{total}** | **{self.refused.total()}** |",
-            "",
-            f"{len(self.crashes)} crashed, hung or left a file.",
-        ]
-        return "\n".join(lines)
+        inputs = self.read + self.refused
+        rows = [[kind, str(inputs[kind]), str(self.refused[kind])] for kind in sorted(inputs)]
+        rows.append(["**all**", f"**{inputs.total()}**", f"**{self.refused.total()}**"])
+        made = markdown_table(
+            ["mutated", "inputs", "refused in one line"], rows, sides=["left", "right", "right"]
+        )
+        return f"{made}\n\n{len(self.crashes)} crashed or left a file."
 
 
 def run(folder: Path, *, inputs: int, seed: int) -> Tally:

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from anneal.io.files import write_if_changed
+from anneal.io.files import renew_page
 from anneal.io.terminal import command, say
-from anneal.io.text import Alignment, markdown_table, renew_block
+from anneal.io.text import Alignment, markdown_table
 from anneal.results.equivalence import LEVEL
 from anneal.results.metrics import Evidence
 from anneal.results.statistics import (
@@ -154,15 +154,11 @@ def main(arguments: list[str]) -> None:
     """Print both tables and write them into the page."""
     if arguments:
         raise ValueError(f"subjects takes no arguments, got {arguments}")
-    text = PAGE.read_text()
     about = f"`python benchmarks/subjects.py`: {REPETITIONS:,} repetitions, seed {SEED}, percent."
-    for name, body in (
-        ("coverage", f"{about}\n\n{coverage_table()}"),
-        ("eeg-small", results_table()),
-    ):
+    blocks = {"coverage": f"{about}\n\n{coverage_table()}", "eeg-small": results_table()}
+    for body in blocks.values():
         say(body)
-        text = renew_block(text, name=name, body=body, where=str(PAGE))
-    write_if_changed(PAGE, text)
+    renew_page(PAGE, blocks)
 
 
 if __name__ == "__main__":

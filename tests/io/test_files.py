@@ -12,7 +12,15 @@ from typing import Any
 
 import pytest
 
-from anneal.io.files import read_json, read_yaml, synced, write_json, write_whole, write_yaml
+from anneal.io.files import (
+    read_json,
+    read_yaml,
+    renew_page,
+    synced,
+    write_json,
+    write_whole,
+    write_yaml,
+)
 
 
 @pytest.fixture
@@ -277,3 +285,14 @@ def test_yaml_that_would_run_code_is_refused(tmp_path: Path) -> None:
     file.write_text("a: !!python/object/apply:os.getcwd []\n")
     with pytest.raises(ValueError, match=rf"^{file}, line 1: could not determine a constructor"):
         read_yaml(file)
+
+
+def test_block_of_a_page_is_renewed_and_a_missing_one_refused(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- rates:begin -->\nold\n<!-- rates:end -->\nb\n")
+    assert renew_page(page, {"rates": "new"})
+    assert page.read_text() == "a\n<!-- rates:begin -->\nnew\n<!-- rates:end -->\nb\n"
+    assert not renew_page(page, {"rates": "new"})
+    with pytest.raises(ValueError, match=r"page.md: must have <!-- kills:begin --> and"):
+        renew_page(page, {"rates": "newer", "kills": "none"})
+    assert "new\n" in page.read_text()

@@ -3,12 +3,14 @@
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import yaml
+
+from anneal.io.text import renew_block
 
 
 def read_yaml(path: Path) -> Any:
@@ -151,6 +153,24 @@ def write_if_changed(path: Path, text: str) -> bool:
         return False
     write_whole(path, text)
     return True
+
+
+def renew_page(page: Path, blocks: Mapping[str, str]) -> bool:
+    """Replace blocks of a page; return whether that changed it.
+
+    Args:
+        page: a Markdown file with the marks of :func:`anneal.io.text.renew_block`.
+        blocks: name -> its new text.
+
+    Raises:
+        ValueError: the page lacks the marks of a block; names both.
+    """
+    text = page.read_text()
+    for name, body in blocks.items():
+        if f"<!-- {name}:begin -->" not in text:
+            raise ValueError(f"{page}: must have <!-- {name}:begin --> and <!-- {name}:end -->")
+        text = renew_block(text, name=name, body=body, where=str(page))
+    return write_if_changed(page, text)
 
 
 class Watched:
