@@ -77,7 +77,8 @@ def test_configuration_and_schedule_are_compared_without_titles(
 ) -> None:
     one = train(tmp_path / "one", [2.0])
     other = {"title": "another", "optimizer": {"weight_decay": 0.0}}
-    two = train(tmp_path / "two", [2.1], configuration=other, schedule={"max_lr": 0.01})
+    changed = {"configuration": other, "configuration_hash": "b" * 12}
+    two = train(tmp_path / "two", [2.1], schedule={"max_lr": 0.01}, **changed)
     found = rows(capsys, one, two)
     assert found["configuration"].strip() == "optimizer.weight_decay 0.004 → 0.0"
     assert found["schedule"].strip() == "schedule.max_lr 0.006 → 0.01"
@@ -92,6 +93,8 @@ def test_committed_runs_of_two_processors_are_explained(
     found = rows(capsys, f"{row}/seed-0", f"results/{row}/seed-1")
     assert found["seed"].strip() == "seed 0 → 1"
     assert found["configuration"].strip() == "equal"
+    assert found["machine"].strip().startswith("commit ")
+    assert "device AMD EPYC → Intel" in found["machine"]
     assert "parts at update" in found["history"]
 
 

@@ -15,12 +15,14 @@ from anneal.io.csv_files import number_or_none, short
 from anneal.io.files import read_yaml_mapping
 from anneal.io.text import did_you_mean, shorten
 from anneal.results.campaign import CampaignResults
-from anneal.results.compare import Change
+from anneal.results.compare import COMPARED_ENVIRONMENT, Change
+from anneal.results.evaluate import environment_of
 from anneal.results.store import load_results
 from anneal.runs.directory import HISTORY, PLAN, RunDirectory, read_lines
 from anneal.runs.layout import CAMPAIGN_FILE, RESULTS
 
 _OF_A_START = ("started", "ended", "from_update", "to_update", "seconds", "code", "data")
+CONFIGURATION, MACHINE, DETAILS = "configuration", "machine", "machine and versions"
 _SHOWN = 6  # keys of one kind
 
 
@@ -31,6 +33,7 @@ class ReadRun:
     Args:
         words: where it was read, how it ended.
         seed: of the run.
+        configuration_hash: of everything that changes its numbers.
         kinds: kind of setting -> flat keys and values; a kind that was not recorded is missing.
         history: update -> recorded values.
         result: final metrics.
@@ -39,6 +42,7 @@ class ReadRun:
 
     words: str
     seed: int
+    configuration_hash: str
     kinds: Mapping[str, Mapping[str, Any]]
     history: Mapping[int, Mapping[str, Any]]
     result: Mapping[str, Any]
@@ -80,11 +84,12 @@ def explain(before: ReadRun, after: ReadRun) -> Explanation:
             parts = update
             break
         last_equal = update
-    kinds = {
-        kind: _changes(before.kinds[kind], after.kinds[kind])
-        for kind in before.kinds
-        if kind in after.kinds
-    }
+    shared = [kind for kind in before.kinds if kind in after.kinds]
+    if DETAILS in shared:
+        shared.remove(MACHINE)
+    kinds = {kind: _changes(before.kinds[kind], after.kinds[kind]) for kind in shared}
+    if before.configuration_hash == after.configuration_hash:  # keys at their default differ
+        kinds |= {CONFIGURATION: ()}
     if before.seed != after.seed:
         kinds = {"seed": (Change(key="seed", before=before.seed, after=after.seed),)} | kinds
     return Explanation(
@@ -153,8 +158,9 @@ def _read_directory(folder: Path) -> ReadRun:
     return ReadRun(
         words=f"{folder} ({ended}, {len(starts)} start{'s' * (len(starts) != 1)})",
         seed=_seed(folder.name, folder),
+        configuration_hash=directory.configuration_hash,
         kinds={
-            "configuration": flat_numbers(plan["configuration"]),
+            CONFIGURATION: flat_numbers(plan["configuration"]),
             "schedule": dict(
                 flatten(
                     {
@@ -165,7 +171,8 @@ def _read_directory(folder: Path) -> ReadRun:
             ),
             "code": _over_starts({"code": start.get("code")} for start in starts),
             "data": _over_starts(start.get("data") or {} for start in starts),
-            "machine and versions": _over_starts(
+            MACHINE: _machine(_recorded(directory)),
+            DETAILS: _over_starts(
                 {key: value for key, value in start.items() if key not in _OF_A_START}
                 for start in starts
             ),
@@ -199,13 +206,10 @@ def _read_committed(results: CampaignResults, root: Path, name: str, seed_words:
     return ReadRun(
         words=f"{where}/seed-{seed} ({run.status}, {run.updates} updates, committed)",
         seed=seed,
+        configuration_hash=configuration_hash,
         kinds={
-            "configuration": flat_numbers(results.configurations.get(configuration_hash, {})),
-            "machine and versions": {
-                key: value
-                for key, value in run.environment.items()
-                if key not in ("started", "seconds")
-            },
+            CONFIGURATION: flat_numbers(results.configurations.get(configuration_hash, {})),
+            MACHINE: _machine(run.environment),
         },
         history={
             point.update: {k: v for k, v in vars(point).items() if k != "update" and v is not None}
@@ -214,6 +218,19 @@ def _read_committed(results: CampaignResults, root: Path, name: str, seed_words:
         result=run.metrics,
         committed=True,
     )
+
+
+def _machine(environment: Mapping[str, Any]) -> dict[str, str]:
+    """Return what ``runs.csv`` keeps of a machine, as text."""
+    return {key: str(environment[key]) for key in COMPARED_ENVIRONMENT if environment.get(key)}
+
+
+def _recorded(directory: RunDirectory) -> Mapping[str, Any]:
+    """Return the environment as results keep it; empty if a start has not recorded its own."""
+    try:
+        return environment_of(directory)
+    except (KeyError, IndexError, TypeError):
+        return {}
 
 
 def _seed(words: str, where: Path) -> int:
@@ -242,7 +259,7 @@ def explanation_lines(found: Explanation) -> list[str]:
     lines = [f"A  {found.before.words}", f"B  {found.after.words}"]
     rows = [(kind, _changes_words(changes)) for kind, changes in found.kinds.items()]
     kinds = {**found.before.kinds, **found.after.kinds}
-    missing = [kind for kind in kinds if kind not in found.kinds]
+    missing = [kind for kind in kinds if kind not in (*found.kinds, MACHINE)]
     if missing:
         rows.append(("not recorded", f"{', '.join(missing)} (of one run)"))
     rows += [("history", _history_words(found)), ("final metrics", _changes_words(found.results))]
