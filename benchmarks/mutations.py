@@ -87,6 +87,7 @@ def run(folder: Path, *, inputs: int, seed: int) -> Tally:
             bad = mutate(good, draw, is_text=target.is_text)
             if bad == good:
                 bad = good[: len(good) // 2]
+            path.unlink()  # it may be a second name of another file
             path.write_bytes(bad)
             before = names_in(folder)
             try:
@@ -108,6 +109,7 @@ def run(folder: Path, *, inputs: int, seed: int) -> Tally:
             left = names_in(folder) - before
             if left:
                 tally.crashes.append(f"{target.kind} {number} left {sorted(left)}")
+            path.unlink()
             path.write_bytes(good)
     return tally
 
