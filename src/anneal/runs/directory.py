@@ -129,10 +129,25 @@ class RunDirectory:
         ended = self._result_on_disk()
         return ended is not None and self.code is not None and ended["code"] != self.code
 
-    def save_checkpoint(self, state: dict[str, Any], *, update: int) -> None:
-        """Write a checkpoint atomically and keep the previous one."""
+    def history_bytes(self) -> int:
+        """Return the size of the history."""
+        history = self.path / HISTORY
+        return history.stat().st_size if history.is_file() else 0
+
+    def save_checkpoint(
+        self, state: dict[str, Any], *, update: int, history_bytes: int | None = None
+    ) -> None:
+        """Write a checkpoint atomically and keep the previous one.
+
+        Args:
+            state: of the loop.
+            update: updates made by then.
+            history_bytes: size of the history by then; None: now.
+        """
         import torch
 
+        if history_bytes is None:
+            history_bytes = self.history_bytes()
         history = self.path / HISTORY
         if history.is_file():
             with history.open("rb") as file:
@@ -140,7 +155,7 @@ class RunDirectory:
         content = {
             "configuration_hash": self.configuration_hash,
             "update": update,
-            "history_bytes": history.stat().st_size if history.is_file() else 0,
+            "history_bytes": history_bytes,
             "state": state,
         }
         checkpoint = self.path / CHECKPOINT
@@ -206,8 +221,7 @@ class RunDirectory:
             for name in (HISTORY, TIMING):
                 (self.path / name).unlink(missing_ok=True)
             return None
-        history = self.path / HISTORY
-        size = history.stat().st_size if history.is_file() else 0
+        history, size = self.path / HISTORY, self.history_bytes()
         if size < content["history_bytes"]:
             raise ValueError(
                 f"{history} has {size} bytes, fewer than the {content['history_bytes']} at "
@@ -221,11 +235,14 @@ class RunDirectory:
     def read_checkpoint(self) -> dict[str, Any] | None:
         """Return the last checkpoint without changing any file; None if there is none.
 
+        A crash while a checkpoint was kept without links leaves the previous one alone.
+
         Raises:
             ValueError: it is of another configuration or unreadable; names the file.
         """
-        checkpoint = self.path / CHECKPOINT
-        if not checkpoint.is_file():
+        kept = (self.path / name for name in (CHECKPOINT, PREVIOUS))
+        checkpoint = next((file for file in kept if file.is_file()), None)
+        if checkpoint is None:
             return None
         return self._load(checkpoint, f"move {self.path} away to start again")
 
