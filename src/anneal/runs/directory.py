@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from anneal.config.strict import flat_numbers
 from anneal.io.files import read_json, read_yaml_mapping, synced, write_json, write_yaml
 from anneal.io.terminal import say
+from anneal.runs.code_digest import sources_of
 from anneal.runs.torch_files import UnreadableError, keep_as, load_checked
 
 HISTORY = "history.jsonl"
@@ -32,6 +33,7 @@ SNAPSHOTS = "snapshots"
 RESUME = "ANNEAL_RESUME"  # environment variable; other-code: resume a run that other code began
 OTHER_CODE = "other-code"
 RESULT_KEYS = {"code", "status"}
+MERGED = "merged"  # key of result.json: the run ended on another machine and came in a pack
 KEYS_SHOWN = 3
 LOCK_SECONDS = 1.0  # `status` holds a lock for a moment to see whether it is free
 
@@ -123,11 +125,17 @@ class RunDirectory:
         return found
 
     def _stale(self) -> bool:
-        """Return whether the run here is of another configuration, or ended under other code."""
+        """Return whether the run here is of another configuration, or ended under other code.
+
+        One that came in a pack may have the numerics of its machine.
+        """
         if self._hash_on_disk() not in (None, self.configuration_hash):
             return True
         ended = self._result_on_disk()
-        return ended is not None and self.code is not None and ended["code"] != self.code
+        if ended is None or self.code is None:
+            return False
+        part = sources_of if ended.get(MERGED) else str
+        return part(str(ended["code"])) != part(self.code)
 
     def history_bytes(self) -> int:
         """Return the size of the history."""
@@ -139,15 +147,10 @@ class RunDirectory:
     ) -> None:
         """Write a checkpoint atomically and keep the previous one.
 
-        Args:
-            state: of the loop.
-            update: updates made by then.
-            history_bytes: size of the history by then; None: now.
+        ``history_bytes`` is the size of the history after ``update`` updates; None: that of now.
         """
         import torch
 
-        if history_bytes is None:
-            history_bytes = self.history_bytes()
         history = self.path / HISTORY
         if history.is_file():
             with history.open("rb") as file:
@@ -155,7 +158,7 @@ class RunDirectory:
         content = {
             "configuration_hash": self.configuration_hash,
             "update": update,
-            "history_bytes": history_bytes,
+            "history_bytes": self.history_bytes() if history_bytes is None else history_bytes,
             "state": state,
         }
         checkpoint = self.path / CHECKPOINT
