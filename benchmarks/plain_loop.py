@@ -54,7 +54,7 @@ def train(
     device: torch.device,
     before_update: Callable[[], None],
 ) -> None:
-    """Train for ever; ``before_update`` is called before each batch and ends it by raising.
+    """Train on CIFAR-10 for ever.
 
     Args:
         architecture: a network of timm's or of ours.
@@ -63,9 +63,28 @@ def train(
         augmented: with random crops and mirror images.
         batch: images in one.
         device: where it computes.
-        before_update: called before each update.
+        before_update: called before each update; it ends the training by raising.
     """
-    dataset = CIFAR10(str(root), train=True, transform=usual_transforms(augmented=augmented))
+    train_on(
+        CIFAR10(str(root), train=True, transform=usual_transforms(augmented=augmented)),
+        architecture,
+        workers=workers,
+        batch=batch,
+        device=device,
+        before_update=before_update,
+    )
+
+
+def train_on(
+    dataset: torch.utils.data.Dataset,
+    architecture: str,
+    *,
+    workers: int,
+    batch: int,
+    device: torch.device,
+    before_update: Callable[[], None],
+) -> None:
+    """Train on a data set for ever; see :func:`train`."""
     loader = torch.utils.data.DataLoader(
         dataset, batch_size=batch, shuffle=True, num_workers=workers
     )
