@@ -88,10 +88,10 @@ class Moment:
         num_write, part = draw.randint(1, 30), draw.random()
         save = directory.RunDirectory.save_checkpoint
 
-        def saved(self: directory.RunDirectory, state: dict[str, Any], *, update: int) -> None:
+        def saved(self: directory.RunDirectory, state: dict[str, Any], **how: Any) -> None:
             if at():
                 arm()
-            save(self, state, update=update)
+            save(self, state, **how)
 
         def arm() -> None:
             if step == "write":

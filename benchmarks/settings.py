@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from anneal.models.build import build_model, parameter_groups
 from anneal.runs.environment import cpu_name, describe_environment
-from anneal.runs.hardware import PRECISIONS, cpu_capability, num_cores
+from anneal.runs.hardware import PRECISIONS, allow_tf32, cpu_capability, num_cores
 from anneal.runs.kernels import apply_kernels, check_kernels
 from anneal.training.evaluation import autocast
 from anneal.training.optimizers.caffe import CaffeSGD
@@ -132,6 +132,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(num_cores())
+    allow_tf32(False)  # as in a run
     device = "cuda" if torch.cuda.is_available() else "cpu"
     capability = cpu_capability() if device == "cpu" else "any"
     environment = describe_environment()

@@ -241,7 +241,7 @@ WRONG_VALUES = [
     ("hardware.memory_format", "nhwc", "must be one of auto, contiguous, channels_last"),
     ("range_test.rule", "smiths", "must be one of smith, minimum, steepest, valley"),
     ("hardware.device", "gpu", "must be one of auto, cpu, cuda, mps"),
-    ("hardware.precision", "fp16", "must be one of auto, float32, bf16"),
+    ("hardware.precision", "fp16", "must be one of auto, float32, tf32, bf16"),
     ("hardware.compile", "yes", "must be one of auto, on, off"),
     ("hardware.threads", 0, "must be positive"),
     ("hardware.kernels", "gpu", "must be one of none, cpu"),

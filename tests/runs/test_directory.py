@@ -141,15 +141,42 @@ def test_damaged_checkpoint_without_a_previous_one_is_refused(directory):
     assert file.stat().st_size == 200
 
 
-def test_previous_checkpoint_is_copied_where_there_are_no_links(directory, monkeypatch):
+def without_links(monkeypatch):
     def refuse(*_):
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(os, "link", refuse)
+
+
+def test_previous_checkpoint_is_renamed_where_there_are_no_links(directory, monkeypatch):
+    without_links(monkeypatch)
     checkpoint(directory, 1)
     checkpoint(directory, 2)
     assert torch.load(directory.path / PREVIOUS, weights_only=True)["update"] == 1
     assert directory.resume()["update"] == 2
+    truncate(directory.path / CHECKPOINT)
+    assert directory.resume()["update"] == 1
+    assert (directory.path / UNREADABLE).stat().st_size == 200
+
+
+def test_crash_between_two_renames_leaves_the_previous_checkpoint(directory, monkeypatch):
+    without_links(monkeypatch)
+    checkpoint(directory, 1)
+    synced = []
+
+    def crash(descriptor):
+        synced.append(descriptor)
+        if len(synced) == 2:  # the history's first
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", crash)
+    with pytest.raises(KeyboardInterrupt):
+        directory.save_checkpoint({}, update=2)
+    assert not (directory.path / CHECKPOINT).exists()
+    assert directory.resume()["update"] == 1
+    checkpoint(directory, 3)
+    assert torch.load(directory.path / PREVIOUS, weights_only=True)["update"] == 1
+    assert directory.resume()["update"] == 3
 
 
 def test_checkpoint_whose_history_is_gone_is_refused(directory):

@@ -1,6 +1,7 @@
 """From ``auto`` to settings: what is here, what was measured, and what is refused."""
 
 import json
+from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 
 from anneal.config.schema import HardwareConfig
 from anneal.runs import hardware
+from anneal.runs.environment import tf32_flags
 from anneal.runs.hardware import Settings, cpu_capability, decide, num_cores
 
 AUTO = {
@@ -182,6 +184,58 @@ def test_missing_compiler_is_named_with_what_was_sought(
     monkeypatch.setenv("CXX", wanted)
     message = f"compiling for the CPU needs a C++ compiler (CXX={wanted}), and there is none"
     assert hardware.compiler_obstacle() == message
+
+
+@pytest.fixture
+def tf32_as_before() -> Iterator[None]:
+    """Put torch's two switches back."""
+    before = tf32_flags()
+    yield
+    torch.backends.cuda.matmul.allow_tf32 = before["cublas"]
+    torch.backends.cudnn.allow_tf32 = before["cudnn"]
+
+
+@pytest.mark.usefixtures("tf32_as_before")
+@pytest.mark.parametrize(
+    ("precision", "said", "allowed"),
+    [
+        ("float32", "float32 without TF32 contiguous eager", False),
+        ("tf32", "tf32 contiguous eager", True),
+        ("bf16", "bf16 contiguous eager", False),
+    ],
+)
+def test_tf32_on_cuda_is_off_unless_asked_for_and_is_named(
+    this_machine: Any, precision: str, said: str, allowed: bool
+) -> None:
+    this_machine(cuda=True)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = not allowed
+    settings = decided(precision=precision, memory_format="contiguous", compile="off")
+    assert settings.numerics == said
+    assert tf32_flags() == {"cublas": allowed, "cudnn": allowed}
+
+
+@pytest.mark.usefixtures("tf32_as_before")
+def test_tf32_is_refused_without_cuda_and_float32_has_its_old_name() -> None:
+    with pytest.raises(ValueError, match=r"precision: tf32 needs the device cuda, got cpu"):
+        decided(precision="tf32")
+    before = tf32_flags()
+    assert decided(precision="float32", compile="off").numerics == "float32 contiguous eager"
+    assert tf32_flags() == before
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("tf32_as_before")
+def test_float32_on_cuda_is_exact_and_tf32_is_not(this_machine: Any) -> None:
+    this_machine(cuda=True)
+    torch.manual_seed(0)
+    images, weights = torch.randn(8, 64, 32, 32), torch.randn(64, 64, 3, 3)
+    exact = torch.nn.functional.conv2d(images.double(), weights.double())
+    errors = {}
+    for precision in ("float32", "tf32"):
+        decide(HardwareConfig(**(AUTO | {"precision": precision})), architecture="resnet18")
+        found = torch.nn.functional.conv2d(images.cuda(), weights.cuda()).cpu()
+        errors[precision] = float((found - exact).abs().max())
+    assert errors["float32"] < 1e-3 < errors["tf32"]  # not measured: no GPU was at hand
 
 
 def test_threads_are_set_and_without_a_number_one_for_each_core() -> None:

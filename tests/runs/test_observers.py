@@ -89,7 +89,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SeedRun:
         describe=lambda: {"configuration_hash": "h"}, total_steps=TOTAL, snapshots=()
     )
     setup: Any = SimpleNamespace(
-        settings=SimpleNamespace(describe=dict),
+        settings=SimpleNamespace(describe=dict, device="cpu"),
         data=SimpleNamespace(identity={}),
         parts=ALONE,
     )
@@ -176,7 +176,9 @@ def test_no_checkpoint_is_ahead_of_its_snapshots(
     saved: list[str] = []
     directory = run.directory
     monkeypatch.setattr(directory, "save_snapshot", lambda *_, update: saved.append(f"s{update}"))
-    monkeypatch.setattr(directory, "save_checkpoint", lambda *_, update: saved.append(f"c{update}"))
+    monkeypatch.setattr(
+        directory, "save_checkpoint", lambda *_, update, **_how: saved.append(f"c{update}")
+    )
     run.plan.snapshots = (2,)  # type: ignore[misc]
     run.plan.experiment = SimpleNamespace(  # type: ignore[misc, assignment]
         paper=None, name="x", tracking=None,
@@ -188,11 +190,11 @@ def test_no_checkpoint_is_ahead_of_its_snapshots(
 
 
 def test_checkpoints_are_a_minute_apart(run: SeedRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 59.0, 61.0, 61.0, 61.0, 100.0])
+    clock = iter([0.0, 59.0, 61.0, 61.0, 61.0, 61.0, 100.0])
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     directory: Any = run.directory
     saved: list[int] = []
-    monkeypatch.setattr(directory, "save_checkpoint", lambda *_, update: saved.append(update))
+    monkeypatch.setattr(directory, "save_checkpoint", lambda _, update, **__: saved.append(update))
     checkpoints = Checkpoints(directory)
     loop: Any = Loop()
     checkpoints.start(loop)

@@ -140,7 +140,10 @@ def test_preempted_job_of_sbatch_alone_resumes(project, cluster):
 
 def test_grace_shorter_than_a_checkpoint_is_said_once(cluster, monkeypatch, capsys):
     class Slow:
-        def save_checkpoint(self, state, *, update):
+        def history_bytes(self):
+            return 0
+
+        def save_checkpoint(self, state, *, update, history_bytes):
             time.sleep(1.1)
 
     class Idle:

@@ -192,7 +192,7 @@ class HardwareConfig:
 
     name: str
     device: Annotated[str, one_of("auto", "cpu", "cuda", "mps")]
-    precision: Annotated[str, one_of("auto", "float32", "bf16")]
+    precision: Annotated[str, one_of("auto", "float32", "tf32", "bf16")]  # tf32: on CUDA
     memory_format: Annotated[str, one_of("auto", "contiguous", "channels_last")]
     compile: Annotated[str, one_of("auto", "on", "off")]
     threads: Annotated[int | None, POSITIVE]  # None: one for each core

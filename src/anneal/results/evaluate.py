@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from anneal.io.csv_files import csv_text
 from anneal.results.ensembles import Group, SnapshotSet
-from anneal.runs.directory import CHECKPOINT, HISTORY, RunDirectory, read_lines
+from anneal.runs.directory import CHECKPOINT, HISTORY, MERGED, RunDirectory, read_lines
 from anneal.runs.layout import seed_folder
 from anneal.runs.plan import Plan
 
@@ -44,6 +44,8 @@ def evaluate_runs(
 ) -> list[EndedRun]:
     """Evaluate the final weights of each ended seed.
 
+    A run that came in a pack has none: its metrics are those that its machine measured.
+
     Raises:
         ValueError: the accuracy of the weights differs from the last one in the history: record and
             checkpoint are of different runs.
@@ -57,7 +59,7 @@ def evaluate_runs(
         if result is None:
             continue
         metrics = {n: v for n, v in result.items() if "@" in n or n == "best_update"}
-        if result["status"] == "finished":
+        if result["status"] == "finished" and not result.get(MERGED):
             metrics |= _measure_again(directory, setup, metrics["test_accuracy_pct@final"])
         runs.append(
             EndedRun(

@@ -37,6 +37,11 @@ def code_of_run(numerics: str) -> str:
     return f"{code_digest()} {numerics}"
 
 
+def sources_of(code: str) -> str:
+    """Return the part of :func:`code_of_run` that is of the sources, whatever the numerics."""
+    return code.partition(" ")[0]
+
+
 def source_times() -> dict[Path, int]:
     """Return when each source of the package was written; another answer: other sources."""
     return {file: file.stat().st_mtime_ns for file in Path(__file__).parents[1].rglob("*.py")}

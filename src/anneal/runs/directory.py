@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from anneal.config.strict import flat_numbers
 from anneal.io.files import read_json, read_yaml_mapping, synced, write_json, write_yaml
 from anneal.io.terminal import say
+from anneal.runs.code_digest import sources_of
 from anneal.runs.torch_files import UnreadableError, keep_as, load_checked
 
 HISTORY = "history.jsonl"
@@ -32,6 +33,7 @@ SNAPSHOTS = "snapshots"
 RESUME = "ANNEAL_RESUME"  # environment variable; other-code: resume a run that other code began
 OTHER_CODE = "other-code"
 RESULT_KEYS = {"code", "status"}
+MERGED = "merged"  # key of result.json: the run ended on another machine and came in a pack
 KEYS_SHOWN = 3
 LOCK_SECONDS = 1.0  # `status` holds a lock for a moment to see whether it is free
 
@@ -123,14 +125,30 @@ class RunDirectory:
         return found
 
     def _stale(self) -> bool:
-        """Return whether the run here is of another configuration, or ended under other code."""
+        """Return whether the run here is of another configuration, or ended under other code.
+
+        One that came in a pack may have the numerics of its machine.
+        """
         if self._hash_on_disk() not in (None, self.configuration_hash):
             return True
         ended = self._result_on_disk()
-        return ended is not None and self.code is not None and ended["code"] != self.code
+        if ended is None or self.code is None:
+            return False
+        part = sources_of if ended.get(MERGED) else str
+        return part(str(ended["code"])) != part(self.code)
 
-    def save_checkpoint(self, state: dict[str, Any], *, update: int) -> None:
-        """Write a checkpoint atomically and keep the previous one."""
+    def history_bytes(self) -> int:
+        """Return the size of the history."""
+        history = self.path / HISTORY
+        return history.stat().st_size if history.is_file() else 0
+
+    def save_checkpoint(
+        self, state: dict[str, Any], *, update: int, history_bytes: int | None = None
+    ) -> None:
+        """Write a checkpoint atomically and keep the previous one.
+
+        ``history_bytes`` is the size of the history after ``update`` updates; None: that of now.
+        """
         import torch
 
         history = self.path / HISTORY
@@ -140,7 +158,7 @@ class RunDirectory:
         content = {
             "configuration_hash": self.configuration_hash,
             "update": update,
-            "history_bytes": history.stat().st_size if history.is_file() else 0,
+            "history_bytes": self.history_bytes() if history_bytes is None else history_bytes,
             "state": state,
         }
         checkpoint = self.path / CHECKPOINT
@@ -206,8 +224,7 @@ class RunDirectory:
             for name in (HISTORY, TIMING):
                 (self.path / name).unlink(missing_ok=True)
             return None
-        history = self.path / HISTORY
-        size = history.stat().st_size if history.is_file() else 0
+        history, size = self.path / HISTORY, self.history_bytes()
         if size < content["history_bytes"]:
             raise ValueError(
                 f"{history} has {size} bytes, fewer than the {content['history_bytes']} at "
@@ -221,11 +238,14 @@ class RunDirectory:
     def read_checkpoint(self) -> dict[str, Any] | None:
         """Return the last checkpoint without changing any file; None if there is none.
 
+        A crash while a checkpoint was kept without links leaves the previous one alone.
+
         Raises:
             ValueError: it is of another configuration or unreadable; names the file.
         """
-        checkpoint = self.path / CHECKPOINT
-        if not checkpoint.is_file():
+        kept = (self.path / name for name in (CHECKPOINT, PREVIOUS))
+        checkpoint = next((file for file in kept if file.is_file()), None)
+        if checkpoint is None:
             return None
         return self._load(checkpoint, f"move {self.path} away to start again")
 

@@ -28,8 +28,17 @@ def describe_environment() -> dict[str, Any]:
         "cpu": cpu_name(),
         "cpu_capability": cpu_capability(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "tf32": tf32_flags() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
         "flags": {name: os.environ[name] for name in FLAGS if name in os.environ},
+    }
+
+
+def tf32_flags() -> dict[str, bool]:
+    """Return for each library whether float32 on CUDA is computed in TF32 now."""
+    return {
+        "cublas": torch.backends.cuda.matmul.allow_tf32,
+        "cudnn": torch.backends.cudnn.allow_tf32,
     }
 
 

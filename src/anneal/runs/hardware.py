@@ -20,7 +20,8 @@ import torch
 from anneal.config.schema import HardwareConfig
 from anneal.runs.kernels import check_kernels, kernels_digest
 
-PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
+TF32 = "tf32"  # float32 whose products on CUDA have the ten bits of TF32
+PRECISIONS = {"float32": torch.float32, TF32: torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,10 @@ class Settings:
     @property
     def numerics(self) -> str:
         """The settings that may change the last digits of a number, in words."""
-        words = f"{self.precision} {self.memory_format} {'compiled' if self.compile else 'eager'}"
+        precision = self.precision
+        if self.device == "cuda" and precision == "float32":
+            precision = "float32 without TF32"  # torch's default for convolutions is with it
+        words = f"{precision} {self.memory_format} {'compiled' if self.compile else 'eager'}"
         if self.timed and self.device == "cpu":
             words = f"{words} {self.threads} threads"
         return words if self.kernels == "none" else f"{words} {self.kernels} {kernels_digest()}"
@@ -73,6 +77,8 @@ def decide(config: HardwareConfig, *, architecture: str) -> Settings:
     row = _measured(device, architecture)
     compiled = row["compile"] if config.compile == "auto" else config.compile
     precision = row["precision"] if config.precision == "auto" else config.precision
+    if precision == TF32 and device != "cuda":
+        raise ValueError(f"{where}: precision: {TF32} needs the device cuda, got {device}")
     if compiled == "on" and device == "cpu":
         obstacle = compiler_obstacle()
         if obstacle is not None and config.compile == "on":
@@ -89,6 +95,8 @@ def decide(config: HardwareConfig, *, architecture: str) -> Settings:
     torch.set_num_threads(threads)
     if device == "cpu":
         _keep_freed_memory()
+    elif device == "cuda":
+        allow_tf32(precision == TF32)
     torch.backends.cudnn.deterministic = True  # the same bits after any number of stops
     return Settings(
         device=device,
@@ -98,6 +106,12 @@ def decide(config: HardwareConfig, *, architecture: str) -> Settings:
         threads=threads,
         kernels=config.kernels,
     )
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Let products and convolutions of float32 on CUDA be computed in TF32, or forbid it."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def usable_cores() -> list[int]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from anneal.config.schema import ExperimentConfig
 from anneal.config.strict import parse
-from anneal.io.files import read_json, read_yaml
-from anneal.runs.layout import EXPERIMENTS
+from anneal.io.files import read_json, read_yaml, read_yaml_mapping
+from anneal.runs.layout import CAMPAIGN_FILE, EXPERIMENTS, RANGE_TESTS, SUGGESTION
 from anneal.runs.plan import Bounds
 from anneal.runs.subjects import find_subject, of_each_subject, split_name
 
@@ -52,6 +52,22 @@ def load_experiment(campaign: str, name: str) -> Loaded:
         ExperimentConfig, content["configuration"], where=str(path), key="configuration"
     )
     return Loaded(path=path, experiment=experiment, seeds=tuple(content["seeds"]))
+
+
+def load_range_test(campaign: str, name: str) -> Bounds | None:
+    """Read the bounds of the range test that a campaign's experiment, or subject, takes them from.
+
+    Raises:
+        NoBoundsError: it abstained; gives the reason.
+        ValueError: the campaign was not composed, or has no such experiment; names the file.
+    """
+    path = EXPERIMENTS / campaign / CAMPAIGN_FILE
+    whole, _ = split_name(name)
+    try:
+        range_test = read_yaml_mapping(path)["experiments"][whole]["range_test"]
+    except (KeyError, TypeError):
+        raise ValueError(f"{path}: experiments has no {whole} with its range_test") from None
+    return load_bounds(RANGE_TESTS / campaign / range_test / SUGGESTION)
 
 
 def load_bounds(path: Path) -> Bounds | None:

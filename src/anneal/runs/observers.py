@@ -8,11 +8,13 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from anneal.runs.directory import HISTORY, TIMING, RunDirectory
 from anneal.runs.preemption import warn_of_short_grace
 from anneal.runs.progress import metered
+from anneal.runs.state_copy import StateCopy
 from anneal.runs.tracking import Tracker
 from anneal.training.loop import Record, Status, Training
 
@@ -35,6 +37,9 @@ class Observer:
             update: updates made.
             stopping: whether the run stops here, to be resumed later.
         """
+
+    def flush(self) -> None:
+        """Finish what is still being written; called after the last update."""
 
     def end(self, status: Status, result: Mapping[str, Any] | None) -> None:
         """Handle the end of the run; ``result`` is result.json, or None if it was stopped."""
@@ -98,25 +103,69 @@ class Checkpoints(Observer):
     """Save a checkpoint once a minute and when the run stops.
 
     Once, where SLURM's grace before a preemption is shorter than the first one took, it says so.
+
+    Args:
+        directory: for the checkpoints.
+        aside: whether a thread writes them from a copy of the state while the run goes on; those of
+            a run that stops are written at once.
     """
 
-    def __init__(self, directory: RunDirectory) -> None:
+    def __init__(self, directory: RunDirectory, *, aside: bool = False) -> None:
         self._directory = directory
         self._saved, self._warned = 0.0, False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint") if aside else None
+        self._writing: Future[float] | None = None
 
     def start(self, training: Training) -> None:
         """Start the clock."""
         self._training, self._saved = training, time.monotonic()
 
     def between(self, update: int, *, stopping: bool) -> None:
-        """Save a checkpoint if one is due."""
-        if stopping or time.monotonic() - self._saved > CHECKPOINT_SECONDS:
-            began = time.monotonic()
+        """Save a checkpoint if one is due.
+
+        Raises:
+            OSError: the one before could not be written.
+        """
+        if self._writing is not None and (stopping or self._writing.done()):
+            self.flush()
+        if stopping:
             self._directory.save_checkpoint(self._training.state_dict(), update=update)
-            self._saved = time.monotonic()
-            if not self._warned and not stopping:  # then every second counts
-                self._warned = True
-                warn_of_short_grace(self._saved - began)
+        elif self._writing is None and time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+            self._save(update)
+
+    def _save(self, update: int) -> None:
+        began = time.monotonic()
+        state, history_bytes = self._training.state_dict(), self._directory.history_bytes()
+
+        def write(state: Callable[[], dict[str, Any]]) -> float:
+            self._directory.save_checkpoint(state(), update=update, history_bytes=history_bytes)
+            return time.monotonic() - began
+
+        if self._thread is None:
+            self._warn(write(lambda: state))
+        else:
+            self._writing = self._thread.submit(write, StateCopy(state).content)
+        self._saved = time.monotonic()
+
+    def flush(self) -> None:
+        """Wait for the thread.
+
+        Raises:
+            OSError: its checkpoint could not be written.
+        """
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            self._warn(writing.result())
+
+    def close(self, *, failed: bool) -> None:  # noqa: ARG002
+        """Let the thread end, so that nothing is written after the directory is released."""
+        if self._thread is not None:
+            self._thread.shutdown()
+
+    def _warn(self, seconds: float) -> None:
+        if not self._warned:
+            self._warned = True
+            warn_of_short_grace(seconds)
 
 
 class Tracking(Observer):

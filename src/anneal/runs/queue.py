@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from anneal.datasets.registry import find_dataset
 from anneal.runs.campaign_runs import CampaignRun
-from anneal.runs.code_digest import code_digest, code_of_run
+from anneal.runs.code_digest import code_digest, code_of_run, sources_of
 from anneal.runs.costs import run_cost
 from anneal.runs.directory import RunDirectory
 from anneal.runs.forks import StageCall
@@ -40,7 +40,7 @@ def ended_somewhere(run: CampaignRun) -> bool:
         return run.committed or run.without_bounds
     directory = RunDirectory(run.path, configuration_hash=run.configuration_hash)
     result = directory.result()
-    return result is not None and str(result["code"]).split()[0] == code_digest()
+    return result is not None and sources_of(str(result["code"])) == code_digest()
 
 
 def costliest_first(runs: Sequence[CampaignRun]) -> list[CampaignRun]:

@@ -111,6 +111,8 @@ def _train(run: SeedRun, training: Training, observers: Sequence[Observer]) -> d
 
         outcome = training.run(record=record, between=between)
         seconds = round(time.monotonic() - began, 3)
+        for observer in observers:
+            observer.flush()
 
         def end() -> dict[str, Any] | None:
             run.directory.end_environment(ended=now(), to_update=outcome.updates, seconds=seconds)
@@ -153,7 +155,7 @@ def usual_observers(run: SeedRun, *, job_type: str) -> list[Observer]:
     return [
         History(run.directory),
         Snapshots(run.directory, run.plan.snapshots),  # before the checkpoints
-        Checkpoints(run.directory),
+        Checkpoints(run.directory, aside=run.setup.settings.device == "cuda"),
         Tracking(open_view),
         ProgressBar(run.name),
     ]

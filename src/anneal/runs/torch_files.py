@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -45,12 +44,13 @@ def load_checked(file: Path, *, advice: str) -> Any:
 
 
 def keep_as(file: Path, second: Path) -> None:
-    """Give a file a second name, atomically; copy it where there are no hard links."""
+    """Give a file a second name, atomically; where there are no hard links it loses the first."""
     temporary = second.with_name(f".{second.name}.tmp")
     temporary.unlink(missing_ok=True)
     try:
         os.link(file, temporary)
     except OSError:
-        shutil.copyfile(file, temporary)
+        file.replace(second)
+        return
     temporary.replace(second)
     temporary.unlink(missing_ok=True)  # stays where ``second`` was a name of the file already
