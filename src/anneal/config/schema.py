@@ -201,6 +201,7 @@ class HardwareConfig:
     kernels: Annotated[str, one_of("none", "cpu")] = "none"  # cpu: extensions/cpu_kernels
     processes: Annotated[int, POSITIVE] = 1  # that share the parts of an update
     patience: Annotated[str, WALL_TIME] = "10 minutes"  # that one of them waits for another
+    parts: Annotated[str, one_of("apart", "together")] = "apart"  # together: in one forward pass
 
     @property
     def patience_seconds(self) -> float:
