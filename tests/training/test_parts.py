@@ -144,32 +144,36 @@ def rank(folder, rank, size, checkpoints):
     distributed.destroy_process_group()
 
 
-def on_processes(size, folder, checkpoints):
-    context = multiprocessing.get_context("spawn")
-    processes = [
-        context.Process(target=rank, args=(folder, r, size, checkpoints)) for r in range(size)
-    ]
+def start_all(method, target, arguments):
+    """Start a process for each tuple of arguments and wait for their end."""
+    context = multiprocessing.get_context(method)
+    processes = [context.Process(target=target, args=each) for each in arguments]
     for process in processes:
         process.start()
     for process in processes:
         process.join(800)
         assert process.exitcode == 0
-    return torch.load(folder / f"{size}.pt", weights_only=True)
+
+
+def four_then_two(folder):
+    """Train on four processes and on two, forked from this one: torch is imported once."""
+    for size, checkpoints in ((4, None), (2, folder / "4.pt")):
+        start_all("fork", rank, [(folder, r, size, checkpoints) for r in range(size)])
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """Return what 1, 2 and 4 processes found; the first two resume the checkpoints of four."""
     folder, threads = tmp_path_factory.mktemp("parts"), torch.get_num_threads()
-    four = on_processes(4, folder, None)
-    file = folder / "4.pt"
+    start_all("spawn", four_then_two, [(folder,)])
+    four, two = (torch.load(folder / f"{size}.pt", weights_only=True) for size in (4, 2))
     torch.set_num_threads(1)
     try:
         one = {name: train(name, Parts()) for name in NETWORKS}
-        one["resumed"] = resumed(Parts(), file)
+        one["resumed"] = resumed(Parts(), folder / "4.pt")
     finally:
         torch.set_num_threads(threads)
-    return {1: one, 2: on_processes(2, folder, file), 4: four}
+    return {1: one, 2: two, 4: four}
 
 
 def losses(run):
