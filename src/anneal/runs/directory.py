@@ -8,6 +8,7 @@ ended, the previous one, ``snapshots/<update>.pt`` if requested, and ``result.js
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,7 @@ SNAPSHOTS = "snapshots"
 RESUME = "ANNEAL_RESUME"  # environment variable; other-code: resume a run that other code began
 OTHER_CODE = "other-code"
 RESULT_KEYS = {"code", "status"}
+CHECKSUM = "crc32"  # of the other keys of result.json
 KEYS_SHOWN = 3
 LOCK_SECONDS = 1.0  # `status` holds a lock for a moment to see whether it is free
 
@@ -57,16 +59,21 @@ class RunDirectory:
 
         Raises:
             ValueError: another process has locked it.
+            OSError: the file system has no locks, or is read-only.
         """
         lock = lock_of(self.path)
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(lock, timeout=LOCK_SECONDS):
-                yield self
+            holding = FileLock(lock, timeout=LOCK_SECONDS).acquire()
         except Timeout:
             raise ValueError(
                 f"{self.path} is in use by another process; wait for it or stop it"
             ) from None
+        except OSError as error:  # it names no file
+            why = f"{error.strerror}; a run needs a file system with locks"
+            raise OSError(error.errno, why, str(lock)) from error
+        with holding:
+            yield self
 
     def result(self) -> dict[str, Any] | None:
         """Return result.json of a run of this configuration, or None if none has ended."""
@@ -120,7 +127,12 @@ class RunDirectory:
         found = read_json(file)
         if not isinstance(found, dict) or not found.keys() >= RESULT_KEYS:
             raise ValueError(f"{file} must have the keys {', '.join(sorted(RESULT_KEYS))}")
-        return found
+        is_same = found.pop(CHECKSUM, _checksum(found)) == _checksum(found)
+        hashes = {found.get("configuration_hash"), self._hash_on_disk()} - {None}
+        if is_same and len(hashes) < 2:
+            return found
+        advice = "put the original there, or move it away to resume from the checkpoint"
+        raise ValueError(f"{file} was changed, or is of another run: {advice}")
 
     def _stale(self) -> bool:
         """Return whether the run here is of another configuration, or ended under other code."""
@@ -133,14 +145,16 @@ class RunDirectory:
         """Write a checkpoint atomically and keep the previous one."""
         import torch
 
-        history = self.path / HISTORY
+        history, lines = self.path / HISTORY, b""
         if history.is_file():
             with history.open("rb") as file:
                 os.fsync(file.fileno())  # the history reaches the disk before its checkpoint
+                lines = file.read()
         content = {
             "configuration_hash": self.configuration_hash,
             "update": update,
-            "history_bytes": history.stat().st_size if history.is_file() else 0,
+            "history_bytes": len(lines),
+            "history_crc32": zlib.crc32(lines),
             "state": state,
         }
         checkpoint = self.path / CHECKPOINT
@@ -190,7 +204,7 @@ class RunDirectory:
         except UnreadableError as error:
             if not (self.path / PREVIOUS).is_file():
                 raise
-            content = self._load(self.path / PREVIOUS, f"move {self.path} away to start again")
+            content = self._load_checkpoint(PREVIOUS)
             keep_as(self.path / CHECKPOINT, self.path / UNREADABLE)
             keep_as(self.path / PREVIOUS, self.path / CHECKPOINT)  # a next start finds it too
             say(
@@ -206,28 +220,31 @@ class RunDirectory:
             for name in (HISTORY, TIMING):
                 (self.path / name).unlink(missing_ok=True)
             return None
-        history = self.path / HISTORY
-        size = history.stat().st_size if history.is_file() else 0
-        if size < content["history_bytes"]:
-            raise ValueError(
-                f"{history} has {size} bytes, fewer than the {content['history_bytes']} at "
-                f"{CHECKPOINT}: move {self.path / CHECKPOINT} away to start again"
-            )
-        if history.is_file():
-            with history.open("r+b") as file:
-                file.truncate(content["history_bytes"])
+        if (self.path / HISTORY).is_file():
+            os.truncate(self.path / HISTORY, content["history_bytes"])
         return content
 
     def read_checkpoint(self) -> dict[str, Any] | None:
         """Return the last checkpoint without changing any file; None if there is none.
 
         Raises:
-            ValueError: it is of another configuration or unreadable; names the file.
+            ValueError: it is of another configuration or unreadable, or the history is another
+                than the one that it continues; names the file.
         """
-        checkpoint = self.path / CHECKPOINT
-        if not checkpoint.is_file():
-            return None
-        return self._load(checkpoint, f"move {self.path} away to start again")
+        return self._load_checkpoint(CHECKPOINT) if (self.path / CHECKPOINT).is_file() else None
+
+    def _load_checkpoint(self, name: str) -> dict[str, Any]:
+        """Read a checkpoint and compare the history up to it with its checksum."""
+        content = self._load(self.path / name, f"move {self.path} away to start again")
+        history, num_bytes = self.path / HISTORY, content["history_bytes"]
+        lines = history.read_bytes() if history.is_file() else b""
+        advice = f"move {self.path / name} away to start again"
+        if len(lines) < num_bytes:
+            found = f"{len(lines)} bytes, fewer than the {num_bytes}"
+            raise ValueError(f"{history} has {found} at {name}: {advice}")
+        if content.get("history_crc32") not in (None, zlib.crc32(lines[:num_bytes])):
+            raise ValueError(f"{history} was changed, or is of another run than {name}: {advice}")
+        return content
 
     def _check_code(self) -> None:
         """Refuse a checkpoint that other code or numerics wrote, unless that is wanted.
@@ -299,9 +316,13 @@ class RunDirectory:
         """
         codes = {entry.get("code") for entry in self.environment()} | {self.code}
         code = self.code if len(codes) == 1 else None
-        header = {"configuration_hash": self.configuration_hash, "code": code}
-        write_json(self.path / RESULT, header | result)
+        content = {"configuration_hash": self.configuration_hash, "code": code, **result}
+        write_json(self.path / RESULT, content | {CHECKSUM: _checksum(content)})
         (self.path / PREVIOUS).unlink(missing_ok=True)
+
+
+def _checksum(content: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
 
 
 def lock_of(path: Path) -> Path:

@@ -7,6 +7,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from anneal.io.files import rename_over
+
 
 class UnreadableError(ValueError):
     """A file that ``torch.load`` cannot read.
@@ -52,5 +54,5 @@ def keep_as(file: Path, second: Path) -> None:
         os.link(file, temporary)
     except OSError:
         shutil.copyfile(file, temporary)
-    temporary.replace(second)
+    rename_over(temporary, second)
     temporary.unlink(missing_ok=True)  # stays where ``second`` was a name of the file already
