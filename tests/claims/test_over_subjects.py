@@ -1,5 +1,7 @@
 """Claims on experiments over subjects: the median of differences, and means by seed."""
 
+from dataclasses import replace
+
 import pytest
 from tests.claims.test_verdict import order_claim, value_claim
 
@@ -40,7 +42,7 @@ def found():
 
 
 def test_difference_is_within_subjects_after_seeds_are_averaged(found):
-    judged = judge(order_claim(subjects="median"), found)
+    judged = judge(order_claim(subjects="median", num_subjects=9), found)
     assert (judged.ours.mean, judged.ours.low, judged.ours.high) == (2.5, 0.5, 5.0)  # 2nd, 8th
     assert (judged.n, judged.verdict) == (9, "reproduced")
     assert judged.ours.method == "exact sign test of the median"
@@ -49,27 +51,31 @@ def test_difference_is_within_subjects_after_seeds_are_averaged(found):
 
 
 def test_order_of_errors_has_the_sign_of_an_improvement(found):
-    claim = order_claim(subjects="median", metric="test_error_pct@final", values=[1.0, 3.0])
+    claim = order_claim(
+        subjects="median", num_subjects=9, metric="test_error_pct@final", values=[1.0, 3.0]
+    )
     assert judge(claim, found).ours.mean == 2.5
 
 
 def test_median_that_one_subject_could_turn_is_too_close_to_call(found):
-    judged = judge(order_claim(subjects="median", margin=1.0), found)
+    judged = judge(order_claim(subjects="median", num_subjects=9, margin=1.0), found)
     assert judged.verdict == "too close to call"
     assert "more subjects would tell" in judged.reason
 
 
 def test_value_of_a_median_is_judged_by_its_interval():
     found = evidence(a=[[r] for r in REFERENCE])
-    claim = value_claim(subjects="median", value=80.0, tolerance=11.0)
+    claim = value_claim(subjects="median", num_subjects=9, value=80.0, tolerance=11.0)
     assert (judge(claim, found).verdict, judge(claim, found).ours.mean) == ("too close to call", 80)
-    wide = value_claim(subjects="median", value=75.0, tolerance=15.0)
+    wide = value_claim(subjects="median", num_subjects=9, value=75.0, tolerance=15.0)
     assert judge(wide, found).verdict == "reproduced"
-    assert judge(value_claim(subjects="median", value=50.0), found).verdict == "higher"
+    assert (
+        judge(value_claim(subjects="median", num_subjects=9, value=50.0), found).verdict == "higher"
+    )
 
 
 def test_four_subjects_have_no_interval():
-    judged = judge(value_claim(subjects="median"), evidence(a=[[80.0]] * 4))
+    judged = judge(value_claim(subjects="median", num_subjects=4), evidence(a=[[80.0]] * 4))
     assert (judged.verdict, judged.reason) == (
         "one run",
         "4 subjects are not enough for an interval",
@@ -78,7 +84,7 @@ def test_four_subjects_have_no_interval():
 
 def test_mean_over_subjects_is_judged_by_seeds():
     found = evidence(a=[[80.0, 81.0, 82.0], [90.0, 91.0, 92.0]])
-    judged = judge(value_claim(subjects="mean", value=86.0, tolerance=2.0), found)
+    judged = judge(value_claim(subjects="mean", num_subjects=2, value=86.0, tolerance=2.0), found)
     assert (judged.n, judged.ours.mean, judged.verdict) == (3, 86.0, "reproduced")
     assert judged.ours.method == "Student's t"
 
@@ -96,22 +102,22 @@ def test_order_of_means_is_over_the_subjects_that_both_rows_have():
         a=[[80 + s for s in seeds], [90 + s for s in seeds], [10 + s for s in seeds]],
         b=[[79 + s for s in seeds], [88 + s for s in seeds]],
     )
-    judged = judge(order_claim(subjects="mean"), found)
+    judged = judge(order_claim(subjects="mean", num_subjects=2), found)
     assert (judged.n, judged.ours.mean) == (3, pytest.approx(1.5))
     alone = over_subjects({f"{n}/subject-0{n}": subject(n, n, [1.0]) for n in (1, 2)})
     few = {"a": alone["1"], "b": alone["2"]}
-    assert judge(order_claim(subjects="mean"), few).verdict == "not run"
+    assert judge(order_claim(subjects="mean", num_subjects=1), few).verdict == "not run"
 
 
 def test_missing_experiment_over_subjects_is_not_run(found):
-    judged = judge(order_claim(subjects="median", experiments=["a", "c"]), found)
+    judged = judge(order_claim(subjects="median", num_subjects=9, experiments=["a", "c"]), found)
     assert (judged.verdict, judged.missing) == ("not run", ("c",))
 
 
 @pytest.mark.parametrize(("subjects", "rule"), [(None, "set"), ("median", "left out")])
 def test_claim_must_say_what_it_takes_of_subjects(subjects, rule, found):
     name = "a" if subjects is None else "b/subject-01"
-    claim = value_claim(experiments=[name], subjects=subjects)
+    claim = value_claim(experiments=[name], subjects=subjects, num_subjects=subjects and 9)
     with pytest.raises(
         ValueError, match=f"claim 'clr/a': subjects must be {rule}, since {name} is"
     ):
@@ -121,3 +127,36 @@ def test_claim_must_say_what_it_takes_of_subjects(subjects, rule, found):
 def test_unknown_statistic_of_subjects_is_refused():
     with pytest.raises(ValueError, match="subjects must be one of median, mean, got 'best'"):
         value_claim(subjects="best")
+
+
+def test_claim_is_not_judged_on_fewer_subjects_than_the_paper_has(found):
+    judged = judge(order_claim(subjects="median", num_subjects=14), found)
+    assert (judged.verdict, judged.missing) == ("not run", ("a", "b"))
+    assert judged.reason == "a has 9 of 14, b has 9 of 14 subjects"
+    reading = judge(
+        value_claim(experiments=["a"], readings=["b"], subjects="median", num_subjects=9),
+        found | evidence(b=[[80.0]] * 8),
+    ).readings[0]
+    assert (reading.verdict, reading.ours) == ("not run", None)
+
+
+@pytest.mark.parametrize("asked", [{"subjects": "mean"}, {"num_subjects": 14}])
+def test_claim_gives_statistic_and_number_of_subjects_together(asked):
+    with pytest.raises(ValueError, match="subjects and num_subjects are given together"):
+        value_claim(**asked)
+
+
+def test_decoder_without_seeds_is_the_pair_of_every_seed():
+    found = evidence(a=[[80.0, 81.0, 82.0], [90.0, 91.0, 92.0]], b=[[79.0], [88.0]])
+    assert judge(order_claim(subjects="mean", num_subjects=2), found).n == 1  # b trained one seed
+    parts = {
+        n: replace(one, runs=(replace(one.runs[0], updates=0),))
+        for n, one in found["b"].subjects.items()
+    }
+    decoder = over_subjects({one.experiment: one for one in parts.values()})
+    judged = judge(order_claim(subjects="mean", num_subjects=2), found | decoder)
+    assert (judged.n, judged.ours.mean) == (3, pytest.approx(2.5))
+    turned = order_claim(
+        subjects="mean", num_subjects=2, experiments=["b", "a"], values=[80.0, 79.0]
+    )
+    assert (judge(turned, found | decoder).n, judge(turned, found | decoder).ours.mean) == (3, -2.5)

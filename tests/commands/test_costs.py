@@ -1,5 +1,6 @@
 """What a campaign costs, before it runs: against products multiplied out by hand."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from anneal.commands import costs
 from anneal.config.compose import compose_campaign, compose_run
 from anneal.datasets.registry import DATASETS
 from anneal.runs.costs import campaign_costs, flop_per_image, run_cost
+from anneal.runs.layout import PAPER
 
 # ResNet-20 on 32 px: the stem, six layers of 16 channels on 32 px, then twice one that widens and
 # five that do not, and the classifier; multiplications with their additions
@@ -95,6 +97,15 @@ def test_mistake_is_one_line(
     with pytest.raises(SystemExit):
         costs.main(arguments)
     assert said in capsys.readouterr().err
+
+
+def test_derived_rows_are_made_of_the_rows_that_campaigns_name() -> None:
+    found = costs.derived_rows()
+    assert found["baselines/hgd_fbcsp_4_125hz"] == []
+    assert found["sgdr/eeg_sgdr_both_rates"] == ["sgdr/eeg_sgdr_lr_0.025", "sgdr/eeg_sgdr_lr_0.05"]
+    written = json.loads((PAPER / "costs.json").read_text())
+    assert {name for name, cost in written.items() if "trains" in cost} <= set(found)
+    assert all(rest in written for cost in written.values() for rest in cost.get("trains", []))
 
 
 def test_every_subject_is_a_run_and_a_crop_costs_less_than_its_trial() -> None:

@@ -83,6 +83,7 @@ OPTIONAL = {
     "hardware.kernels": "none",
     "hardware.processes": 1,
     "hardware.patience": "10 minutes",
+    "hardware.parts": "apart",
     "fine_tuning.weights": None,
     "fine_tuning.freeze": False,
     "fine_tuning.layer_decay": 1.0,
@@ -202,9 +203,11 @@ WRONG_VALUES = [
     ("dataset.full_pixel", 0.0, "must be positive"),
     ("dataset.crop", 0, "must be positive"),
     ("dataset.files", 0, "must be positive"),
-    ("dataset.files_hold", "all", "must be one of mixed, classes"),
+    ("dataset.files_hold", "mixed", "must be classes, or null for mixed"),
     ("dataset.resize_filter", "cubic", "must be one of bilinear, box"),
-    ("dataset.channel_order", "rbg", "must be one of rgb, bgr"),
+    ("dataset.channel_order", "rgb", "must be bgr, or null for rgb"),
+    ("dataset.subset", False, "must be true, or null for no"),
+    ("dataset.scaled_decoding", False, "must be true, or null for no"),
     ("training.batch_size", 0, "must be positive"),
     ("training.accumulation", -1, "must be positive"),
     ("training.evaluations", 0, "must be positive"),
@@ -248,6 +251,7 @@ WRONG_VALUES = [
     ("hardware.processes", 0, "must be positive"),
     ("hardware.patience", "soon", "must be a time such as 90 seconds or 10 minutes"),
     ("hardware.patience", "0 minutes", "must be a time such as 90 seconds or 10 minutes"),
+    ("hardware.parts", "abreast", "must be one of apart, together"),
     ("tracking.mode", "wandb", "must be one of off, auto, offline, online"),
 ]  # fmt: skip
 
@@ -426,7 +430,7 @@ def test_campaign_survives_the_way_there_and_back(repository: Any) -> None:
 
     plain = yaml.safe_load((repository / "params.yaml").read_text())
     campaign = parse(CampaignConfig, plain, where="params.yaml")
-    for key in ("kernels", "processes", "patience"):  # at their defaults they are left out
+    for key in ("kernels", "processes", "patience", "parts"):  # at their defaults they are left out
         assert plain["hardware"].pop(key) == OPTIONAL[f"hardware.{key}"]
     for key in ("references", "ensembles"):
         assert plain["campaign"].pop(key) == {}

@@ -133,6 +133,7 @@ WRONG = [
     ("scheduler: {lr: 0.1}", "scheduler: {lr: 0.1}, scheduler.lr.x: 1", "row digits_high: "
      "scheduler.lr.x is set twice"),
     (TABLE, "paper: null\n", "a block must have rows or over"),
+    (TABLE, "", "a table must have rows or over, it is empty"),
     (TABLE, "- a\n", "the whole file must be a mapping"),
     (TABLE, "a: [\n", "line 2: "),
 ]  # fmt: skip

@@ -19,6 +19,7 @@ OPTIONS = [
     "imagenet",
     "imagenet16",
     "imagenet32",
+    "imagenet32_imitation",
     "imagenet32_permuted",
     "imagenet64",
     "imagenet_caffe",

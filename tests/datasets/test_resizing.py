@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anneal.datasets.resizing import fit, fit_all
+from anneal.datasets.resizing import fit, fit_all, fit_pixels
 
 
 def test_batch_of_the_right_size_is_left_alone():
@@ -36,3 +36,13 @@ def test_transparency_and_palettes_become_colours():
 def test_more_than_8_bits_a_channel_are_refused():
     with pytest.raises(ValueError, match="8 bits a channel, got Pillow's mode 'I;16'"):
         fit(Image.new("I;16", (4, 4)), size=None, num_channels=1)
+
+
+@pytest.mark.parametrize("shape", [(75, 56), (50, 90), (10, 10), (333, 500)])
+def test_torch_resizes_and_cuts_as_pillow_within_one_step(shape):
+    small = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    image = Image.fromarray(small).resize(shape[::-1])
+    found = fit_pixels(np.asarray(image).copy(), size=10)
+    expected = fit(image, size=10, num_channels=3)
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).max() <= 1

@@ -1,11 +1,11 @@
 """The real commands, given what they cannot use: one clear line, and nothing is written."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from tests.warm import warm_python
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def project(tmp_path: Path, repository: Path) -> Path:
 def run(project: Path, verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
-            sys.executable,
+            warm_python(),
             "-m",
             *(["anneal.commands." + verb] if "." in verb else ["anneal", verb]),
             *arguments,

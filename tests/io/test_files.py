@@ -7,11 +7,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from anneal.io.csv_files import read_rows
 from anneal.io.files import (
     read_json,
     read_yaml,
@@ -296,3 +298,20 @@ def test_block_of_a_page_is_renewed_and_a_missing_one_refused(tmp_path: Path) ->
     with pytest.raises(ValueError, match=r"page.md: must have <!-- kills:begin --> and"):
         renew_page(page, {"rates": "newer", "kills": "none"})
     assert "new\n" in page.read_text()
+
+
+@pytest.mark.parametrize("read", [read_yaml, read_json, read_rows])
+def test_file_that_is_no_text_is_named(tmp_path: Path, read: Callable[[Path], Any]) -> None:
+    path = tmp_path / "a file"
+    path.write_bytes(b"12345\xff6")
+    with pytest.raises(ValueError, match="a file: byte 5 is not UTF-8 text"):
+        read(path)
+
+
+def test_empty_table_without_a_header_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.touch()
+    with pytest.raises(ValueError, match=r"runs.csv is empty: a table has a header"):
+        read_rows(path)
+    path.write_text("a,b\n")
+    assert read_rows(path) == []

@@ -4,23 +4,31 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import pytest
+from tests.warm import warm_programs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FIXTURE = Path(__file__).parent / "conf"
+COLD = Path(sys.executable).parent
 
 
 class Project:
-    """A copy of the project in a folder of its own."""
+    """A copy of the project in a folder of its own.
 
-    def __init__(self, root):
+    Args:
+        root: The folder.
+        programs: Of ``python`` and ``dvc``; the stages that DVC starts find these too.
+    """
+
+    def __init__(self, root, programs=COLD):
         self.root = root
+        self.programs = programs
 
     def run(self, *command, expect=0, **environment):
         """Run a command there, with this copy's sources; return what it printed."""
-        programs = str(Path(sys.executable).parent)
         done = subprocess.run(
             command,
             cwd=self.root,
@@ -30,7 +38,7 @@ class Project:
             timeout=600,
             env=os.environ
             | {
-                "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+                "PATH": os.pathsep.join([str(self.programs), str(COLD), os.environ["PATH"]]),
                 "PYTHONPATH": str(self.root / "src"),
             }
             | environment,
@@ -41,7 +49,7 @@ class Project:
 
     def python(self, *arguments, **keywords):
         """Run ``python`` there."""
-        return self.run(sys.executable, *arguments, **keywords)
+        return self.run(str(self.programs / "python"), *arguments, **keywords)
 
     def commit(self, message):
         """Commit everything there."""
@@ -49,7 +57,7 @@ class Project:
         self.run("git", "commit", "-q", "--allow-empty", "-m", message)
 
 
-def copy_project(destination):
+def copy_project(destination, programs=COLD):
     """Copy what Git tracks, or would, and add the small campaign."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"],
@@ -59,19 +67,23 @@ def copy_project(destination):
         text=True,
     ).stdout.split("\0")
     for name in filter(None, listed):
-        source, target = REPOSITORY / name, destination / name
+        source = REPOSITORY / name
         if source.is_file() and not name.startswith(("results/", "dvc.lock")):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target)
+            compiled = [cache_from_source(str(source))] if source.suffix == ".py" else []
+            for file in filter(Path.is_file, [source, *map(Path, compiled)]):
+                target = destination / file.relative_to(REPOSITORY)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file, target)
     shutil.copytree(FIXTURE, destination / "conf", dirs_exist_ok=True)
-    project = Project(destination)
+    project = Project(destination, programs)
     project.run("git", "init", "-q", "-b", "main")
-    project.python("-m", "anneal", "params", "campaign=smoke", "tracking=off", "hardware=cpu")
+    project.python("-m", "anneal", "params", "campaign=smoke", "tracking=off", "hardware=cpu",
+                   "hardware.threads=1")  # fmt: skip
     project.commit("the project with a small campaign")
     return project
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """Return a fresh copy of the project."""
-    return copy_project(tmp_path_factory.mktemp("pipeline") / "project")
+    """Return a fresh copy of the project; its processes are forked from a warm one."""
+    return copy_project(tmp_path_factory.mktemp("pipeline") / "project", warm_programs())

@@ -135,6 +135,7 @@ def test_seed_more_trains_that_seed_only(reproduced):
         "campaign=smoke",
         "tracking=off",
         "hardware=cpu",
+        "hardware.threads=1",
         "seeds=[0,1,2]",
     )
     project.run("dvc", "repro", "train@smoke/plain")

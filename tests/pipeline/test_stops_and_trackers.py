@@ -25,7 +25,7 @@ FAKE_WANDB = {
 def composed(project):
     """Return the project ready to train one seed."""
     project.python("-m", "anneal", "params", "campaign=smoke", "tracking=off", "hardware=cpu",
-                   "seeds=[0]", "budget_fraction=0.5")  # fmt: skip
+                   "hardware.threads=1", "seeds=[0]", "budget_fraction=0.5")  # fmt: skip
     project.python("-m", "anneal.commands.stages.compose")
     project.python("-m", "anneal.commands.stages.download", "digits")
     return project

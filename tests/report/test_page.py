@@ -335,6 +335,24 @@ def test_what_is_left_counts_a_run_of_each_subject(content):
     assert dataclasses.replace(left, flop=1.24e18).cells()[-2] == "1,240"
 
 
+def test_what_is_left_counts_the_runs_that_a_row_is_made_of(content):
+    known = {
+        "clr/hostile": {"updates": 10, "flop": 5e15},  # run, which tells the speed
+        "sgdr/row3": {"trains": ["sgdr/one", "sgdr/other"]},  # an ensemble
+        "sgdr/one": {"updates": 7, "flop": 1e15},
+        "sgdr/other": {"updates": 8, "flop": 1e15},
+    }
+    _, left = sorted(
+        what_is_left(dataclasses.replace(content, costs=known)), key=lambda one: one.runs
+    )
+    assert (left.claims, left.runs, left.updates) == (1, 6, 3 * (7 + 8))
+    not_run = next(j for j in content.all_judgements() if j.claim.experiments == ("sgdr/row3",))
+    effort = Effort(dataclasses.replace(content, costs=known))
+    assert effort.need(not_run).hours == pytest.approx(6e15 / effort.usual_speed / 3600)
+    decoder = Effort(dataclasses.replace(content, costs={"sgdr/row3": {"trains": []}}))
+    assert decoder.need_words(not_run) == "can run here"
+
+
 def test_row_that_never_ran_takes_its_hours_from_its_operations(content):
     hostile = next(
         r for s in content.sections for r in s.rows if r.experiment.name == "clr/hostile"

@@ -309,6 +309,14 @@ def test_damaged_line_of_the_committed_record_is_named(collected, capsys):
     assert "results/quick/runs.csv, line 6:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["campaign.yaml", "experiments.yaml", "runs.csv"])
+def test_emptied_file_of_results_is_refused(collected, name):
+    folder = collected.root / "results" / "quick"
+    (folder / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=name):
+        load_results(folder)
+
+
 def test_write_that_fails_leaves_the_old_file_and_no_partial_one(collected, monkeypatch, capsys):
     before = collected.files("results")
 

@@ -306,3 +306,69 @@ def test_full_disk_names_the_history_that_could_not_be_written(directory, monkey
     monkeypatch.setattr(type(directory.path), "open", lambda _path, _mode: Full())
     with pytest.raises(OSError, match=r"No space left on device: .*history.jsonl"):
         directory.append(HISTORY, {"update": 1})
+
+
+def changed(file, old, new):
+    """Replace words of a file that must be there."""
+    content = file.read_bytes()
+    assert content.count(old) == 1
+    file.write_bytes(content.replace(old, new))
+
+
+def test_history_changed_before_its_checkpoint_is_refused(directory):
+    checkpoint(directory, 1)
+    checkpoint(directory, 2)
+    changed(directory.path / HISTORY, b"2", b"3")
+    with pytest.raises(ValueError, match=r"history.jsonl was changed, or is of another run than"):
+        directory.resume()
+    changed(directory.path / HISTORY, b"3", b"2")
+    assert directory.resume()["update"] == 2
+
+
+def test_history_without_checksum_is_resumed(directory):
+    checkpoint(directory, 1)
+    content = torch.load(directory.path / CHECKPOINT, weights_only=True)
+    del content["history_crc32"]  # as in older checkpoints
+    torch.save(content, directory.path / CHECKPOINT)
+    assert directory.resume()["update"] == 1
+
+
+@pytest.mark.parametrize(("old", "new"), [(b"94.5", b"94.6"), (b'"acc', b'"bcc')])
+def test_result_that_was_changed_is_refused(directory, old, new):
+    directory.finish({"status": "finished", "updates": 2, "accuracy": 94.5})
+    assert directory.result()["accuracy"] == 94.5
+    changed(directory.path / RESULT, old, new)
+    with pytest.raises(ValueError, match=r"result.json was changed, or .* move it away to resume"):
+        directory.result()
+
+
+def test_result_of_another_run_is_refused(directory, tmp_path):
+    other = RunDirectory(tmp_path / "other", configuration_hash="bbbbbbbbbbbb", code="c1")
+    other.open(PLAN | {"configuration_hash": "bbbbbbbbbbbb"}, replaced=tmp_path / "replaced")
+    other.finish({"status": "finished", "updates": 2})
+    (other.path / RESULT).replace(directory.path / RESULT)
+    with pytest.raises(ValueError, match="is of another run"):
+        directory.result()
+
+
+def test_file_system_without_locks_is_said(directory, monkeypatch):
+    def none(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with pytest.raises(OSError, match="needs a file system with locks") as error, directory.held():
+        pass
+    assert error.value.filename == str(artifacts.lock_of(directory.path))
+
+
+def test_file_system_without_renaming_over_keeps_the_last_checkpoint(directory, monkeypatch):
+    def refused(self, target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self))
+
+    checkpoint(directory, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.replace", refused)
+        with pytest.raises(OSError, match="replaces no file by renaming") as error:
+            checkpoint(directory, 2)
+    assert error.value.filename == str(directory.path / CHECKPOINT)
+    assert directory.resume()["update"] == 1

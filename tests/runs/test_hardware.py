@@ -249,7 +249,7 @@ def test_choice_is_plain_data_for_the_record() -> None:
     described = decided(compile="off").describe()
     assert json.loads(json.dumps(described)) == described
     keys = {"device", "precision", "memory_format", "compile", "threads", "kernels", "timed"}
-    assert described.keys() == keys
+    assert described.keys() == keys | {"parts"}
     assert described["kernels"] == "none"
 
 
@@ -295,3 +295,21 @@ def test_freed_memory_is_kept_only_where_so_high_a_threshold_is_taken(
     monkeypatch.setattr(hardware.ctypes, "CDLL", lambda _: Library())
     hardware._keep_freed_memory()
     assert seen == asked
+
+
+def test_parts_together_are_contiguous_and_in_the_numerics(this_machine: Any) -> None:
+    this_machine(capability="AMX")
+    together = decided(parts="together")
+    assert together.numerics == "bf16 contiguous eager parts together"
+    assert decided(parts="together", memory_format="channels_last").channels_last
+    assert "parts" not in decided().numerics
+
+
+@pytest.mark.parametrize(("key", "value"), [("compile", "on"), ("kernels", "cpu")])
+def test_parts_together_refuse_code_that_replaces_layers(key: str, value: str) -> None:
+    needed = {"compile": "off", "kernels": "none"}[key]
+    with pytest.raises(ValueError, match=key) as refused:
+        decided(parts="together", **{key: value})
+    assert str(refused.value) == (
+        f"conf/hardware/auto.yaml: {key} must be {needed} where parts is together, got {value}"
+    )

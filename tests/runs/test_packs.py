@@ -22,7 +22,7 @@ from anneal.datasets import identify
 from anneal.datasets.archives import Paths
 from anneal.io.files import read_json, read_yaml, write_json, write_yaml
 from anneal.runs import packs
-from anneal.runs.directory import HISTORY, MERGED, RESULT, read_lines
+from anneal.runs.directory import HISTORY, MERGED, RESULT, checked, read_lines
 from anneal.runs.layout import CAMPAIGN_FILE, EXPERIMENTS, RANGE_TESTS, RUNS, identity_file
 from anneal.runs.packs import FILES, MANIFEST, MIB, PackedRun, merge_pack, read_pack, write_pack
 
@@ -121,7 +121,7 @@ def test_merged_runs_are_finished_for_the_stages_and_measured_as_there(
         for name in set(FILES) - {RESULT}:
             assert (home / run.path / name).read_bytes() == (lent / run.path / name).read_bytes()
         there, here = (read_json(root / run.path / RESULT) for root in (lent, home))
-        assert here == there | {MERGED: True}
+        assert here == checked(there | {MERGED: True})
     assert not list((home / RUNS).glob(".merging*"))
 
     train.main(["tiny", "small/fast", "given"])

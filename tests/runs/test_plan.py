@@ -547,6 +547,7 @@ CHANGES_NO_NUMBERS = {
     "hardware.threads": 3,
     "hardware.processes": 2,
     "hardware.patience": "2 minutes",
+    "hardware.parts": "together",
     "tracking.name": "other",
     "tracking.mode": "online",
     "tracking.project": "other",

@@ -71,6 +71,23 @@ def test_last_batch_of_one_is_refused_with_the_option_to_set(
         load_setup(of_folder(ten_images, *allowed), Paths(ten_images)).learner(0)
 
 
+def test_partial_last_batch_is_refused_where_parts_are_together(
+    ten_images: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository)
+    size = ("training.batch_size=4", "hardware.parts=together")
+    two = load_setup(of_folder(ten_images, *size, "training.accumulation=2"), Paths(ten_images))
+    with pytest.raises(ValueError, match=r"^hardware.parts must be apart .* got 2 and 4 \("):
+        two.learner(0)
+    assert two.learner(0, total_steps=1).together  # a run that ends before it
+    for allowed in (
+        ("training.accumulation=1",),
+        ("training.accumulation=2", "dataset.drop_last=true"),
+    ):
+        setup = load_setup(of_folder(ten_images, *size, *allowed), Paths(ten_images))
+        assert setup.learner(0).together
+
+
 def test_look_at_a_batch_of_one_changes_no_weight_and_no_stream(
     ten_images: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,11 +44,13 @@ NETWORKS = {
     "stochastic_depth8": lambda: StochasticDepthResNet(depth=8),
     "caffe_bn": lambda: CaffeResNet(depth=8, bias_decay_mult=1, batches_per_update=PARTS),
 }
+TOGETHER = {"resnet8_together": "resnet8", "caffe_bn_together": "caffe_bn"}
+NETWORKS |= {name: NETWORKS[network] for name, network in TOGETHER.items()}
 TOLERANCE = 1e-5  # measured 2.4e-7 in float64, whose loss is float32; float32 multiplies rounding
 
 
 PEAK_LR = {"caffe_net": 0.001, "alexnet_like": 0.05} | dict.fromkeys(
-    ("resnet8", "stochastic_depth8", "caffe_bn"), 0.002
+    ("resnet8", "stochastic_depth8", "caffe_bn", *TOGETHER), 0.002
 )
 
 
@@ -68,7 +70,7 @@ def build(name, parts):
     rule = CaffeSGD(model.parameters(), lr=1.0, momentum=0.9, weight_decay=1e-3)
     learner = Learner(
         model=model, optimizer=rule, batches=lambda number: batch(number, name),
-        accumulation=PARTS, seed=1, parts=parts,
+        accumulation=PARTS, seed=1, parts=parts, together=name in TOGETHER,
         closed_blocks_coast=getattr(model, "closed_blocks_coast", False),
     )  # fmt: skip
     mine = [batch(10_000 + n, name) for n in range(TEST_BATCHES)][parts.rank :: parts.size]
@@ -142,32 +144,36 @@ def rank(folder, rank, size, checkpoints):
     distributed.destroy_process_group()
 
 
-def on_processes(size, folder, checkpoints):
-    context = multiprocessing.get_context("spawn")
-    processes = [
-        context.Process(target=rank, args=(folder, r, size, checkpoints)) for r in range(size)
-    ]
+def start_all(method, target, arguments):
+    """Start a process for each tuple of arguments and wait for their end."""
+    context = multiprocessing.get_context(method)
+    processes = [context.Process(target=target, args=each) for each in arguments]
     for process in processes:
         process.start()
     for process in processes:
         process.join(800)
         assert process.exitcode == 0
-    return torch.load(folder / f"{size}.pt", weights_only=True)
+
+
+def four_then_two(folder):
+    """Train on four processes and on two, forked from this one: torch is imported once."""
+    for size, checkpoints in ((4, None), (2, folder / "4.pt")):
+        start_all("fork", rank, [(folder, r, size, checkpoints) for r in range(size)])
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """Return what 1, 2 and 4 processes found; the first two resume the checkpoints of four."""
     folder, threads = tmp_path_factory.mktemp("parts"), torch.get_num_threads()
-    four = on_processes(4, folder, None)
-    file = folder / "4.pt"
+    start_all("spawn", four_then_two, [(folder,)])
+    four, two = (torch.load(folder / f"{size}.pt", weights_only=True) for size in (4, 2))
     torch.set_num_threads(1)
     try:
         one = {name: train(name, Parts()) for name in NETWORKS}
-        one["resumed"] = resumed(Parts(), file)
+        one["resumed"] = resumed(Parts(), folder / "4.pt")
     finally:
         torch.set_num_threads(threads)
-    return {1: one, 2: on_processes(2, folder, file), 4: four}
+    return {1: one, 2: two, 4: four}
 
 
 def losses(run):
@@ -212,6 +218,14 @@ def test_checkpoint_of_four_processes_is_resumed_by_fewer(found, name, size):
     four, resumed = losses(found[4][name])[STOP:], losses(found[size]["resumed"][name])
     assert len(resumed) == UPDATES - STOP
     assert max(abs(a - b) for a, b in zip(four, resumed, strict=True)) <= TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TOGETHER)
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_losses_do_not_depend_on_how_parts_are_computed(found, name, size):
+    apart, together = losses(found[1][TOGETHER[name]]), losses(found[size][name])
+    assert max(abs(a - b) for a, b in zip(apart, together, strict=True)) <= TOLERANCE
 
 
 # --- by hand, in this process ---------------------------------------------------------------------

@@ -18,6 +18,7 @@ def compared_values(claim: Claim, parts: Sequence[Evidence]) -> dict[int, float]
 
     They are measurements, paired differences in the direction of an improvement, or ratios of
     updates to the target; a run of the other row that never reached it counts with its length.
+    A row that draws nothing is the pair of every seed.
 
     Args:
         claim: what the paper says.
@@ -27,6 +28,10 @@ def compared_values(claim: Claim, parts: Sequence[Evidence]) -> dict[int, float]
         return parts[0].values(claim.metric)
     if isinstance(claim, OrderClaim):
         better, worse = measured_values(claim, parts)
+        if parts[0].draws_nothing and len(better) == 1:
+            better = dict.fromkeys(worse, *better.values())
+        elif parts[-1].draws_nothing and len(worse) == 1:
+            worse = dict.fromkeys(better, *worse.values())
         sign = 1 if find_metric(claim.metric).higher_is_better else -1
         return {seed: sign * (better[seed] - worse[seed]) for seed in better if seed in worse}
     faster, slower = (_updates_to_target(claim, part) for part in parts)

@@ -54,6 +54,15 @@ class MedianEstimate:
         return median_interval(self.values, confidence=self.level)
 
 
+def few_subjects(
+    claim: Claim, evidence: Mapping[str, Evidence], names: Sequence[str]
+) -> dict[str, str]:
+    """Return how many subjects each experiment has, in words, where they are fewer than asked."""
+    asked = 0 if isinstance(claim, SpeedClaim) else claim.num_subjects or 0
+    found = {name: len(evidence[name].subjects) for name in names}
+    return {name: f"{name} has {n} of {asked}" for name, n in found.items() if n < asked}
+
+
 def evidence_of(
     claim: Claim, evidence: Mapping[str, Evidence], names: Sequence[str]
 ) -> list[Evidence]:

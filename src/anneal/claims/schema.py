@@ -113,6 +113,7 @@ class ValueClaim(_CommonFields):
     """A number in a table: ``experiments[0]`` gives ``value`` +- ``tolerance``.
 
     ``subjects`` is for experiments over several subjects: which of SUBJECTS the paper's number is.
+    ``num_subjects`` is how many the paper has; with fewer of them a claim is not judged.
     """
 
     metric: Annotated[str, RUN_METRIC_RULE]
@@ -123,6 +124,7 @@ class ValueClaim(_CommonFields):
     tolerance_reason: Annotated[str, REASON_RULE]
     seed_sd: Annotated[float | None, POSITIVE]  # expected, until runs tell; for the power view
     subjects: Annotated[str | None, one_of(*SUBJECTS)] = None
+    num_subjects: Annotated[int | None, POSITIVE] = None
 
     @property
     def paper_number(self) -> float:
@@ -153,6 +155,7 @@ class OrderClaim(_CommonFields):
     margin_reason: Annotated[str, REASON_RULE]
     seed_sd: Annotated[float | None, POSITIVE]
     subjects: Annotated[str | None, one_of(*SUBJECTS)] = None
+    num_subjects: Annotated[int | None, POSITIVE] = None
 
     @property
     def metrics(self) -> tuple[str, str]:
@@ -232,6 +235,11 @@ def _parse_claim(entry: object, *, where: str, at: int) -> Claim:
     claim = parse(cast(type[Any], KINDS[kind]), optional | dict(entry), where=here)
     if isinstance(claim, OrderClaim):
         _check_order(claim, here=here)
+    if not isinstance(claim, SpeedClaim) and bool(claim.subjects) != bool(claim.num_subjects):
+        raise ValueError(
+            f"{here}: subjects and num_subjects are given together or not at all, "
+            f"got {claim.subjects!r} and {claim.num_subjects!r}"
+        )
     _check_readings(claim, here=here)
     stem = where.rsplit("/", 1)[-1].removesuffix(".yaml")
     if not claim.id.startswith(f"{stem}/"):

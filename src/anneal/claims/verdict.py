@@ -33,7 +33,7 @@ from typing import Literal
 
 from anneal.claims.estimate import Estimate, Priors, estimate, tolerance_of
 from anneal.claims.observed import compared_values, cut_short_words, find_failures
-from anneal.claims.over_subjects import MedianEstimate, evidence_of
+from anneal.claims.over_subjects import MedianEstimate, evidence_of, few_subjects
 from anneal.claims.paper_statistic import LikePaper, find_like_paper
 from anneal.claims.reasons import estimate_words, power_words, sensitivity_words
 from anneal.claims.schema import Claim, OrderClaim, ValueClaim
@@ -152,6 +152,9 @@ def judge(
         )
     priors = find_priors(evidence) if priors is None else priors
     parts = tuple(evidence_of(claim, evidence, claim.experiments))
+    if few := few_subjects(claim, evidence, claim.experiments):
+        words = f"{', '.join(few.values())} subjects"
+        return Judgement(claim=claim, verdict="not run", missing=tuple(few), reason=words)
     found = replace(
         _weigh(claim, parts, priors),
         num_diverged=sum(part.num_diverged for part in parts),
@@ -177,7 +180,7 @@ def _read_as(
 ) -> ReadingResult:
     """Return the claim with its first experiment replaced."""
     names = (name, *claim.experiments[1:])
-    if _missing(names, evidence):
+    if _missing(names, evidence) or few_subjects(claim, evidence, names):
         return ReadingResult(experiment=name, verdict="not run", ours=None)
     parts = tuple(evidence_of(claim, evidence, names))
     found = _weigh(claim, parts, priors, num_readings=len(claim.readings))

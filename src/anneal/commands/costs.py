@@ -15,14 +15,15 @@ published sets.
 import math
 from collections.abc import Callable, Mapping
 from operator import attrgetter
+from typing import Any
 
 from anneal.claims.files import load_claims
 from anneal.config.compose import compose_campaign, compose_run, load_campaign
-from anneal.config.folders import require_repository
+from anneal.config.folders import conf_folder, require_repository
 from anneal.config.options import all_rows
 from anneal.config.paths import Paths
 from anneal.datasets.registry import find_dataset
-from anneal.io.files import json_text, write_if_changed
+from anneal.io.files import json_text, read_yaml, write_if_changed
 from anneal.io.terminal import command, say
 from anneal.io.text import Alignment, text_table
 from anneal.runs.costs import TERA, Cost, campaign_costs, flop_per_image, run_cost
@@ -127,15 +128,31 @@ def claim_cost(cost: Cost) -> dict[str, int | bool]:
     return found
 
 
+def derived_rows() -> dict[str, list[str]]:
+    """Return, by row that trains nothing of its own, the rows whose runs it is made of."""
+    found: dict[str, list[str]] = {}
+    for path in (conf_folder() / "campaign").glob("*.yaml"):
+        campaign = read_yaml(path)["campaign"]
+        found |= {name: [] for name in campaign.get("references", {})}
+        found |= {
+            name: [parts["first"], parts["second"]]
+            for name, parts in campaign.get("ensembles", {}).items()
+        }
+    return found
+
+
 def write_claim_costs() -> None:
     """Write updates and operations of one run of each experiment that claims name."""
     require_repository("the claims")
     names = {name for claim in load_claims(PAPER / "claims") for name in claim.experiments}
-    found = {}
-    for name in sorted(names & all_rows().keys()):
+    found: dict[str, Mapping[str, Any]] = {
+        name: {"trains": rows} for name, rows in derived_rows().items() if name in names
+    }
+    names |= {name for of_one in found.values() for name in of_one["trains"]}
+    for name in names & all_rows().keys():
         found[name] = claim_cost(run_cost(compose_run([f"experiment={name}"]), runs=1))
     path = PAPER / "costs.json"
-    write_if_changed(path, json_text(found))
+    write_if_changed(path, json_text(dict(sorted(found.items()))))
     say(f"{path}: {len(found)} of {len(names)} experiments that claims name")
 
 

@@ -20,6 +20,7 @@ from anneal.runs.code_digest import code_of_run
 from anneal.runs.directory import RunDirectory
 from anneal.runs.inputs import load_bounds
 from anneal.runs.layout import MULTIRUN, REPLACED, seed_folder
+from anneal.runs.memory import memory_explained
 from anneal.runs.plan import Bounds, plan_run
 from anneal.runs.processes import on_processes, refuse_several
 from anneal.runs.range_test import find_bounds
@@ -93,7 +94,7 @@ def _run_job(
         accumulation=experiment.training.accumulation,
         module="anneal.commands.multirun_job",
         arguments=[str(job), str(cell)],
-        work=work,
+        work=memory_explained(experiment)(work),
     )
 
 

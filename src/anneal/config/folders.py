@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from pathlib import Path
 
 CONF = Path("conf")
@@ -24,9 +25,14 @@ _own: ContextVar[Path | None] = ContextVar("own", default=None)
 def in_repository() -> bool:
     """Return whether the current folder is a clone: its ``pyproject.toml`` has our name."""
     try:
-        project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8")).get("project")
+        return _is_ours(Path("pyproject.toml").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # missing or unreadable: another project
         return False
+
+
+@lru_cache(maxsize=1)  # asked for each option of each table
+def _is_ours(pyproject: str) -> bool:
+    project = tomllib.loads(pyproject).get("project")
     return isinstance(project, dict) and project.get("name") == DISTRIBUTION
 
 

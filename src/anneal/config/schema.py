@@ -23,6 +23,7 @@ from anneal.config.strict import (
     Rule,
     configuration_hash,
     one_of,
+    only,
     parse,
     to_plain,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "TrainingConfig",
     "configuration_hash",
     "one_of",
+    "only",
     "parse",
     "to_plain",
 ]
@@ -108,11 +110,11 @@ class DatasetConfig:
     full_pixel: Annotated[float | None, POSITIVE] = None  # imagefolder of 16 bits: value of white
     crop: Annotated[int | None, POSITIVE] = None  # side of a window: random; in tests the centre
     files: Annotated[int | None, POSITIVE] = None  # shuffled inside, in order; None: one
-    files_hold: Annotated[str | None, one_of("mixed", "classes")] = None  # None: mixed
-    scaled_decoding: bool | None = None  # JPEGs decoded at a part of their size; of a store too
+    files_hold: Annotated[str | None, only("classes", null="mixed")] = None
+    scaled_decoding: Annotated[bool | None, only(True, null="no")] = None  # JPEGs decoded smaller
     resize_filter: Annotated[str | None, one_of("bilinear", "box")] = None  # of a store
-    channel_order: Annotated[str | None, one_of("rgb", "bgr")] = None  # of a store; None: rgb
-    subset: bool | None = None  # true: a store of other counts than ILSVRC 2012 is taken
+    channel_order: Annotated[str | None, only("bgr", null="rgb")] = None  # of a store
+    subset: Annotated[bool | None, only(True, null="no")] = None  # a store of other counts
     signal: SignalConfig | None = None  # EEG: recordings in place of images
 
 
@@ -199,6 +201,7 @@ class HardwareConfig:
     kernels: Annotated[str, one_of("none", "cpu")] = "none"  # cpu: extensions/cpu_kernels
     processes: Annotated[int, POSITIVE] = 1  # that share the parts of an update
     patience: Annotated[str, WALL_TIME] = "10 minutes"  # that one of them waits for another
+    parts: Annotated[str, one_of("apart", "together")] = "apart"  # together: in one forward pass
 
     @property
     def patience_seconds(self) -> float:

@@ -51,6 +51,15 @@ def one_of(*names: str) -> Rule:
     return Rule(f"must be one of {', '.join(names)}", lambda v: v in names)
 
 
+def only(value: object, *, null: str) -> Rule:
+    """Return the rule that a value is this one; null says the other, and no third word does.
+
+    Two values of one meaning would give one experiment two hashes.
+    """
+    shown = json.dumps(value).strip('"')
+    return Rule(f"must be {shown}, or null for {null}", lambda v: v == value)
+
+
 def parse(cls: type[T], section: object, *, where: str, key: str = "") -> T:
     """Parse a plain dict into a frozen dataclass, strictly.
 

@@ -125,7 +125,10 @@ def read_table(file: Path, *, folder: Path) -> Iterator[Row]:
     paper = file.relative_to(folder / "table").parent.as_posix()
     if file.parent.parent != folder / "table":
         raise ValueError(f"{file}: a table must be {folder}/table/<paper>/<table>.yaml")
-    for document in read_yaml_documents(file):
+    documents = read_yaml_documents(file)
+    if not documents:
+        raise ValueError(f"{file}: a table must have rows or over, it is empty")
+    for document in documents:
         _check_text_keys(document, where=str(file))
         block = parse(Block, document, where=str(file))
         rows = [*_product(block, paper=paper, file=file), *(block.rows or {}).items()]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from anneal.datasets.image_data import images_in_cache
 from anneal.datasets.windows import cut_windows
 
 
@@ -56,7 +57,8 @@ def mirror_some(images_BCHW: Tensor, which_B: Tensor) -> None:
         which_B: numbers or booleans; on the CPU nothing waits for the images' device.
     """
     flipped = which_B.nonzero()[:, 0].to(images_BCHW.device, non_blocking=True)
-    images_BCHW.index_copy_(0, flipped, images_BCHW.index_select(0, flipped).flip(3))
+    for part in torch.split(flipped, images_in_cache(images_BCHW)):
+        images_BCHW.index_copy_(0, part, images_BCHW.index_select(0, part).flip(3))
 
 
 _PAD_MODES = {"zero": "constant", "reflect": "reflect"}

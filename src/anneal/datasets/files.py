@@ -6,7 +6,7 @@ each file is dropped (Chrabaszcz et al., 1707.08819, their code).
 
 from collections.abc import Sequence
 
-CLASSES, MIXED = "classes", "mixed"
+CLASSES = "classes"
 
 
 def file_sizes(num_images: int, num_files: int) -> list[int]:

@@ -200,6 +200,17 @@ def decoding_threads() -> int:
     return min(16, len(os.sched_getaffinity(0)) if _HAS_AFFINITY else os.cpu_count() or 1)
 
 
+def images_in_cache(images: Tensor) -> int:
+    """Return how many images to compute on at once: their floats fit a core's cache.
+
+    On another device than the CPU it is all of them.
+    """
+    if images.device.type != "cpu":
+        return max(1, len(images))
+    return max(1, _CACHED_FLOATS // images.shape[1:].numel())
+
+
+_CACHED_FLOATS = 2**18
 _HAS_AFFINITY = hasattr(os, "sched_getaffinity")
 
 

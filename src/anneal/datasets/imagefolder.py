@@ -21,7 +21,7 @@ from anneal.datasets.folder_layout import LabelledFile, Listing, list_images
 from anneal.datasets.identity import describe_images
 from anneal.datasets.jpeg import decode_colour_jpeg, simplejpeg
 from anneal.datasets.known_files import KnownFiles
-from anneal.datasets.resizing import GREY_MODES, Bytes, fit, orientation_of, upright
+from anneal.datasets.resizing import GREY_MODES, Bytes, fit, fit_pixels, orientation_of, upright
 from anneal.datasets.sources import SplitName
 
 if TYPE_CHECKING:
@@ -167,15 +167,18 @@ class _Decoder:
     image_size: int | None
     num_channels: int
     full_pixel: float | None
-    smallest: int  # sides that DCT scaling leaves, at least; 0: none is done
+    smallest: int  # sides that DCT scaling leaves, at least; 0: no scaling, and Pillow resizes
 
     def __call__(self, index: int) -> Bytes:
         path = self.files[index]
         try:
             content = path.read_bytes()
             with Image.open(io.BytesIO(content)) as image:
+                pixels = self._decoded(content, image)
+                if pixels is not None and self.smallest and self.image_size:
+                    return fit_pixels(pixels, size=self.image_size)
                 return fit(
-                    self._decoded(content, image) or upright(image),
+                    upright(image) if pixels is None else Image.fromarray(pixels),
                     size=self.image_size,
                     num_channels=self.num_channels,
                     full_pixel=self.full_pixel,
@@ -183,12 +186,11 @@ class _Decoder:
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise _unreadable(path, error) from None
 
-    def _decoded(self, content: bytes, image: Image.Image) -> Image.Image | None:
+    def _decoded(self, content: bytes, image: Image.Image) -> Bytes | None:
         """Return an upright colour JPEG decoded by simplejpeg; None: Pillow has to do it."""
         if image.format != "JPEG" or image.mode != "RGB" or orientation_of(image) != 1:
             return None
-        pixels = decode_colour_jpeg(content, smallest=self.smallest)
-        return None if pixels is None else Image.fromarray(pixels)
+        return decode_colour_jpeg(content, smallest=self.smallest)
 
 
 def _unreadable(path: Path, error: Exception) -> ValueError:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from anneal.config.schema import DatasetConfig
-from anneal.datasets.image_data import Images
+from anneal.datasets.image_data import Images, images_in_cache
 from anneal.datasets.windows import Windows
 
 _FULL = 255  # a white pixel
@@ -31,16 +31,23 @@ class Normalise:
 
     def __call__(self, images_BCHW: Tensor, windows: Windows | None = None) -> Tensor:
         """Return uint8 images as float32, with windows the mean image at their places."""
-        normal = images_BCHW.to(torch.float32)
-        if self.scale != _FULL:
-            normal = normal.mul_(self.scale / _FULL)
-        if self.mean is not None and (windows is None or self.mean.shape[1:] == (1, 1)):
-            normal = normal.sub_(self.mean)
-        elif self.mean is not None and windows is not None:
-            normal = normal.sub_(windows.cut(self.mean[None]))
-        if self.std is not None:
-            normal = normal.div_(self.std)
+        normal = torch.empty(images_BCHW.shape, dtype=torch.float32, device=images_BCHW.device)
+        each = images_in_cache(images_BCHW)
+        for first in range(0, len(normal), each):
+            here = slice(first, first + each)
+            self._fill(normal[here], images_BCHW[here], windows and windows.part(here))
         return normal
+
+    def _fill(self, normal: Tensor, images_BCHW: Tensor, windows: Windows | None) -> None:
+        normal.copy_(images_BCHW)
+        if self.scale != _FULL:
+            normal.mul_(self.scale / _FULL)
+        if self.mean is not None and (windows is None or self.mean.shape[1:] == (1, 1)):
+            normal.sub_(self.mean)
+        elif self.mean is not None and windows is not None:
+            normal.sub_(windows.cut(self.mean[None]))
+        if self.std is not None:
+            normal.div_(self.std)
 
     def to(self, device: torch.device | str) -> "Normalise":
         """Return it with its statistics on ``device``."""

@@ -202,6 +202,10 @@ DATASETS: dict[str, DatasetEntry] = {
             "imagenet16": 16,
         }.items()
     },
+    # Zips in ImageNet32's layout that are not the published (benchmarks/imitation_zips.py).
+    "imagenet32_imitation": DatasetEntry(
+        reader=_imagenet, own_keys=("folder", "resize_filter", "channel_order")
+    ),
     # Of one subject, fists executed, the last of three runs tested on.
     "eegbci": DatasetEntry(
         reader=_eegbci,

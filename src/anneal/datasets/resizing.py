@@ -1,4 +1,4 @@
-"""Images as bytes: turned upright, scaled to 8 bits, resized, centre-cropped (Pillow)."""
+"""Images as bytes: turned upright, scaled to 8 bits, resized, centre-cropped."""
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +56,36 @@ def fit(
         converted = _cut_square(converted, size)
     pixels = np.asarray(converted, dtype=np.uint8)
     return pixels[None] if num_channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def fit_pixels(pixels: Bytes, *, size: int) -> Bytes:
+    """Return what :func:`fit` does for ``(height, width, 3)`` bytes, resized by torch: faster.
+
+    Pixels may differ by 1 from those of :func:`fit`.
+    """
+    shorter = min(pixels.shape[:2])
+    height, width = (max(size, round(side * size / shorter)) for side in pixels.shape[:2])
+    resized = resize_bilinear(pixels, height=height, width=width)
+    top, left = (height - size) // 2, (width - size) // 2
+    window = resized[top : top + size, left : left + size]
+    return np.ascontiguousarray(window.transpose(2, 0, 1))
+
+
+def resize_bilinear(pixels: Bytes, *, height: int, width: int) -> Bytes:
+    """Return ``(H, W, 3)`` bytes resized by torch's antialiased filter.
+
+    It computes in integers and differs from Pillow's by at most 1.
+    """
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    import torch
+    from torch.nn import functional
+
+    # As one batch in channels_last, which torch resizes without a copy.
+    planes = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
+    resized = functional.interpolate(planes, size=(height, width), mode="bilinear", antialias=True)
+    found: Bytes = resized.permute(0, 2, 3, 1)[0].contiguous().numpy()
+    return found
 
 
 def fit_all(images: Bytes, *, size: int | None) -> Bytes:

@@ -21,6 +21,10 @@ class Windows:
     offsets: Tensor
     side: int
 
+    def part(self, here: slice) -> "Windows":
+        """Return the windows of some of the images."""
+        return Windows(self.offsets[:, here], self.side)
+
     def cut(self, images_BCHW: Tensor) -> Tensor:
         """Return the windows of images, (B, C, side, side); of one image, if there is just one."""
         shape = (self.offsets.shape[1], images_BCHW.shape[1], self.side, self.side)

@@ -6,13 +6,22 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from anneal.io.files import read_text
+
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Read a CSV as one mapping for each row; a missing file has none."""
+    """Read a CSV as one mapping for each row; a missing file has none.
+
+    Raises:
+        ValueError: the file is empty, even of a header, or no text; names it.
+    """
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
-        return [{k: v or "" for k, v in row.items() if k} for row in csv.DictReader(file)]
+    text = read_text(path)
+    if not text:
+        raise ValueError(f"{path} is empty: a table has a header")
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    return [{k: v or "" for k, v in row.items() if k} for row in rows]
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:

@@ -13,6 +13,18 @@ import yaml
 from anneal.io.text import renew_block
 
 
+def read_text(path: Path) -> str:
+    """Read a text file.
+
+    Raises:
+        ValueError: it is not UTF-8; names the file and the byte.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: byte {error.start} is not UTF-8 text") from None
+
+
 def read_yaml(path: Path) -> Any:
     """Read one YAML file.
 
@@ -52,7 +64,7 @@ def _parsed(path: Path, parse: Callable[[str], Any]) -> Any:
         ValueError: it is not YAML, or some part of it contains itself; names the file.
     """
     try:
-        content = parse(path.read_text())
+        content = parse(read_text(path))
         _check_finite(content, inside=set(), done=set())
     except yaml.YAMLError as error:
         raise _not_yaml(path, error) from None
@@ -132,7 +144,7 @@ def read_json(path: Path) -> Any:
     if not path.is_file():
         raise ValueError(f"{path} is missing")
     try:
-        return json.loads(path.read_text())
+        return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}, line {error.lineno}: {error.msg}") from None
 
@@ -214,7 +226,7 @@ def synced(path: Path) -> Iterator[BinaryIO]:
                 raise watched.failure
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        rename_over(temporary, path)
     except OSError as error:
         if error.errno is None:
             raise
@@ -222,3 +234,16 @@ def synced(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):  # the folder may not exist
             temporary.unlink(missing_ok=True)
+
+
+def rename_over(file: Path, target: Path) -> None:
+    """Rename a file, replacing ``target`` atomically.
+
+    Raises:
+        OSError: for one, the file system has no such renaming.
+    """
+    try:
+        file.replace(target)
+    except FileExistsError as error:
+        why = "this file system replaces no file by renaming; use another"
+        raise OSError(error.errno, why, str(target)) from error

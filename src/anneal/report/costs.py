@@ -84,7 +84,13 @@ def what_is_left(content: Content) -> tuple[Left, ...]:
             if not missing:
                 continue
             lacking = [
-                one for one in open_claims if any(name in missing for name in one.claim.experiments)
+                one
+                for one in open_claims
+                if any(
+                    name in missing
+                    for each in one.claim.experiments
+                    for name in effort.trained_for(each)
+                )
             ]
             found.append(
                 Left(

@@ -152,11 +152,17 @@ class Effort:
         """
         needed = Counter[str]()
         for found in judgements:
-            needed |= runs_for(found.claim)
+            for name, runs in runs_for(found.claim).items():
+                needed |= Counter(dict.fromkeys(self.trained_for(name), runs))
         for name in needed:
             needed[name] *= self.content.costs.get(name, {}).get("subjects", 1)
         have = {name: num_runs(self.content.evidence.get(name)) for name in needed}
         return needed - Counter(have)
+
+    def trained_for(self, name: str) -> list[str]:
+        """Return the rows behind one: itself, none behind a decoder, two behind an ensemble."""
+        found: list[str] = self.content.costs.get(name, {}).get("trains", [name])
+        return found
 
     def need(self, found: Judgement) -> Need:
         """Return what a claim that was not run takes."""
@@ -166,9 +172,10 @@ class Effort:
             if "data" in lacks:
                 return Need(way="data", hours=None)
             return Need(way="code" if "code" in lacks else "reference", hours=None)
-        if any(self.content.costs[name].get("needs_data") for name in found.claim.experiments):
+        behind = [one for name in found.claim.experiments for one in self.trained_for(name)]
+        if any(self.content.costs[name].get("needs_data") for name in behind):
             return Need(way="data", hours=None)
-        hours = self.hours(self.missing([found]))
+        hours = self.hours(self.missing([found])) if behind else None
         is_long = hours is not None and hours > MOST_HOURS
         return Need(way="GPU" if is_long else "here", hours=hours)
 

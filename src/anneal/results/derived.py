@@ -1,7 +1,7 @@
 """Runs of experiments that train nothing: reference decoders, ensembles across experiments.
 
 They have rows in ``runs.csv`` and no entry in ``experiments.yaml``, since they have neither rates
-nor curves nor updates.
+nor curves.
 """
 
 from collections.abc import Mapping
@@ -18,12 +18,18 @@ from anneal.runs.layout import DERIVED
 
 
 def derived_run(
-    seed: int, *, metrics: Mapping[str, float], made_of: Mapping[str, Any], precision: str
+    seed: int,
+    *,
+    updates: int,
+    metrics: Mapping[str, float],
+    made_of: Mapping[str, Any],
+    precision: str,
 ) -> Run:
     """Return a run that ends now.
 
     Args:
         seed: of the runs behind it; 0 where nothing is drawn.
+        updates: of the runs behind it together; 0 where nothing was trained.
         metrics: what was measured.
         made_of: settings and data that it depends on; its configuration hash is of these.
         precision: of the numbers.
@@ -33,7 +39,7 @@ def derived_run(
         seed=seed,
         configuration_hash=configuration_hash(made_of),
         status="finished",
-        updates=0,
+        updates=updates,
         metrics={name: float(short(value)) for name, value in metrics.items()},
         environment={
             "device": environment["cpu"],
@@ -56,6 +62,7 @@ def save_derived(folder: Path, runs: Mapping[str, list[Run]]) -> None:
                 {
                     "seed": run.seed,
                     "configuration_hash": run.configuration_hash,
+                    "updates": run.updates,
                     "metrics": dict(run.metrics),
                     "environment": dict(run.environment),
                 }
@@ -81,7 +88,7 @@ def read_derived(path: Path) -> dict[RunKey, Run]:
                     seed=key[1],
                     configuration_hash=key[2],
                     status="finished",
-                    updates=0,
+                    updates=int(run["updates"]),
                     metrics=run["metrics"],
                     environment=run["environment"],
                 )

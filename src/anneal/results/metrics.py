@@ -197,6 +197,11 @@ class Evidence:
     subjects: Mapping[int, "Evidence"] = field(default_factory=dict)
 
     @property
+    def draws_nothing(self) -> bool:
+        """Whether it is a decoder without updates and without a seed, the same each time."""
+        return bool(self.runs) and all(run.updates == 0 for run in self.runs)
+
+    @property
     def num_diverged(self) -> int:
         """Number of diverged runs."""
         return sum(not run.finished for run in self.runs)

@@ -26,7 +26,7 @@ from typing import Any, cast
 import yaml
 
 from anneal.io.csv_files import csv_text, number_or_none, read_rows, short
-from anneal.io.files import json_text, read_json, read_yaml, write_if_changed
+from anneal.io.files import json_text, read_json, read_yaml_mapping, write_if_changed
 from anneal.results.campaign import CampaignResults, MeasuredExperiment, RunKey
 from anneal.results.curves import COLUMNS, Curve, Point, band
 from anneal.results.ensemble_store import (
@@ -59,18 +59,19 @@ def load_results(folder: Path) -> CampaignResults | None:
     """
     if not (folder / CAMPAIGN_FILE).is_file():
         return None
-    entries = read_yaml(folder / "experiments.yaml") or {}
+    entries = read_yaml_mapping(folder / "experiments.yaml")
     known = {field.name for field in dataclasses.fields(MeasuredExperiment)} - {"name"}
     for name, entry in entries.items():
         if set(entry) != known:
             wrong = sorted(map(str, set(entry) ^ known))
             raise ValueError(f"{folder}/experiments.yaml: {name}: unknown or missing keys {wrong}")
     return CampaignResults(
-        campaign=read_yaml(folder / CAMPAIGN_FILE),
+        campaign=read_yaml_mapping(folder / CAMPAIGN_FILE),
         experiments={n: MeasuredExperiment(name=n, **entry) for n, entry in entries.items()},
         runs=_load_runs(folder),
         configurations={
-            path.stem: read_yaml(path) for path in sorted(folder.glob("configurations/*.yaml"))
+            path.stem: read_yaml_mapping(path)
+            for path in sorted(folder.glob("configurations/*.yaml"))
         },
         range_tests={
             path.stem.replace("__", "/"): read_json(path)

@@ -8,6 +8,7 @@ ended, the previous one, ``snapshots/<update>.pt`` if requested, and ``result.js
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,7 @@ RESUME = "ANNEAL_RESUME"  # environment variable; other-code: resume a run that 
 OTHER_CODE = "other-code"
 RESULT_KEYS = {"code", "status"}
 MERGED = "merged"  # key of result.json: the run ended on another machine and came in a pack
+CHECKSUM = "crc32"  # of the other keys of result.json
 KEYS_SHOWN = 3
 LOCK_SECONDS = 1.0  # `status` holds a lock for a moment to see whether it is free
 
@@ -59,16 +61,21 @@ class RunDirectory:
 
         Raises:
             ValueError: another process has locked it.
+            OSError: the file system has no locks, or is read-only.
         """
         lock = lock_of(self.path)
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(lock, timeout=LOCK_SECONDS):
-                yield self
+            holding = FileLock(lock, timeout=LOCK_SECONDS).acquire()
         except Timeout:
             raise ValueError(
                 f"{self.path} is in use by another process; wait for it or stop it"
             ) from None
+        except OSError as error:  # it names no file
+            why = f"{error.strerror}; a run needs a file system with locks"
+            raise OSError(error.errno, why, str(lock)) from error
+        with holding:
+            yield self
 
     def result(self) -> dict[str, Any] | None:
         """Return result.json of a run of this configuration, or None if none has ended."""
@@ -122,7 +129,12 @@ class RunDirectory:
         found = read_json(file)
         if not isinstance(found, dict) or not found.keys() >= RESULT_KEYS:
             raise ValueError(f"{file} must have the keys {', '.join(sorted(RESULT_KEYS))}")
-        return found
+        is_same = found.pop(CHECKSUM, _checksum(found)) == _checksum(found)
+        hashes = {found.get("configuration_hash"), self._hash_on_disk()} - {None}
+        if is_same and len(hashes) < 2:
+            return found
+        advice = "put the original there, or move it away to resume from the checkpoint"
+        raise ValueError(f"{file} was changed, or is of another run: {advice}")
 
     def _stale(self) -> bool:
         """Return whether the run here is of another configuration, or ended under other code.
@@ -151,14 +163,16 @@ class RunDirectory:
         """
         import torch
 
-        history = self.path / HISTORY
+        history, lines = self.path / HISTORY, b""
         if history.is_file():
             with history.open("rb") as file:
                 os.fsync(file.fileno())  # the history reaches the disk before its checkpoint
+                lines = file.read()[:history_bytes]
         content = {
             "configuration_hash": self.configuration_hash,
             "update": update,
-            "history_bytes": self.history_bytes() if history_bytes is None else history_bytes,
+            "history_bytes": len(lines),
+            "history_crc32": zlib.crc32(lines),
             "state": state,
         }
         checkpoint = self.path / CHECKPOINT
@@ -208,7 +222,7 @@ class RunDirectory:
         except UnreadableError as error:
             if not (self.path / PREVIOUS).is_file():
                 raise
-            content = self._load(self.path / PREVIOUS, f"move {self.path} away to start again")
+            content = self._load_checkpoint(PREVIOUS)
             keep_as(self.path / CHECKPOINT, self.path / UNREADABLE)
             keep_as(self.path / PREVIOUS, self.path / CHECKPOINT)  # a next start finds it too
             say(
@@ -224,15 +238,8 @@ class RunDirectory:
             for name in (HISTORY, TIMING):
                 (self.path / name).unlink(missing_ok=True)
             return None
-        history, size = self.path / HISTORY, self.history_bytes()
-        if size < content["history_bytes"]:
-            raise ValueError(
-                f"{history} has {size} bytes, fewer than the {content['history_bytes']} at "
-                f"{CHECKPOINT}: move {self.path / CHECKPOINT} away to start again"
-            )
-        if history.is_file():
-            with history.open("r+b") as file:
-                file.truncate(content["history_bytes"])
+        if (self.path / HISTORY).is_file():
+            os.truncate(self.path / HISTORY, content["history_bytes"])
         return content
 
     def read_checkpoint(self) -> dict[str, Any] | None:
@@ -241,13 +248,25 @@ class RunDirectory:
         A crash while a checkpoint was kept without links leaves the previous one alone.
 
         Raises:
-            ValueError: it is of another configuration or unreadable; names the file.
+            ValueError: it is of another configuration or unreadable, or the history is another
+                than the one that it continues; names the file.
         """
-        kept = (self.path / name for name in (CHECKPOINT, PREVIOUS))
-        checkpoint = next((file for file in kept if file.is_file()), None)
-        if checkpoint is None:
-            return None
-        return self._load(checkpoint, f"move {self.path} away to start again")
+        kept = (name for name in (CHECKPOINT, PREVIOUS) if (self.path / name).is_file())
+        name = next(kept, None)
+        return None if name is None else self._load_checkpoint(name)
+
+    def _load_checkpoint(self, name: str) -> dict[str, Any]:
+        """Read a checkpoint and compare the history up to it with its checksum."""
+        content = self._load(self.path / name, f"move {self.path} away to start again")
+        history, num_bytes = self.path / HISTORY, content["history_bytes"]
+        lines = history.read_bytes() if history.is_file() else b""
+        advice = f"move {self.path / name} away to start again"
+        if len(lines) < num_bytes:
+            found = f"{len(lines)} bytes, fewer than the {num_bytes}"
+            raise ValueError(f"{history} has {found} at {name}: {advice}")
+        if content.get("history_crc32") not in (None, zlib.crc32(lines[:num_bytes])):
+            raise ValueError(f"{history} was changed, or is of another run than {name}: {advice}")
+        return content
 
     def _check_code(self) -> None:
         """Refuse a checkpoint that other code or numerics wrote, unless that is wanted.
@@ -319,9 +338,19 @@ class RunDirectory:
         """
         codes = {entry.get("code") for entry in self.environment()} | {self.code}
         code = self.code if len(codes) == 1 else None
-        header = {"configuration_hash": self.configuration_hash, "code": code}
-        write_json(self.path / RESULT, header | result)
+        content = {"configuration_hash": self.configuration_hash, "code": code, **result}
+        write_json(self.path / RESULT, checked(content))
         (self.path / PREVIOUS).unlink(missing_ok=True)
+
+
+def checked(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a result.json with its checksum, in place of one that it has."""
+    content = {key: value for key, value in result.items() if key != CHECKSUM}
+    return content | {CHECKSUM: _checksum(content)}
+
+
+def _checksum(content: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
 
 
 def lock_of(path: Path) -> Path:

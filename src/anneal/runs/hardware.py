@@ -30,6 +30,7 @@ class Settings:
 
     ``compile``: with torch's compiler. ``kernels``: ``none``, or ``cpu`` for those of the extension
     ``anneal_cpu_kernels``. ``timed``: chosen by timing the network itself, threads included.
+    ``parts``: of an update, ``apart`` or ``together`` in one forward pass.
     """
 
     device: str
@@ -39,6 +40,7 @@ class Settings:
     threads: int
     kernels: str = "none"
     timed: bool = False
+    parts: str = "apart"
 
     @property
     def dtype(self) -> torch.dtype:
@@ -59,6 +61,8 @@ class Settings:
         words = f"{precision} {self.memory_format} {'compiled' if self.compile else 'eager'}"
         if self.timed and self.device == "cpu":
             words = f"{words} {self.threads} threads"
+        if self.parts != "apart":
+            words = f"{words} parts {self.parts}"
         return words if self.kernels == "none" else f"{words} {self.kernels} {kernels_digest()}"
 
     def describe(self) -> dict[str, Any]:
@@ -75,6 +79,16 @@ def decide(config: HardwareConfig, *, architecture: str) -> Settings:
     where = f"conf/hardware/{config.name}.yaml"
     device = _device(config.device, where)
     row = _measured(device, architecture)
+    if config.parts == "together":
+        row |= {"memory_format": "contiguous", "compile": "off"}
+        for key, value, needed in (
+            ("compile", config.compile, "off"),
+            ("kernels", config.kernels, "none"),
+        ):
+            if value not in ("auto", needed):
+                raise ValueError(
+                    f"{where}: {key} must be {needed} where parts is together, got {value}"
+                )
     compiled = row["compile"] if config.compile == "auto" else config.compile
     precision = row["precision"] if config.precision == "auto" else config.precision
     if precision == TF32 and device != "cuda":
@@ -105,6 +119,7 @@ def decide(config: HardwareConfig, *, architecture: str) -> Settings:
         compile=compiled == "on",
         threads=threads,
         kernels=config.kernels,
+        parts=config.parts,
     )
 
 

@@ -32,6 +32,7 @@ from anneal.runs.directory import (
     RESULT,
     TIMING,
     RunDirectory,
+    checked,
 )
 from anneal.runs.inputs import load_experiment, load_range_test
 from anneal.runs.layout import RUNS, identity_file, seed_folder
@@ -144,7 +145,7 @@ def merge_pack(folder: Path) -> tuple[list[PackedRun], list[PackedRun]]:
                 for name, content in contents[run].items():
                     write_whole(staged / str(number) / name, content)
                 result = json.loads(contents[run][RESULT]) | {MERGED: True}
-                write_json(staged / str(number) / RESULT, result)
+                write_json(staged / str(number) / RESULT, checked(result))
             for number, run in enumerate(plans):
                 if run not in before:
                     (staged / str(number)).replace(run.path)

@@ -33,6 +33,7 @@ from anneal.training.loop import Learner, Training, evenly_spread
 from anneal.training.parts import ALONE, Parts
 from anneal.training.scheduled_lr import ScheduledLR
 from anneal.training.seeding import seed_everything
+from anneal.training.together import check_sizes
 
 EVALUATION_BATCH = 500
 
@@ -59,8 +60,7 @@ class ExperimentSetup:
             total_steps: number of updates; None: an epoch or more.
 
         Raises:
-            ValueError: a batch would have one image, and the network's batch normalisation
-                cannot train on it.
+            ValueError: batch normalisation, or parts together, cannot take an epoch's last batch.
         """
         seed_everything(seed)
         config, device = self.experiment, torch.device(self.settings.device)
@@ -71,7 +71,7 @@ class ExperimentSetup:
             fused=device.type in ("cpu", "cuda"),
             layer_decay=config.fine_tuning.layer_decay,
         )
-        accumulation = config.training.accumulation
+        accumulation, together = config.training.accumulation, self.settings.parts == "together"
         batches = TrainingBatches(
             self.data.train,
             config=config.dataset,
@@ -84,8 +84,10 @@ class ExperimentSetup:
             following=functools.partial(self.parts.following, accumulation=accumulation),
         )
         last = batches.steps_per_epoch - 1
-        if total_steps is None or last < total_steps * config.training.accumulation:
+        if total_steps is None or last < total_steps * accumulation:
             _check_batch_of_one(model, batches, last)
+            if together and accumulation > 1:
+                check_sizes([batches.batch_size, batches.num_images_of(last)])
         signal = config.dataset.signal
         return Learner(
             model=model,
@@ -98,6 +100,7 @@ class ExperimentSetup:
             closed_blocks_coast=getattr(model, "closed_blocks_coast", False),
             seed=seed,
             parts=self.parts,
+            together=together,
         )
 
     def model(self) -> nn.Module:

@@ -6,6 +6,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from anneal.io.files import rename_over
+
 
 class UnreadableError(ValueError):
     """A file that ``torch.load`` cannot read.
@@ -50,7 +52,7 @@ def keep_as(file: Path, second: Path) -> None:
     try:
         os.link(file, temporary)
     except OSError:
-        file.replace(second)
+        rename_over(file, second)
         return
-    temporary.replace(second)
+    rename_over(temporary, second)
     temporary.unlink(missing_ok=True)  # stays where ``second`` was a name of the file already

@@ -19,6 +19,7 @@ from anneal.training.parts import ALONE, Parts
 from anneal.training.running_statistics import RunningStatistics
 from anneal.training.scheduled_lr import ScheduledLR
 from anneal.training.seeding import random_state, restore_random_state, seed_part
+from anneal.training.together import PartwiseNorms, interleave
 
 Batches = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
 TrainingLoss = Callable[..., torch.Tensor]  # (images, labels, label_smoothing=...) -> scalar
@@ -44,6 +45,8 @@ class Learner:
         seed: of what a forward pass draws where an update has several parts: each part has a stream
             of its own, whichever process computes it. With one part the global generators go on.
         parts: the processes that share the parts.
+        together: whether this process's parts go through the network in one forward pass, each
+            with batch statistics of its own.
     """
 
     model: nn.Module
@@ -56,6 +59,7 @@ class Learner:
     closed_blocks_coast: bool = False
     seed: int = 0
     parts: Parts = ALONE
+    together: bool = False
 
     def update(self, update: int) -> torch.Tensor:
         """Make the next update after ``update`` updates; return its mean loss as a tensor.
@@ -64,6 +68,17 @@ class Learner:
             scalar on the device, detached.
         """
         self.optimizer.zero_grad(set_to_none=True)
+        total = self._parts_together(update) if self.together else self._parts_apart(update)
+        total = self.parts.sum_gradients(self._weights, total)
+        if self.closed_blocks_coast:
+            for weight in self.model.parameters():
+                if weight.grad is None and weight.requires_grad:
+                    weight.grad = torch.zeros_like(weight)
+        self.optimizer.step()
+        return total
+
+    def _parts_apart(self, update: int) -> torch.Tensor:
+        """Add up the gradients of this process's parts, one after the other; return their loss."""
         total: torch.Tensor | None = None
         several = self.parts.size > 1
         with self._statistics.of_update(self.parts) if several else nullcontext():
@@ -79,13 +94,22 @@ class Learner:
                 loss.backward()  # type: ignore[no-untyped-call]
                 total = loss.detach() if total is None else total + loss.detach()
         assert total is not None
-        total = self.parts.sum_gradients(self._weights, total)
-        if self.closed_blocks_coast:
-            for weight in self.model.parameters():
-                if weight.grad is None and weight.requires_grad:
-                    weight.grad = torch.zeros_like(weight)
-        self.optimizer.step()
         return total
+
+    def _parts_together(self, update: int) -> torch.Tensor:
+        """Compute the gradients of this process's parts in one pass; return their loss."""
+        numbers = [
+            update * self.accumulation + part for part in self.parts.share(self.accumulation)
+        ]
+        images, labels = interleave([self.batches(number) for number in numbers])
+        if len(numbers) == 1 < self.accumulation:
+            seed_part(self.seed, numbers[0])
+        with self._statistics.of_update(self.parts), self._norms.forward_pass():
+            loss = self._loss(images, labels)
+        if len(numbers) < self.accumulation:
+            loss = loss * (len(numbers) / self.accumulation)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
 
     def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         with autocast(images.device, self.precision):
@@ -99,6 +123,11 @@ class Learner:
     @functools.cached_property
     def _statistics(self) -> RunningStatistics:
         return RunningStatistics(self.model)
+
+    @functools.cached_property
+    def _norms(self) -> PartwiseNorms:
+        num_parts = len(self.parts.share(self.accumulation))
+        return PartwiseNorms(self.model, self._statistics, num_parts)
 
     @functools.cached_property
     def _weights(self) -> list[torch.Tensor]:

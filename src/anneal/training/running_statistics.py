@@ -1,13 +1,14 @@
 """Running statistics of batch normalisation, of all parts in part order on any number of processes.
 
 In training no layer reads them. So each part starts from zeros and leaves what its batch adds, and
-the parts of all processes are then added up one after the other, as one process would do.
+the parts of all processes are then added up one after the other, as one process would do. Parts in
+one forward pass (``anneal.training.together``) say themselves what each of them adds.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -18,22 +19,26 @@ from anneal.training.parts import Parts
 
 @runtime_checkable
 class KeepsSums(Protocol):
-    """A layer whose buffers become ``keep * before + batch`` at each batch."""
+    """Batch normalisation whose buffers become ``keep * before + batch`` at each batch."""
 
     def running_sums(self) -> tuple[Sequence[Tensor], Tensor, float]:
-        """Return the buffers, the one of them that counts (batch = 1), and ``keep``."""
+        """Return mean, variance and count (batch = 1), the one that counts, and ``keep``."""
 
 
 @dataclass(frozen=True, eq=False)
-class _Layer:
+class Layer:
     """One layer's statistics.
 
     Args:
+        name: of the layer in the network.
+        module: the layer, with ``weight``, ``bias`` and ``eps``.
         sums: become ``keep * before + batch``.
         count: after a batch that started from zeros it is 1, and 0 without one.
         counted: whether ``count`` is a plain counter, and no sum.
     """
 
+    name: str
+    module: Any
     sums: Sequence[Tensor]
     count: Tensor
     keep: float
@@ -52,40 +57,41 @@ class RunningStatistics:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self._layers = list(_layers_of(model))
-        self._sums = [tensor for layer in self._layers for tensor in layer.sums]
-        self._counters = [layer.count for layer in self._layers if layer.counted]
+        self.layers = list(_layers_of(model))
+        buffers = [tensor for layer in self.layers for tensor in layer.sums]
+        self._sums = [tensor.view(-1) for tensor in buffers]  # the same memory
+        self._counters = [layer.count for layer in self.layers if layer.counted]
+        counted = [number for number, layer in enumerate(self.layers) if layer.counted]
+        self._counted = torch.tensor(counted, dtype=torch.int64)
         self._parts: list[Tensor] = []
-        self._other = _other_buffers(model, {id(t) for t in (*self._sums, *self._counters)})
-        if self._layers:
-            sizes = torch.tensor([sum(t.numel() for t in layer.sums) for layer in self._layers])
+        self._other = _other_buffers(model, {id(t) for t in (*buffers, *self._counters)})
+        if self.layers:
+            sizes = torch.tensor([sum(t.numel() for t in layer.sums) for layer in self.layers])
             device = self._sums[0].device
-            keep = torch.tensor([layer.keep for layer in self._layers], dtype=torch.float64)
-            self._layer_of = torch.arange(len(self._layers)).repeat_interleave(sizes).to(device)
+            keep = torch.tensor([layer.keep for layer in self.layers], dtype=torch.float64)
+            self._layer_of = torch.arange(len(self.layers)).repeat_interleave(sizes).to(device)
             self._keep = keep.to(self._sums[0].dtype).to(device)[self._layer_of]
+            self._counted = self._counted.to(device)
 
     @contextmanager
     def of_update(self, parts: Parts) -> Iterator[None]:
         """Collect the parts of an update; add up those of all processes at the end."""
-        sums, counts = _flat(self._sums), [counter.clone() for counter in self._counters]
+        sums, counts = _flat(self._sums), torch.stack(self._counters or [torch.zeros(())])
         self._parts = []
         yield
         self._refuse_other_changes()
-        if not self._layers:
+        if not self.layers:
             return
         num_sums = len(self._layer_of)
-        ran = self._layer_of.new_zeros(len(self._layers))
-        for row in parts.gather(torch.stack(self._parts)):
+        ran = self._layer_of.new_zeros(len(self.layers))
+        for row in parts.gather(torch.cat(self._parts)):
             took_part = row[num_sums:] > 0
             sums = torch.where(took_part[self._layer_of], self._keep * sums + row[:num_sums], sums)
             ran = ran + took_part
-        for tensor, value in zip(
-            self._sums, torch.split(sums, [t.numel() for t in self._sums]), strict=True
-        ):
-            tensor.copy_(value.view(tensor.shape))
-        counted = [number for number, layer in enumerate(self._layers) if layer.counted]
-        for number, counter, before in zip(counted, self._counters, counts, strict=True):
-            counter.copy_(before + ran[number])
+        values = torch.split(sums, [t.numel() for t in self._sums])
+        torch._foreach_copy_(self._sums, values)
+        if self._counters:
+            torch._foreach_copy_(self._counters, (counts + ran[self._counted]).unbind())
 
     @contextmanager
     def of_part(self) -> Iterator[None]:
@@ -93,9 +99,13 @@ class RunningStatistics:
         for tensor in (*self._sums, *self._counters):
             tensor.zero_()
         yield
-        if self._layers:
-            counts = torch.stack([layer.count for layer in self._layers])
-            self._parts.append(torch.cat([_flat(self._sums), counts.to(self._sums[0].dtype)]))
+        if self.layers:
+            counts = torch.stack([layer.count for layer in self.layers])
+            self.add(torch.cat([_flat(self._sums), counts.to(self._sums[0].dtype)])[None])
+
+    def add(self, rows: Tensor) -> None:
+        """Collect what parts of this process add: the sums, then 1 for each layer that ran."""
+        self._parts.append(rows)
 
     def _refuse_other_changes(self) -> None:
         """Refuse, once, buffers that a forward pass changes and that no known layer owns."""
@@ -103,27 +113,31 @@ class RunningStatistics:
         for name, before in self._other.items():
             if not torch.equal(before, buffers[name]):
                 raise ValueError(
-                    f"several processes need to know how the buffer {name} of the network changes "
-                    "in a forward pass, and only that of batch normalisation is known; "
-                    "hardware.processes must be 1"
+                    "several processes, and parts together, need to know how the buffer "
+                    f"{name} of the network changes in a forward pass, and only that of batch "
+                    "normalisation is known; hardware.processes must be 1 and hardware.parts apart"
                 )
         self._other = {}
 
 
-def _layers_of(model: nn.Module) -> Iterator[_Layer]:
+def _layers_of(model: nn.Module) -> Iterator[Layer]:
     for name, module in model.named_modules():
+        if not module.training:
+            continue
         if isinstance(module, KeepsSums):
             sums, count, keep = module.running_sums()
-            yield _Layer(sums, count, keep, counted=False)
-        elif isinstance(module, _NormBase) and module.training and module.running_mean is not None:
+            yield Layer(name, module, sums, count, keep, counted=False)
+        elif isinstance(module, _NormBase) and module.running_mean is not None:
             if module.momentum is None:
                 raise ValueError(
-                    f"several processes need a momentum of batch normalisation, {name} has None"
+                    "several processes, and parts together, need a momentum of batch "
+                    f"normalisation, {name} has None"
                 )
             assert module.running_var is not None
             assert module.num_batches_tracked is not None
             sums = (module.running_mean, module.running_var)
-            yield _Layer(sums, module.num_batches_tracked, 1 - module.momentum, counted=True)
+            count, keep = module.num_batches_tracked, 1 - module.momentum
+            yield Layer(name, module, sums, count, keep, counted=True)
 
 
 def _other_buffers(model: nn.Module, known: set[int]) -> dict[str, Tensor]:
@@ -131,4 +145,4 @@ def _other_buffers(model: nn.Module, known: set[int]) -> dict[str, Tensor]:
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.cat([t.reshape(-1) for t in tensors]) if tensors else torch.empty(0)
+    return torch.cat(list(tensors)) if tensors else torch.empty(0)

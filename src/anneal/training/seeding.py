@@ -47,6 +47,21 @@ def random_state() -> dict[str, Any]:
     return state
 
 
+def has_drawn(since: dict[str, Any]) -> bool:
+    """Tell whether a global generator moved on since :func:`random_state` returned ``since``."""
+    return not _equal(since, random_state())
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return all(_equal(value, other[key]) for key, value in one.items())
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return bool(one == other)
+
+
 def restore_random_state(state: dict[str, Any]) -> None:
     """Put every global generator back to what :func:`random_state` returned."""
     torch.set_rng_state(state["torch"])

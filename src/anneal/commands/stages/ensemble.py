@@ -32,14 +32,25 @@ def main(arguments: list[str]) -> None:
             raise ValueError(f"{name}: its experiments must be of one data set and its subjects")
         outputs = [_outputs_of(campaign, part) for part in both]
         shared = sorted(set.intersection(*(set(of_seed) for of_seed in outputs)))
-        labels = load_dataset(one.dataset, Paths.from_environment()).test.labels.numpy()
+        data = load_dataset(one.dataset, Paths.from_environment())
+        labels = data.test.labels.numpy()
         subject = split_name(one.name)[1]
         own = name if subject is None else subject_name(name, subject)
-        made_of = {"ensemble of": [to_plain(part.experiment) for part in both]}
+        made_of = {
+            "ensemble of": [to_plain(part.experiment) for part in both],
+            "data": data.identity,
+        }
         for seed in shared:
-            accuracies = growing_accuracies([of_seed[seed] for of_seed in outputs], labels)
+            snapshots = [of_seed[seed] for of_seed in outputs]
+            accuracies = growing_accuracies([[*each.values()] for each in snapshots], labels)
             metrics = {ensemble_metric(2, m): pct for m, pct in enumerate(accuracies, start=1)}
-            run = derived_run(seed, metrics=metrics, made_of=made_of, precision="float32")
+            run = derived_run(
+                seed,
+                updates=sum(max(each) for each in snapshots),
+                metrics=metrics,
+                made_of=made_of,
+                precision="float32",
+            )
             found.setdefault(own, []).append(run)
     if not found:
         raise ValueError(
@@ -50,14 +61,14 @@ def main(arguments: list[str]) -> None:
     say(f"{name}: {sum(map(len, found.values()))} ensembles of two runs")
 
 
-def _outputs_of(campaign: str, part: Loaded) -> Mapping[int, list[Output]]:
-    """Return, by seed, the outputs of each kept snapshot, in the order of their updates."""
+def _outputs_of(campaign: str, part: Loaded) -> Mapping[int, dict[int, Output]]:
+    """Return, by seed and update, the outputs of each kept snapshot, in the order of updates."""
     folder = EVALUATIONS / campaign / part.experiment.name
     found = {}
     for seed in part.seeds:
         files = sorted(seed_folder(folder, seed).glob("*.npy"), key=lambda path: int(path.stem))
         if files:
-            found[seed] = [np.load(path) for path in files]
+            found[seed] = {int(path.stem): np.load(path) for path in files}
     return found
 
 

@@ -41,6 +41,7 @@ def main(arguments: list[str]) -> None:
         accuracies.append(decoder.accuracy_pct(test.numpy(), test_labels.numpy()))
         run = derived_run(
             0,
+            updates=0,
             metrics={"test_accuracy_pct@final": accuracies[-1]},
             made_of={"decoder": decoder.describe(), "data": data.identity},
             precision="float64",

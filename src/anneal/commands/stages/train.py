@@ -11,6 +11,7 @@ from anneal.runs.committed import committed_seeds
 from anneal.runs.directory import RunDirectory
 from anneal.runs.inputs import Loaded, NoBoundsError, load_bounds, load_experiment
 from anneal.runs.layout import RANGE_TESTS, REPLACED, RUNS, SUGGESTION, seed_folder
+from anneal.runs.memory import memory_explained
 from anneal.runs.plan import Bounds
 from anneal.runs.processes import on_processes
 from anneal.runs.run import SeedRun, train_run, usual_observers
@@ -45,7 +46,8 @@ def _train(
 ) -> None:
     """Train the seeds of an experiment, of one of its subjects after another."""
     for part in loaded.of_each_subject():
-        _train_seeds(campaign, part, bounds, seeds or part.seeds, parts)
+        with memory_explained(part.experiment):
+            _train_seeds(campaign, part, bounds, seeds or part.seeds, parts)
 
 
 def _train_seeds(

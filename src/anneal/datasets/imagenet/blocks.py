@@ -25,7 +25,7 @@ class Block:
 
     Args:
         asked: images that were to be decoded.
-        content: bytes of those that could be.
+        content: bytes of those that could be, in pieces.
         lengths: number of bytes of each image.
         sums: of each pixel over the images, (size, size, 3).
         squares: of the squares over images and pixels, of each channel.
@@ -34,7 +34,7 @@ class Block:
     """
 
     asked: int
-    content: bytes | bytearray
+    content: Sequence[bytes]
     lengths: Sequence[int]
     sums: npt.NDArray[np.int64]
     squares: npt.NDArray[np.int64]
@@ -64,23 +64,23 @@ class Sums:
 
 def decode_block(members: Sequence[Member], *, warp: Warp, store: str) -> Block:
     """Decode images of a source, one after another."""
-    content, lengths, bad, sums = bytearray(), [], {}, Sums(warp.size)
+    decoded: list[Bytes] = []
+    bad: dict[int, str] = {}
     for place, member in enumerate(members):
         try:
-            pixels = warp(member.read())
+            decoded.append(warp(member.read()))
         except UNREADABLE as error:
             reason = str(error).partition(" <_io")[0] or type(error).__name__
             bad[place] = f"{member.shown}: {reason}"
-            continue
-        sums.add(pixels)
-        stored = pixels.data.cast("B") if store == "raw" else encode(pixels)
-        content += stored
-        lengths.append(len(stored))
+    sums = Sums(warp.size)
+    for image in decoded:  # in a loop of its own: faster than in turns with decoding
+        sums.add(image)
+    content = [image.tobytes() if store == "raw" else encode(image) for image in decoded]
     total, squares = sums.read()
     return Block(
         asked=len(members),
         content=content,
-        lengths=lengths,
+        lengths=[len(image) for image in content],
         sums=total,
         squares=squares,
         bad=bad,

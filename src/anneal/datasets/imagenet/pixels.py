@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn import functional
 
 from anneal.datasets.jpeg import decode_colour_jpeg, simplejpeg
-from anneal.datasets.resizing import Bytes, fit
+from anneal.datasets.resizing import Bytes, fit, resize_bilinear
 
 FILTERS = ("bilinear", "box")
 SCALED_TO = 4  # with DCT scaling, both sides of the decoded image have this many times the size
@@ -89,14 +88,7 @@ def warp(pixels: Bytes, to: Warp) -> Bytes:
     if to.filter == "box":
         image = Image.fromarray(pixels)
         return np.array(image.resize((to.size, to.size), Image.Resampling.BOX))
-    if pixels.shape[:2] == (to.size, to.size):
-        return pixels
-    planes = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-    resized = functional.interpolate(
-        planes, size=(to.size, to.size), mode="bilinear", antialias=True
-    )
-    found: Bytes = resized[0].permute(1, 2, 0).contiguous().numpy()
-    return found
+    return resize_bilinear(pixels, height=to.size, width=to.size)
 
 
 def encode(pixels: Bytes) -> bytes:

@@ -8,12 +8,14 @@ import numpy as np
 from anneal.config.schema import DatasetConfig
 from anneal.datasets.archives import Paths
 from anneal.datasets.identity import describe_images
-from anneal.datasets.imagenet.store import FILE_NAMES, IDENTITY, Store, open_store
+from anneal.datasets.imagenet.store import FILE_NAMES, IDENTITY, IMITATION, Store, open_store
 from anneal.datasets.sources import SplitName
 
 if TYPE_CHECKING:
     from anneal.datasets.image_data import ImageData
     from anneal.datasets.imagenet.split import StoreSplit
+
+IMITATED = "imagenet32_imitation"  # the source whose zips are not the published
 
 
 def identify(config: DatasetConfig, paths: Paths) -> dict[str, Any]:
@@ -53,14 +55,18 @@ def _find(config: DatasetConfig, paths: Paths) -> Path:
     for folder in folders:
         if (folder / IDENTITY).is_file():
             return folder
-    size = int(config.image_size or 0)
+    size, imitated = int(config.image_size or 0), config.source == IMITATED
     from anneal.datasets.imagenet.zips import find_zips, prepare_zips
 
-    if found := find_zips(paths.roots, size):
-        return prepare_zips(found, paths.data / config.source, size=size).folder
+    if found := find_zips(folders if imitated else paths.roots, size):
+        folder = paths.data / config.source
+        return prepare_zips(found, folder, size=size, published=not imitated).folder
+    made = f"anneal prepare SOURCE {folders[0]} --size {size}"
+    if imitated:
+        made = f"python benchmarks/imitation_zips.py {paths.data / config.source}"
     raise ValueError(
         f"{config.name} is not here; looked at {', '.join(map(str, folders))}; make it with "
-        f"`anneal prepare SOURCE {folders[0]} --size {size}`, or give dataset.folder=<a store>"
+        f"`{made}`, or give dataset.folder=<a store>"
     )
 
 
@@ -80,6 +86,9 @@ def _check(config: DatasetConfig, store: Store) -> None:
     ):
         if wanted is not None and wanted != found:
             raise ValueError(f"dataset.{key} is {wanted}, {store.folder} is a store of {found}")
+    if identity.get(IMITATION, False) != (config.source == IMITATED):
+        found = "is an imitation" if identity.get(IMITATION) else "is no imitation"
+        raise ValueError(f"{store.folder} {found}; dataset.source is {config.source}")
     size = find_dataset(config).size
     if size is None or config.subset:
         return

@@ -25,6 +25,7 @@ from anneal.io.files import write_whole
 FORMAT = 1
 CHUNK = 4096  # images with one checksum
 IDENTITY, STAMPS = "identity.json", "stamps.json"
+IMITATION = "imitation"  # key of the identity: true where zips were not the published
 STORES = {"raw": "u8", "jpeg": "jpeg"}  # how pixels are kept -> suffix of their file
 FILE_NAMES: Mapping[SplitName, str] = {"train": "train", "test": "val"}
 UNFINISHED = "run `anneal prepare` again: it resumes"

@@ -66,8 +66,9 @@ class SplitWriter:
             asked = 0
             content = hashlib.sha256()
             for block in blocks:
-                file.write(block.content)
-                content.update(block.content)
+                for piece in block.content:
+                    file.write(piece)
+                    content.update(piece)
                 asked += block.asked
                 pending.append(_without_content(block))
                 yield self.done + asked
@@ -121,7 +122,7 @@ class SplitWriter:
 
 
 def _without_content(block: Block) -> Block:
-    return Block(**{**vars(block), "content": b""})
+    return Block(**{**vars(block), "content": ()})
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from anneal.datasets.imagenet.pixels import Warp
 from anneal.datasets.imagenet.prepare import Preparation, begin, finish, locked, reopen, write_split
 from anneal.datasets.imagenet.store import (
     IDENTITY,
+    IMITATION,
     Store,
     file_name,
     hash_file,
@@ -100,6 +101,8 @@ def prepare_zips(
 ) -> Store:
     """Write the store of the zips of a size, or finish one that was begun.
 
+    The identity of a store says whether its zips were an imitation.
+
     Args:
         zips: in the order of ``PUBLISHED``.
         folder: of the store.
@@ -140,7 +143,7 @@ def prepare_zips(
         return finish(
             folder,
             writers,
-            {**settings.settings(), **libraries},
+            {**settings.settings(), **libraries, IMITATION: not published},
             class_names=[str(number + 1) for number in range(num_classes)],
             shuffled=False,
         )
@@ -242,7 +245,7 @@ def _block(content: bytes, labels: npt.NDArray[np.int32], size: int) -> Block:
     total, squares = sums.read()
     return Block(
         asked=len(labels),
-        content=images.tobytes(),
+        content=[images.tobytes()],
         lengths=[3 * size * size] * len(labels),
         sums=total,
         squares=squares,

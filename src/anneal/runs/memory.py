@@ -1,0 +1,31 @@
+"""Advice on what to lower where the memory does not hold a run."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from anneal.config.schema import ExperimentConfig
+
+CPU_WORDS = ("can't allocate memory", "not enough memory")  # of torch's RuntimeError
+
+
+@contextmanager
+def memory_explained(experiment: ExperimentConfig) -> Iterator[None]:
+    """Turn the error of a full memory into one line with what to lower.
+
+    Raises:
+        ValueError: the memory of the device, or of the process, is full.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        is_full = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not is_full and not any(words in str(error) for words in CPU_WORDS):
+            raise
+        training = experiment.training
+        raise ValueError(
+            f"out of memory: training.batch_size is {training.batch_size}; lower it, and raise "
+            f"training.accumulation ({training.accumulation}) by the same factor for as many "
+            "images an update, or take a smaller model or dataset.image_size"
+        ) from error

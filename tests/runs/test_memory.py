@@ -1,0 +1,28 @@
+"""What a run says where the memory does not hold it."""
+
+import pytest
+import torch
+
+from anneal.runs.memory import memory_explained
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nGPU 0 has"),
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried"),
+    ],
+)
+def test_full_memory_names_the_batch_size_and_what_to_lower(experiment, error):
+    named = f"training.batch_size is {experiment.training.batch_size}; lower it, and raise "
+    with pytest.raises(ValueError, match=named) as caught, memory_explained(experiment):
+        raise error
+    assert str(caught.value).startswith("out of memory: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_other_error_is_raised_unchanged(experiment):
+    with pytest.raises(RuntimeError, match="shapes differ"), memory_explained(experiment):
+        raise RuntimeError("shapes differ")
