@@ -1,7 +1,8 @@
 """Updates per second of four rows on a GPU, against a plain PyTorch loop on the same device.
 
-python benchmarks/gpu.py [--rows caffe resnet20 resnet56 resnet110] [--modes eager compiled plain]
-                         [--updates 200] [--rounds 5] [--device cuda] [--workers 8] [--write]
+python benchmarks/gpu.py [--rows caffe resnet20 resnet56 resnet110] [--updates 200] [--rounds 5]
+                         [--modes eager compiled together plain] [--device cuda] [--workers 8]
+                         [--write]
 python benchmarks/gpu.py --page
 
 Each case runs in a process of its own, on random images of the set's size. Its rate is the median
@@ -56,6 +57,7 @@ PLAIN = "plain"
 MODES: dict[str, dict[str, Any]] = {  # changes to the section hardware
     "eager": {"compile": "off"},
     "compiled": {"compile": "on"},
+    "together": {"compile": "off", "parts": "together"},  # parts of an update in one pass
 }
 PROFILED = 20  # updates, or as many as a round has
 TERA = 1e12
@@ -145,6 +147,8 @@ def measure(case: Case) -> dict[str, Any]:
     assert size is not None
     if case.mode == PLAIN:
         return _measure_plain(case, experiment, size)
+    if case.mode == "together" and experiment.training.accumulation == 1:
+        raise ValueError("an update has one part")
     hardware = dataclasses.replace(
         experiment.hardware, name="gpu.py", device=case.device, **MODES[case.mode]
     )

@@ -117,6 +117,24 @@ def test_row_and_plain_loop_are_measured_on_the_cpu(
     assert "| caffe | eager |" in " ".join(capsys.readouterr().out.split())
 
 
+def test_compiler_has_its_ratio_and_its_seconds(repository: Path, monkeypatch: Any) -> None:
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    import settings
+
+    on, off = ("bf16", "channels_last", "on"), ("bf16", "channels_last", "off")
+    rates, first = {on: 30.0, off: 20.0}, {on: 9.0, off: 0.5}
+    expected = {"ratio_of_compiled": 1.5, "seconds_to_compile": 8.5}
+    assert settings.of_compiler(rates, first, on) == expected
+    assert settings.of_compiler(rates, first, (*off[:2], "kernels")) == expected
+
+
+def test_row_of_one_part_is_not_measured_together(gpu: ModuleType) -> None:
+    case = gpu.Case(row="caffe", mode="together", device="cpu", updates=1, rounds=1, workers=0,
+                    images=200, began=0.0)  # fmt: skip
+    with pytest.raises(ValueError, match="an update has one part"):
+        gpu.measure(case)
+
+
 def test_program_without_a_gpu_says_how_to_try_it(gpu: ModuleType, monkeypatch: Any) -> None:
     monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(sys, "argv", ["gpu.py", "--rows", "caffe"])
