@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.runs.rank_program import AT, hardware
+from tests.warm import warm_python
 
 from anneal.runs import processes
 from anneal.runs.processes import on_processes, rank_of, refuse_several
@@ -100,9 +101,9 @@ def test_one_process_does_the_work_itself():
 # --- how they end ---------------------------------------------------------------------------------
 
 
-def start(what, rank=1, patience="10 minutes"):
+def start(what, rank=1, patience="10 minutes", python=None):
     return subprocess.Popen(
-        [sys.executable, "-m", PROGRAM, what, str(rank), patience],
+        [python or warm_python(), "-m", PROGRAM, what, str(rank), patience],
         cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -144,7 +145,7 @@ def test_rank_that_ends_ends_the_others_with_one_line(what, rank, said):
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_rank_that_hangs_is_named_when_patience_is_over(rank):
-    process = start("hangs", rank, "3 seconds")
+    process = start("hangs", rank, "3 seconds", sys.executable)  # found by their words
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     assert errors == f"error: rank {rank} of 3 did not answer for 3 seconds (hardware.patience)\n"
@@ -174,7 +175,7 @@ def test_signal_to_the_starter_stops_all(number):
 
 @pytest.mark.slow
 def test_ranks_stop_when_their_starter_is_killed():
-    process = start("goes on", patience="11 minutes")
+    process = start("goes on", patience="11 minutes", python=sys.executable)
     assert process.stdout is not None
     process.stdout.readline()
     process.kill()
@@ -196,7 +197,7 @@ OPTIONS = [
 
 def anneal_run(folder, *options):
     ended = subprocess.run(
-        [sys.executable, "-m", "anneal", "run", *OPTIONS, *options],
+        [warm_python(), "-m", "anneal", "run", *OPTIONS, *options],
         cwd=folder, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
