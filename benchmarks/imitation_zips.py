@@ -49,7 +49,7 @@ def npz(rng: np.random.Generator, labels: "np.typing.NDArray[np.int64]", classes
     images = []
     for label in labels:
         angle = np.pi * label / classes
-        place = rows * np.sin(angle) + columns * np.cos(angle) + rng.uniform(SIDE)
+        place = rows * np.sin(angle) + columns * np.cos(angle) + rng.uniform(0, SIDE)
         wave = np.sin(2 * np.pi * place / (4 + 2 * label))
         tint = 128 + 40 * np.cos(2 * np.pi * (label / classes + np.arange(3) / 3))
         clean = tint[:, None, None] + 50 * wave

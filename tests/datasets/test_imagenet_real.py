@@ -1,10 +1,10 @@
 """Real photographs through every source, where ANNEAL_ARCHIVES has them."""
 
 import os
-import tarfile
 from pathlib import Path
 
 import pytest
+from tests.datasets.imagenet_sources import as_published, write_shards, write_tars
 
 from anneal.datasets.imagenet.pixels import Warp
 from anneal.datasets.imagenet.prepare import Preparation, prepare
@@ -19,19 +19,18 @@ def store_of(source, folder):
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "stamps.json"}
 
 
-@pytest.mark.parametrize("name", ["ants_bees", "imagenette224"])
-def test_real_photographs_give_one_store_from_tree_and_shards(tmp_path, name):
-    tree = REAL / name
-    if not tree.is_dir():
+@pytest.mark.parametrize(("name", "count"), [("ants_bees", 60), ("imagenette224", 240)])
+def test_real_photographs_give_one_store_from_every_source(tmp_path, name, count):
+    if not (REAL / name).is_dir():
         pytest.skip(f"ANNEAL_ARCHIVES has no imagenet/{name}")
-    (tmp_path / "shards").mkdir()
-    classes = sorted(p.name for p in (tree / "train").iterdir())
-    for split in ("train", "val"):
-        with tarfile.open(tmp_path / "shards" / f"{split}-0.tar", "w") as tar:
-            for path in sorted((tree / split).glob("*/*"), reverse=True):
-                key = f"{path.parent.name}/{path.stem}"
-                tar.add(path, f"{key}.jpg")
-                label = tmp_path / "label"
-                label.write_text(str(classes.index(path.parent.name)))
-                tar.add(label, f"{key}.cls")
-    assert store_of(tmp_path / "shards", tmp_path / "b") == store_of(tree, tmp_path / "a")
+    tree, flat = tmp_path / "tree", tmp_path / "flat"
+    as_published(REAL / name, tree, flat)
+    expected = store_of(tree, tmp_path / "store")
+    assert len(expected["train.u8"]) == count * 32 * 32 * 3
+    sources = {
+        "flat": flat,
+        "tars": write_tars(flat, tmp_path / "tars"),
+        "shards": write_shards(tree, tmp_path / "shards"),
+    }
+    for kind, source in sources.items():
+        assert store_of(source, tmp_path / f"store_{kind}") == expected, kind
