@@ -10,6 +10,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3 python,$(shell \
 	$(p) -c 'import sys; sys.version_info < (3, 11) or print("$(p)")' 2>/dev/null)))
 EXTRAS ?=  # `make setup EXTRAS="eeg cluster"` adds what pyproject.toml calls so; `all` of them
 ALL_EXTRAS := eeg imagenet cluster remote docs
+LONG ?=  # `make faults LONG=1` takes the numbers of docs/what_holds.md
 OPEN ?=  # `make report OPEN=1` shows the page in a browser
 UPGRADE ?=  # `make lock UPGRADE=--upgrade` moves every pin to its newest version
 
@@ -150,8 +151,11 @@ push: $(INSTALLED)  ## say how large the outputs of the stages are, then `dvc pu
 	dvc push
 
 .PHONY: faults
-faults: $(INSTALLED)  ## run the tests that break things: full disks, bad archives, trackers that hang
+faults: $(INSTALLED)  ## break things, count what is lost: disks, files, trackers, kills (LONG=1: hours)
 	pytest -q tests/faults
+	OMP_NUM_THREADS=1 python benchmarks/faults.py --tries $(if $(LONG),3,1)
+	OMP_NUM_THREADS=1 python benchmarks/kill_campaign.py --kills $(if $(LONG),200,5)
+	OMP_NUM_THREADS=1 python benchmarks/mutations.py --inputs $(if $(LONG),5000,500)
 
 .PHONY: benchmark
 benchmark: $(INSTALLED)  ## measure this machine: settings, and our trainer against a plain loop

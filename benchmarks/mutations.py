@@ -6,21 +6,24 @@ Each input is a good file (params.yaml, a table, claims, results, a checkpoint, 
 run, pictures, recordings, overrides) with one to four mutations: bits flipped, cut short, parts
 deleted, repeated, swapped or overwritten, numbers and words replaced by hostile ones. Reading it
 may succeed, or raise a ``ValueError`` or ``OSError``, which commands print as one line; anything
-else is a crash, and ends the command with status 1 after the table. No mutated input may leave a
-file behind.
+else is a crash, as is a reading that takes 30 s; both end the command with status 1 after the
+table. No mutated input may leave a file behind.
 """
 
 import argparse
 import contextlib
+import faulthandler
 import io
 import os
 import random
 import re
+import signal
 import sys
 import tempfile
 import traceback
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +39,11 @@ HOSTILE = (
     "%s%n", "\x00",
 )  # fmt: skip
 MOST_CHARACTERS = 2000  # of an error
+MOST_SECONDS = 30.0  # of a reading, before it counts as a hang
+
+
+class Hang(BaseException):
+    """A reading that took too long."""
 
 
 def main() -> None:
@@ -70,7 +78,7 @@ class Tally:
         made = markdown_table(
             ["mutated", "inputs", "refused in one line"], rows, sides=["left", "right", "right"]
         )
-        return f"{made}\n\n{len(self.crashes)} crashed or left a file."
+        return f"{made}\n\n{len(self.crashes)} crashed, hung or left a file."
 
 
 def run(folder: Path, *, inputs: int, seed: int) -> Tally:
@@ -94,6 +102,7 @@ def run(folder: Path, *, inputs: int, seed: int) -> Tally:
                 with (
                     contextlib.redirect_stdout(io.StringIO()),
                     contextlib.redirect_stderr(io.StringIO()),
+                    time_limit(MOST_SECONDS),
                 ):
                     target.read()
                 tally.read[target.kind] += 1
@@ -101,6 +110,9 @@ def run(folder: Path, *, inputs: int, seed: int) -> Tally:
                 tally.refused[target.kind] += 1
                 if not str(error) or len(str(error)) > MOST_CHARACTERS:
                     tally.crashes.append(f"{target.kind} {number}: error {str(error)[:300]!r}")
+            except Hang:
+                place = path.relative_to(folder)
+                tally.crashes.append(f"{target.kind} {number}, {place}: hung {MOST_SECONDS:.0f} s")
             except Exception:  # noqa: BLE001 - that is what is looked for
                 place = path.relative_to(folder)
                 tally.crashes.append(
@@ -112,6 +124,24 @@ def run(folder: Path, *, inputs: int, seed: int) -> Tally:
             path.unlink()
             path.write_bytes(good)
     return tally
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise Hang after so many seconds; end the process where code in C does not come back."""
+
+    def ring(*_: object) -> None:
+        raise Hang
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    faulthandler.dump_traceback_later(2 * seconds, exit=True, file=sys.__stderr__)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.cancel_dump_traceback_later()
+        signal.signal(signal.SIGALRM, before)
 
 
 def names_in(folder: Path) -> set[str]:
