@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anneal.commands import run as run_command
 from anneal.config.signals import SignalConfig, SimulationConfig
 from anneal.datasets import Paths, identify, load_dataset
 from anneal.datasets.eeg import eegbci, fetch, high_gamma, simulated_eeg
@@ -349,6 +350,52 @@ def test_trials_and_labels_are_those_of_moabb(archives, tmp_path, of_source, mon
     expected = np.stack([values[:, first : first + 160] for first in events[:, 0]])
     # moabb hands its recordings on through float64 volts
     np.testing.assert_allclose(data.test.images.numpy(), expected, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_fake_data_set_of_moabb_is_read_and_trained(tmp_path, of_source, monkeypatch):
+    fake = pytest.importorskip("moabb.datasets.fake")
+    edfio = pytest.importorskip("edfio")
+    source = fake.FakeDataset(
+        event_list=("T1", "T2"), n_sessions=1, n_runs=3, n_subjects=1, seed=0, sfreq=160,
+        duration=30, n_events=8, annotations=True,
+    )  # fmt: skip
+    runs = dict(zip((3, 7, 11), source._get_single_subject_data(1)["0"].values(), strict=True))
+    for number, raw in runs.items():
+        path = tmp_path / eegbci.FOLDER / eegbci.file_of(1, number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        signals = [
+            edfio.EdfSignal(
+                values, 160, label=name, physical_dimension="uV", physical_range=(-200, 200)
+            )
+            for name, values in zip(raw.ch_names, raw.get_data("eeg", units="uV"), strict=False)
+        ]
+        cues = [
+            edfio.EdfAnnotation(each["onset"], 1.0, each["description"]) for each in raw.annotations
+        ]
+        edfio.Edf(signals, annotations=cues).write(path)
+    window = {"step": "window", "from_s": 0.0, "to_s": 3.0}
+    data = load_dataset(
+        of_source("eegbci", preprocessing=(window,)), Paths(tmp_path / "data", tmp_path)
+    )
+    assert data.test.labels.tolist() == [0, 1] * 4
+    values = runs[11].get_data("eeg", units="uV")
+    starts = np.round(runs[11].annotations.onset * 160).astype(int)
+    expected = np.stack([values[:, first : first + 480] for first in starts])
+    np.testing.assert_allclose(data.test.images.numpy(), expected, atol=400 / 2**16)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ANNEAL_ARCHIVES", str(tmp_path))
+    run_command.main([
+        "dataset=eegbci", "dataset.signal.subjects=[1]", "dataset.signal.crop_samples=null",
+        "dataset.signal.preprocessing=[{step: window, from_s: 0.0, to_s: 3.0}]",
+        "model=eeg_shallow", "+model.arguments.final_length=20", "scheduler=constant",
+        "scheduler.lr=0.01", "training.batch_size=8",
+        "training.length=4 epochs", "hardware=cpu", "hardware.threads=1", "tracking=off",
+    ])  # fmt: skip
+    (result,) = tmp_path.glob("multirun/*/seed-0/result.json")
+    found = json.loads(result.read_text())
+    assert (found["status"], found["updates"]) == ("finished", 8)
+    assert (found["test_accuracy_pct@final"] * 8 / 100).is_integer()  # of 8 trials of the last run
 
 
 @pytest.mark.slow
