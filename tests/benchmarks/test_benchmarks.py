@@ -314,7 +314,10 @@ def test_command_measures_named_contenders(benchmarks: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.archives
-def test_parts_are_left_out_of_rounds_of_one_process(training: ModuleType) -> None:
+def test_parts_are_left_out_of_rounds_of_one_process(
+    training: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "EVERY", 5)  # updates of a round
     rates = training.take_apart("caffe", rounds=1, threads=1)
     assert list(rates) == list(training.APART)
     assert all(len(found) == 1 and found[0] > 0 for found in rates.values())

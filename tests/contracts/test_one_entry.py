@@ -5,10 +5,10 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.warm import warm_python
 
 ROOT = Path(__file__).parents[2]
 ASKED = ["dataset=stripes", "optimizer=sign_sgd", "model=tiny_cnn", "scheduler=sawtooth"]
@@ -43,7 +43,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def says(tree: Path, *arguments: str) -> str:
     """Run Python on the copy; return what it prints."""
     run = subprocess.run(
-        [sys.executable, *arguments],
+        [warm_python(), *arguments],
         cwd=tree,
         env=os.environ | {"PYTHONPATH": str(tree / "src"), "OMP_NUM_THREADS": "1"},
         capture_output=True,
