@@ -458,13 +458,15 @@ def test_readme_command_runs_with_smaller_budget(
     assert commands, "README.md shows no advice on digits"
     monkeypatch.chdir(tmp_path)
     smaller = [
+        "dataset.image_size=16",
+        "training.batch_size=32",
         "training.length=24 steps",
         "training.evaluations=2",
-        "range_test.length=150 steps",
-        "range_test.points=15",
+        "range_test.length=240 steps",
+        "range_test.points=24",
         "range_test.seeds=[0]",
-        "range_test.first_lr=0.0001",
-        "range_test.last_lr=0.1",
+        "range_test.first_lr=0.0003",
+        "range_test.last_lr=0.3",
         "advise.seeds=[0,1,2]",
         "hardware.threads=1",
     ]
@@ -472,7 +474,7 @@ def test_readme_command_runs_with_smaller_budget(
         lambda: advise.main([*shlex.split(commands[0], comments=True), *smaller]), capsys
     )
     assert error == ""
-    assert "cost: 870 updates (range test: 1 seed x 150; 10 candidates x 3 seeds x 24)" in said
+    assert "cost: 960 updates (range test: 1 seed x 240; 10 candidates x 3 seeds x 24)" in said
     answer = json.loads((tmp_path / NAME / "advice.json").read_text())
     names = [s["name"] for s in answer["choice"]["results"]]
     assert names == sorted(names, key=list(CANDIDATES).index)
