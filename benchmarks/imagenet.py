@@ -1,10 +1,11 @@
 """Measure the way of ImageNet's JPEGs to a store and from a store to batches, on one thread.
 
-``python benchmarks/imagenet.py SOURCE [--images 2000] [--seconds 5]``
+``python benchmarks/imagenet.py SOURCE [--images 20000] [--seconds 5] [--write docs/imagenet.md]``
 
 SOURCE has train/<class>/*.jpg and val/<class>/*.jpg of real photographs. All ratios are of one run,
-in seconds of the processor: other work on the machine changes them little. The baselines are open
-and resize of Pillow, and ImageFolder, RandomResizedCrop and DataLoader of torchvision.
+in seconds of the processor, but for two workers, which are compared by the clock: they need a quiet
+machine. The baselines are open and resize of Pillow, and ImageFolder, RandomResizedCrop and
+DataLoader of torchvision.
 """
 
 import argparse
@@ -17,7 +18,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from itertools import cycle, islice
+from importlib.metadata import version
+from itertools import chain, cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -36,33 +38,48 @@ from anneal.datasets.imagenet.prepare import Preparation, prepare
 from anneal.datasets.imagenet.sources import list_source
 from anneal.datasets.imagenet.store import FORMAT, IDENTITY, Store, hash_file, write_stamps
 from anneal.datasets.normalise import statistics_of
+from anneal.io.files import renew_page
+from anneal.io.text import markdown_table
 from anneal.runs.hardware import decide
 
+Row = tuple[str, str, str]  # what, measured, against what
 BATCH, CROP = 64, 224
 FULL = 1_281_167
 STATISTICS = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 def main() -> None:
-    """Print one line for each figure."""
+    """Measure, print the table and write it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", type=Path)
-    parser.add_argument("--images", type=int, default=2000, help="for workers and memory")
+    parser.add_argument("--images", type=int, default=20_000, help="whose memory is watched")
     parser.add_argument("--seconds", type=float, default=5.0, help="for each rate")
+    parser.add_argument("--write", type=Path)
     given = parser.parse_args()
     hardware = compose_run(["hardware=cpu"]).hardware
     decide(dataclasses.replace(hardware, threads=1), architecture="resnet50")  # as in training
     torch.set_num_threads(1)
     members = list(list_source(given.source).splits["train"])
-    print(f"{len(members)} images of {given.source.name}, torch {torch.__version__}")
-    preparation(members, given.seconds)
-    workers(members, given.images)
-    training_input(given.source, given.seconds)
-    opening()
-    memory(members, given.images)
+    libraries = ", ".join(
+        f"{name} {version(name)}" for name in ("pillow", "simplejpeg", "torch", "torchvision")
+    )
+    rows = []
+    for row in chain(
+        memory(members, given.images),  # first: what the others use is not in it
+        opening(),
+        preparation(members, given.seconds),
+        workers(members, given.images // 10),
+        training_input(given.source, given.seconds),
+    ):
+        print(": ".join(row), flush=True)
+        rows.append(list(row))
+    table = markdown_table(["what", "measured", "against"], rows, sides=["left", "right", "left"])
+    body = f"{table}\n\n{len(members)} JPEGs of {given.source.name}; {libraries}."
+    if given.write:
+        renew_page(given.write, {"imagenet_speed": body})
 
 
-def preparation(members: list[Member], seconds: float) -> None:
+def preparation(members: list[Member], seconds: float) -> Iterator[Row]:
     """Compare decoding, resizing and summing with Pillow's open and resize."""
     for size, name, scaled in ((256, "bilinear", False), (32, "box", False), (32, "box", True)):
         to = Warp(size=size, filter=name, dct_scaling=scaled)
@@ -72,15 +89,16 @@ def preparation(members: list[Member], seconds: float) -> None:
             members,
             seconds,
         )
-        words = f"prepare, {size} px, {name}{', DCT scaling' if scaled else ''}"
-        print(f"{words}: {ours:,.0f} images/s, {ours / theirs:.2f} times Pillow's {theirs:,.0f}")
+        words = f"`prepare`, {size} px, {name}{', DCT scaling' if scaled else ''}"
+        yield words, f"{ours:,.0f} images/s", f"{ours / theirs:.2f} times Pillow's {theirs:,.0f}"
     differences = [effect_of_scaling(member) for member in members]
     mean = np.mean([d.mean() for d in differences])
     worst = max(d.mean() for d in differences)
     largest = max(d.max() for d in differences)
-    print(
-        f"DCT scaling at 32 px changes a value by {mean:.2f} in the mean, in the worst image by "
-        f"{worst:.2f}, {largest:.0f} at most"
+    yield (
+        "DCT scaling at 32 px changes a value by",
+        f"{mean:.2f} of 255 in the mean",
+        f"{worst:.2f} in the worst image, {largest:.0f} at most",
     )
 
 
@@ -119,7 +137,7 @@ def rates(
     return images / spent[0], images / spent[1]
 
 
-def workers(members: list[Member], count: int) -> None:
+def workers(members: list[Member], count: int) -> Iterator[Row]:
     """Compare two workers with one, once both work; by the clock, so on a quiet machine."""
     many = list(islice(cycle(members), count))
     to, found = Warp(size=256, filter="bilinear"), []
@@ -130,16 +148,18 @@ def workers(members: list[Member], count: int) -> None:
         began = time.perf_counter()
         images = sum(block.asked for block in blocks)
         found.append(images / (time.perf_counter() - began))
-    print(
-        f"prepare, 256 px: {found[0]:,.0f} images/s with one worker, {found[1]:,.0f} with two, "
-        f"{found[1] / found[0]:.2f} times; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    yield (
+        "`prepare`, 256 px, two workers, by the clock",
+        f"{found[1]:,.0f} images/s",
+        f"{found[1] / found[0]:.2f} times one; load {os.getloadavg()[0]:.1f}, "
+        f"{os.cpu_count()} cores",
     )
 
 
-def training_input(source: Path, seconds: float) -> None:
+def training_input(source: Path, seconds: float) -> Iterator[Row]:
     """Compare batches of stores and of imagefolder with torchvision's."""
     theirs = input_rate(torchvision_batches(source), seconds)
-    print(f"torchvision's input: {theirs:,.0f} images/s")
+    yield "input of torchvision", f"{theirs:,.0f} images/s", "ImageFolder, RandomResizedCrop"
     with tempfile.TemporaryDirectory() as folder:
         for kind in ("jpeg", "raw"):
             store = Path(folder, kind)
@@ -147,10 +167,10 @@ def training_input(source: Path, seconds: float) -> None:
             prepare(source, store, settings, tell=lambda _: None)
             options = ["dataset=imagenet", "dataset.subset=true", f"dataset.folder={store}"]
             rate = input_rate(our_batches(options), seconds)
-            print(f"input from a {kind} store: {rate:,.0f} images/s, {rate / theirs:.2f} times")
+            yield input_row(f"input from a {kind} store", rate, theirs)
             split = load_dataset(compose_run(options).dataset, Paths(Path(folder))).train
             rate = input_rate((split.take(torch.arange(32)) for _ in cycle([0])), seconds)
-            print(f"  its bytes alone, uncut: {rate:,.0f} images/s, {rate / theirs:.2f} times")
+            yield input_row(f"bytes of a {kind} store, uncut", rate, theirs)
     for asked in ("null", "true"):
         options = [
             "dataset=imagefolder", f"dataset.folder={source}", "dataset.test_fraction=null",
@@ -159,7 +179,12 @@ def training_input(source: Path, seconds: float) -> None:
         ]  # fmt: skip
         rate = input_rate(our_batches(options), seconds)
         words = "imagefolder" if asked == "null" else "imagefolder, scaled decoding"
-        print(f"input of {words}: {rate:,.0f} images/s, {rate / theirs:.2f} times")
+        yield input_row(f"input of {words}", rate, theirs)
+
+
+def input_row(words: str, rate: float, theirs: float) -> Row:
+    """Return the row of a rate of input."""
+    return words, f"{rate:,.0f} images/s", f"{rate / theirs:.2f} times torchvision's"
 
 
 def torchvision_batches(source: Path) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -202,8 +227,14 @@ def input_rate(batches: Iterator[tuple[torch.Tensor, torch.Tensor]], seconds: fl
     return images / (time.process_time() - began)
 
 
-def opening() -> None:
-    """Open a store of ImageNet's size, its pixels a hole, in a process of its own."""
+def opening() -> Iterator[Row]:
+    """Open a store of ImageNet's size."""
+    entries, seconds, mebibytes = open_full_size()
+    yield f"opening {entries:,} entries", f"{seconds:.2f} s", f"{mebibytes:.0f} MiB"
+
+
+def open_full_size() -> tuple[int, float, float]:
+    """Open a store of ImageNet's size in a process; return entries, its seconds and MiB more."""
     with tempfile.TemporaryDirectory() as folder:
         made_up_store(Path(folder))
         code = (
@@ -226,9 +257,7 @@ def opening() -> None:
         if run.returncode:
             sys.exit(run.stderr)
         entries, seconds, mebibytes = run.stdout.split()
-        print(
-            f"opening {int(entries):,} entries: {float(seconds):.2f} s, {float(mebibytes):.0f} MiB"
-        )
+    return int(entries), float(seconds), float(mebibytes)
 
 
 def made_up_store(folder: Path) -> None:
@@ -257,12 +286,12 @@ def made_up_store(folder: Path) -> None:
     write_stamps(Store(folder, identity))
 
 
-def memory(members: list[Member], count: int) -> None:
+def memory(members: list[Member], count: int) -> Iterator[Row]:
     """Watch the memory of decoding and of training input."""
     to = Warp(size=256, filter="bilinear")
     many = list(islice(cycle(members), count))
-    watch(
-        "prepare",
+    yield watch(
+        "`prepare`",
         (b.asked for b in decoded_blocks(many, start=0, warp=to, store="raw", workers=1)),
         count,
     )
@@ -272,23 +301,29 @@ def memory(members: list[Member], count: int) -> None:
             ["dataset=imagenet", f"dataset.folder={folder}", "dataset.subset=true",
              "dataset.divide=nothing"]
         )  # fmt: skip
-        watch("training input", (len(labels) for _, labels in batches), count)
+        yield watch("training input", (len(labels) for _, labels in batches), count)
 
 
-def watch(words: str, steps: Iterator[int], count: int) -> None:
-    """Print the most memory used after a tenth of the images, and after all."""
-    done, early = 0, 0.0
+def watch(words: str, steps: Iterator[int], count: int) -> Row:
+    """Return the most memory used within a tenth of the images, and within the others."""
+    done, most = 0, [0.0, 0.0]
     for images in steps:
+        part = done >= count / 10
+        most[part] = max(most[part], resident_mebibytes())
         done += images
-        if not early and done >= count / 10:
-            early = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         if done >= count:
             break
-    late = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        f"memory of {words}: {early:.0f} MiB after {count // 10:,} images, "
-        f"{late:.0f} after {done:,}"
+    early, late = most
+    return (
+        f"memory of {words} after {done:,} images",
+        f"{late:.0f} MiB",
+        f"{early:.0f} MiB within the first {count // 10:,}",
     )
+
+
+def resident_mebibytes() -> float:
+    """Return the memory of this process now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 
 
 if __name__ == "__main__":

@@ -48,21 +48,23 @@ def test_imitation_is_taken_for_no_imagenet_and_nothing_else_for_it(zips, tmp_pa
     found = identify(compose_dataset("imagenet32_imitation"), paths)
     assert (found["source"], found["num_classes"]) == ("imagenet32_imitation", 4)
     asked = ["dataset=imagenet32", "dataset.subset=true", f"dataset.folder={zips}"]
-    with pytest.raises(ValueError, match="is an imitation; dataset.source is imagenet32"):
+    with pytest.raises(ValueError, match=r"is an imitation; dataset.source is imagenet32"):
         identify(compose_run(asked).dataset, paths)
     identity = zips / "identity.json"
     plain = json.loads(identity.read_text())
     identity.write_text(json.dumps({**plain, "imitation": False}))
-    with pytest.raises(ValueError, match="is no imitation; dataset.source is imagenet32_imitation"):
+    with pytest.raises(
+        ValueError, match=r"is no imitation; dataset.source is imagenet32_imitation"
+    ):
         identify(compose_dataset("imagenet32_imitation"), paths)
 
 
 def test_published_zips_are_not_imitated_by_their_names(zips, tmp_path):
     for path in zips.iterdir():
         path.rename(tmp_path / "data" / path.name)
-    with pytest.raises(ValueError, match="is not the published zip: expected 3580435279 bytes"):
+    with pytest.raises(ValueError, match=r"is not the published zip: expected 3580435279 bytes"):
         identify(compose_dataset("imagenet32"), Paths(tmp_path / "data"))
-    with pytest.raises(ValueError, match="make it with `python benchmarks/imitation_zips.py"):
+    with pytest.raises(ValueError, match=r"make it with `python benchmarks/imitation_zips.py"):
         identify(compose_dataset("imagenet32_imitation"), Paths(tmp_path / "data"))
 
 
