@@ -8,7 +8,8 @@ import pytest
 from markdown_it import MarkdownIt
 from tests.report.showcase import INJECTED
 
-from anneal.report.wandb_view import numbers_table
+from anneal.claims.words import verdicts_overview
+from anneal.report.wandb_view import answer_words, numbers_table
 from anneal.report.writing import load_content
 from anneal.results.campaign import MeasuredExperiment
 
@@ -47,12 +48,14 @@ def test_markdown_has_no_element_of_hostile_text(injected: Path) -> None:
     assert found.scripts == 0
 
 
-def test_table_for_wandb_has_no_element_of_hostile_text(injected: Path) -> None:
+def test_markdown_for_wandb_has_no_element_of_hostile_text(injected: Path) -> None:
     content = load_content(results=injected / "results", paper=injected / "paper")
     (section,) = content.sections
-    made = MarkdownIt("commonmark", {"html": True}).enable("table").render(numbers_table(section))
-    assert "window.injected" in made
-    assert Elements(made).running == []
+    blocks = [answer_words(content), verdicts_overview(content.all_judgements())]
+    text = "\n\n".join([*blocks, numbers_table(section)])
+    found = Elements(MarkdownIt("commonmark", {"html": True}).enable("table").render(text))
+    assert found.running == []
+    assert found.scripts == 0
 
 
 @pytest.mark.parametrize("name", ["<script>", "a`b", "=1+1", "../x", "a b", "x/", INJECTED])
