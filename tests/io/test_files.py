@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from anneal.io.csv_files import read_rows
+from anneal.io.csv_files import csv_text, read_rows
 from anneal.io.files import (
     read_json,
     read_yaml,
@@ -315,3 +315,13 @@ def test_empty_table_without_a_header_is_refused(tmp_path: Path) -> None:
         read_rows(path)
     path.write_text("a,b\n")
     assert read_rows(path) == []
+
+
+@pytest.mark.parametrize("cell", ["=HYPERLINK(1)", "@SUM(1)", "+cmd|1", "-cmd|1", "\t=1"])
+def test_cell_that_a_spreadsheet_would_compute_is_refused(cell: str) -> None:
+    with pytest.raises(ValueError, match="must not begin as a formula"):
+        csv_text(["a"], [[cell]])
+
+
+def test_signed_numbers_are_cells() -> None:
+    assert csv_text(["a"], [["-0.5", "+1", -3, "-inf"]]) == "a\n-0.5,+1,-3,-inf\n"

@@ -156,6 +156,15 @@ def test_complaint_is_one_line_however_it_is_written(capsys: pytest.CaptureFixtu
     assert capsys.readouterr() == ("", "error: one two three\n")
 
 
+def test_control_characters_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    say("a\x1b[2Jb\x07\nc\td\x9b")
+    complain("name \x1b]0;title\x07")
+    assert capsys.readouterr() == (
+        "a\\x1b[2Jb\\x07\nc\td\\x9b\n",
+        "error: name \\x1b]0;title\\x07\n",
+    )
+
+
 def test_error_of_a_file_names_the_file_and_any_other_its_words() -> None:
     assert describe_error(FileNotFoundError(2, "No such file or directory", "a/b")) == (
         "a/b: No such file or directory"

@@ -89,6 +89,45 @@ def showcase(tmp_path_factory):
     return root
 
 
+INJECTED = (
+    f"{HOSTILE} <img src=x onerror=window.injected=1> [a](javascript:window.injected=1) "
+    '<javascript:window.injected=1> ![b](javascript:window.injected=1) `c` | **d** "><svg '
+    "onload=window.injected=1>"
+)
+
+
+@pytest.fixture(scope="session")
+def injected(tmp_path_factory):
+    """Return a project folder in which each text that a person writes tries to run code."""
+    root = tmp_path_factory.mktemp("injected")
+    with contextlib.chdir(root):
+        world = _make_world(root)
+        world.campaign = "full"
+        world.describe_campaign(["clr/hostile"], [0, 1])
+        world.test_range("digits")
+        found = {"name": INJECTED, "rule": INJECTED, "base_lr": 0.001, "max_lr": 0.006}
+        world.evaluate("clr/hostile", {0: 50.0, 1: None}, title=INJECTED, range_test=found)
+        files = [root / "experiments/full/campaign.yaml"]
+        files += [root / "range_tests/full/digits/suggestion.json"]
+        files += [root / "evaluations/full/clr/hostile/record.json"]
+        for file, words in zip(files, ["The full campaign", "longest slope", "cpu"], strict=True):
+            inside = json.dumps(INJECTED)[1:-1] if file.suffix == ".json" else INJECTED
+            if file.suffix == ".yaml":
+                content = yaml.safe_load(file.read_text()) | {"title": INJECTED}
+                file.write_text(yaml.safe_dump(content))
+            else:
+                assert words in file.read_text()
+                file.write_text(file.read_text().replace(words, inside))
+        collect.main(["full"])
+        claim = _sgdr_claims()[0] | {"id": "sgdr/a", "experiments": ["clr/hostile"]}
+        claim["text"] = claim["tolerance_reason"] = INJECTED
+        claim["source"] = claim["source"] | {"at": INJECTED}
+        (root / "paper/claims/sgdr.yaml").write_text(yaml.safe_dump([claim], sort_keys=False))
+        (root / "paper/claims/clr.yaml").write_text(yaml.safe_dump([claim | {"id": "clr/b"}]))
+        report.main([])
+    return root
+
+
 @pytest.fixture
 def alone(showcase, tmp_path):
     """Return the page in a folder where nothing else is."""

@@ -156,6 +156,28 @@ def test_hostile_text_is_text(browser):
     assert browser.execute_script("return document.querySelectorAll('img').length") == 0
 
 
+@pytest.mark.parametrize("escaped", [True, False], ids=["escaped", "policy alone"])
+def test_no_text_runs_code(chromium, injected, tmp_path, escaped):
+    """The second page has the text unescaped, so that only its content policy is in the way."""
+    page = (injected / "paper/report.html").read_text()
+    if not escaped:
+        raw = "<script>window.injected=1</script><img src=x onerror=window.injected=1>"
+        page = page.replace(
+            "<main", f"{raw}<a id=raw href='javascript:window.injected=1'>a</a><main"
+        )
+        assert raw in page
+    (tmp_path / "page.html").write_text(page)
+    visit(chromium, tmp_path / "page.html")
+    draw_all(chromium)
+    for link in chromium.find_elements("css selector", "#raw"):
+        link.click()
+    assert chromium.execute_script("return window.injected") is None
+    assert chromium.title != "broken"
+    assert chromium.execute_script("return document.querySelectorAll('img').length") == (
+        0 if escaped else 1
+    )
+
+
 def test_number_of_the_overview_shows_its_claims_and_a_second_click_all(browser):
     total = browser.execute_script(VISIBLE)
     assert total == 52

@@ -23,6 +23,13 @@ def test_full_memory_names_the_batch_size_and_what_to_lower(experiment, error):
     assert "\n" not in str(caught.value)
 
 
+def test_words_that_may_mean_full_memory_are_kept_with_the_advice(experiment):
+    said = "cannot run timm's resnet18: could not create a primitive; use larger images"
+    named = f"^{said}; or the memory is full: training.batch_size is "
+    with pytest.raises(ValueError, match=named), memory_explained(experiment):
+        raise ValueError(said)
+
+
 def test_other_error_is_raised_unchanged(experiment):
     with pytest.raises(RuntimeError, match="shapes differ"), memory_explained(experiment):
         raise RuntimeError("shapes differ")

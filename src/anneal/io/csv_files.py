@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -25,11 +26,20 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    """Return a table as CSV; None is an empty cell, floats keep all digits."""
+    """Return a table as CSV; None is an empty cell, floats keep all digits.
+
+    Raises:
+        ValueError: a cell begins as a formula of a spreadsheet does.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(rows)
+    for row in rows:
+        cells = list(row)
+        for cell in cells:
+            if isinstance(cell, str) and re.match(r"[=@\t\r]|[+-](?![\d.]|inf|nan)", cell):
+                raise ValueError(f"a cell must not begin as a formula, got {cell!r}")
+        writer.writerow(cells)
     return buffer.getvalue()
 
 

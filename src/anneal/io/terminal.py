@@ -7,6 +7,7 @@ import functools
 import inspect
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -17,16 +18,25 @@ READER_GONE = 141  # 128 + SIGPIPE
 Main = Callable[[list[str]], None]
 
 
+def printable(text: str) -> str:
+    r"""Return text whose control characters, which terminals obey, are written out.
+
+    >>> print(printable("a\x1b[2J"))
+    a\x1b[2J
+    """
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
 def say(line: str) -> None:
     """Print one line."""
-    sys.stdout.write(f"{line}\n")
+    sys.stdout.write(f"{printable(line)}\n")
     sys.stdout.flush()
 
 
 def complain(line: str) -> None:
     """Print one line of error."""
     sys.stdout.flush()
-    sys.stderr.write(f"error: {' '.join(line.split())}\n")
+    sys.stderr.write(f"error: {printable(' '.join(line.split()))}\n")
     sys.stderr.flush()
 
 

@@ -7,6 +7,7 @@ claims read only the runs of that hash.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,9 @@ from anneal.runs.subjects import split_name
 
 RunKey = tuple[str, int, str]  # experiment, seed, configuration hash
 GroupKey = tuple[str, Group, str]  # experiment, seeds, configuration hash
+
+
+_NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*")  # part of files, links and tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,13 @@ class MeasuredExperiment:
     momentum_schedule: Mapping[str, Any] | None
     range_test: Mapping[str, Any] | None
     about: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(
+                "an experiment's name must have letters, digits and _ . + - alone, "
+                f"got {self.name!r}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import torch
 from anneal.config.schema import ExperimentConfig
 
 CPU_WORDS = ("can't allocate memory", "not enough memory")  # of torch's RuntimeError
+PERHAPS = "could not create a primitive"  # oneDNN's words for a full memory, and not for it alone
 
 
 @contextmanager
@@ -19,13 +20,15 @@ def memory_explained(experiment: ExperimentConfig) -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, ValueError) as error:
+        said = str(error)
         is_full = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not is_full and not any(words in str(error) for words in CPU_WORDS):
+        if not is_full and not any(words in said for words in (*CPU_WORDS, PERHAPS)):
             raise
+        begin = f"{said}; or the memory is full" if PERHAPS in said else "out of memory"
         training = experiment.training
         raise ValueError(
-            f"out of memory: training.batch_size is {training.batch_size}; lower it, and raise "
+            f"{begin}: training.batch_size is {training.batch_size}; lower it, and raise "
             f"training.accumulation ({training.accumulation}) by the same factor for as many "
             "images an update, or take a smaller model or dataset.image_size"
         ) from error
