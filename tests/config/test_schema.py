@@ -84,6 +84,7 @@ OPTIONAL = {
     "hardware.processes": 1,
     "hardware.patience": "10 minutes",
     "hardware.parts": "apart",
+    "hardware.inputs": "stepwise",
     "fine_tuning.weights": None,
     "fine_tuning.freeze": False,
     "fine_tuning.layer_decay": 1.0,
@@ -252,6 +253,7 @@ WRONG_VALUES = [
     ("hardware.patience", "soon", "must be a time such as 90 seconds or 10 minutes"),
     ("hardware.patience", "0 minutes", "must be a time such as 90 seconds or 10 minutes"),
     ("hardware.parts", "abreast", "must be one of apart, together"),
+    ("hardware.inputs", "fast", "must be one of stepwise, gathered"),
     ("tracking.mode", "wandb", "must be one of off, auto, offline, online"),
 ]  # fmt: skip
 
@@ -430,7 +432,13 @@ def test_campaign_survives_the_way_there_and_back(repository: Any) -> None:
 
     plain = yaml.safe_load((repository / "params.yaml").read_text())
     campaign = parse(CampaignConfig, plain, where="params.yaml")
-    for key in ("kernels", "processes", "patience", "parts"):  # at their defaults they are left out
+    for key in (
+        "kernels",
+        "processes",
+        "patience",
+        "parts",
+        "inputs",
+    ):  # at their defaults they are left out
         assert plain["hardware"].pop(key) == OPTIONAL[f"hardware.{key}"]
     for key in ("references", "ensembles"):
         assert plain["campaign"].pop(key) == {}

@@ -249,7 +249,7 @@ def test_choice_is_plain_data_for_the_record() -> None:
     described = decided(compile="off").describe()
     assert json.loads(json.dumps(described)) == described
     keys = {"device", "precision", "memory_format", "compile", "threads", "kernels", "timed"}
-    assert described.keys() == keys | {"parts"}
+    assert described.keys() == keys | {"parts", "inputs"}
     assert described["kernels"] == "none"
 
 

@@ -548,6 +548,7 @@ CHANGES_NO_NUMBERS = {
     "hardware.processes": 2,
     "hardware.patience": "2 minutes",
     "hardware.parts": "together",
+    "hardware.inputs": "gathered",
     "tracking.name": "other",
     "tracking.mode": "online",
     "tracking.project": "other",

@@ -11,6 +11,7 @@ from PIL import Image
 from anneal.config.compose import compose_run
 from anneal.config.paths import Paths
 from anneal.config.schema import ExperimentConfig
+from anneal.datasets.gathered import GatheredBatches
 from anneal.runs.setup import load_setup
 
 
@@ -86,6 +87,20 @@ def test_partial_last_batch_is_refused_where_parts_are_together(
     ):
         setup = load_setup(of_folder(ten_images, *size, *allowed), Paths(ten_images))
         assert setup.learner(0).together
+
+
+def test_gathered_inputs_of_parts_together_give_the_usual_update(
+    ten_images: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository)
+    asked = ("training.batch_size=5", "training.accumulation=2", "dataset.image_size=64")
+    faster = ("hardware.parts=together", "hardware.inputs=gathered")
+    losses = []
+    for chosen in (asked, (*asked, *faster)):
+        learner = load_setup(of_folder(ten_images, *chosen), Paths(ten_images)).learner(0)
+        losses.append(learner.update(0).item())
+    assert isinstance(learner.batches, GatheredBatches)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
 def test_look_at_a_batch_of_one_changes_no_weight_and_no_stream(

@@ -44,7 +44,7 @@ NETWORKS = {
     "stochastic_depth8": lambda: StochasticDepthResNet(depth=8),
     "caffe_bn": lambda: CaffeResNet(depth=8, bias_decay_mult=1, batches_per_update=PARTS),
 }
-TOGETHER = {"resnet8_together": "resnet8", "caffe_bn_together": "caffe_bn"}
+TOGETHER = {"caffe_bn_together": "caffe_bn"}
 NETWORKS |= {name: NETWORKS[network] for name, network in TOGETHER.items()}
 TOLERANCE = 1e-5  # measured 2.4e-7 in float64, whose loss is float32; float32 multiplies rounding
 

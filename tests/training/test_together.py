@@ -8,6 +8,11 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from anneal.config.schema import DatasetConfig
+from anneal.datasets.batches import TrainingBatches
+from anneal.datasets.gathered import GatheredBatches
+from anneal.datasets.image_data import Split
+from anneal.datasets.normalise import Normalise
 from anneal.models.build import parameter_groups
 from anneal.models.caffe_cifar import CaffeCIFAR, CaffeCIFARSigmoidBN
 from anneal.models.caffe_resnet import CaffeProjectionResNet, CaffeResNet
@@ -19,6 +24,14 @@ from anneal.training.together import interleave
 
 PARTS, BATCH = 4, 6
 TOLERANCE = 1e-6  # of float64 weights and float32 losses
+
+
+MIRRORED = DatasetConfig(
+    name="noise", source="digits", dataset_class=None, folder=None, image_size=None,
+    test_fraction=None, split_seed=0, memory_gib=1.0, scale=255.0, subtract="mean_image",
+    divide="nothing", crop_padding=0, crop_fill="zero", mirror=True, order="stored",
+    drop_last=False,
+)  # fmt: skip
 
 
 class CountedOperations(TorchDispatchMode):
@@ -203,14 +216,19 @@ def test_resnet56_of_eight_parts_makes_few_operations(precision):
     seed_everything(1)
     model = CaffeResNet(depth=56, bias_decay_mult=0, batches_per_update=8)
     rule = CaffeSGD(parameter_groups(model, weight_decay=1e-4), lr=0.1, momentum=0.9)
-    images = [(images.float(), labels) for images, labels in (batch(n, size=2) for n in range(8))]
+    split = Split(torch.randint(256, (32, 3, 8, 8), dtype=torch.uint8), torch.arange(32) % 10)
+    arguments = {
+        "config": MIRRORED, "batch_size": 2, "seed": 0,
+        "device": "cpu", "normalise": Normalise(255.0, mean=torch.zeros(3, 8, 8)),
+    }  # fmt: skip
     apart = Learner(
-        model=model, optimizer=rule, batches=lambda number: images[number % 8], accumulation=8,
-        precision=precision,
+        model=model, optimizer=rule, batches=TrainingBatches(split, **arguments),
+        accumulation=8, precision=precision,
     )  # fmt: skip
+    gathered = GatheredBatches(split, **arguments)
     model.train()
     found = []
-    for each in (apart, replace(apart, together=True)):
+    for each in (apart, replace(apart, together=True, interleaved=gathered.interleaved)):
         each.update(0)  # what is made once
         with CountedOperations() as counted:
             each.update(1)

@@ -202,6 +202,7 @@ class HardwareConfig:
     processes: Annotated[int, POSITIVE] = 1  # that share the parts of an update
     patience: Annotated[str, WALL_TIME] = "10 minutes"  # that one of them waits for another
     parts: Annotated[str, one_of("apart", "together")] = "apart"  # together: in one forward pass
+    inputs: Annotated[str, one_of("stepwise", "gathered")] = "stepwise"  # gathered: in one gather
 
     @property
     def patience_seconds(self) -> float:

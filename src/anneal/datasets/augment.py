@@ -35,18 +35,33 @@ def augment(
     Returns:
         images of the same shape, contiguous.
     """
-    num_images, device = len(images_BCHW), images_BCHW.device
+    device = images_BCHW.device
+    offsets, coins = draw_moves(
+        len(images_BCHW), crop_padding=crop_padding, mirror=mirror, generator=generator
+    )
     augmented = images_BCHW
-    if crop_padding:
-        offsets = torch.randint(
-            2 * crop_padding + 1, (2, num_images), generator=generator, device=generator.device
-        )
+    if offsets is not None:
         padded = functional.pad(images_BCHW, (crop_padding,) * 4, mode=_PAD_MODES[crop_fill])
         augmented = cut_windows(padded, offsets.to(device, non_blocking=True), images_BCHW.shape)
-    if mirror:
-        coins = torch.randint(2, (num_images,), generator=generator, device=generator.device)
+    if coins is not None:
         mirror_some(augmented, coins)
     return augmented
+
+
+def draw_moves(
+    num_images: int, *, crop_padding: int, mirror: bool, generator: torch.Generator
+) -> tuple[Tensor | None, Tensor | None]:
+    """Draw the crop's rows and columns (2, B), then a coin for each mirror image (B,).
+
+    None for what is not asked for.
+    """
+    device, offsets, coins = generator.device, None, None
+    if crop_padding:
+        places, shape = 2 * crop_padding + 1, (2, num_images)
+        offsets = torch.randint(places, shape, generator=generator, device=device)
+    if mirror:
+        coins = torch.randint(2, (num_images,), generator=generator, device=device)
+    return offsets, coins
 
 
 def mirror_some(images_BCHW: Tensor, which_B: Tensor) -> None:

@@ -74,7 +74,8 @@ class TrainingBatches:
         self._stored = stored
         self._files = _files_of(split.labels.cpu()[stored], config)  # places in _stored
         self._generator = torch.Generator()  # seeded before every use
-        self._ordered: tuple[int, Tensor, Tensor] | None = None  # the epoch last asked for
+        # the epoch last asked for: its images, on the device and here, and which are mirrored
+        self._ordered: tuple[int, Tensor, Tensor, Tensor] | None = None
         if not len(stored):
             raise ValueError("there are no training images")
         if not self.steps_per_epoch:
@@ -119,8 +120,8 @@ class TrainingBatches:
         """
         return self._places(index)[0]
 
-    def _places(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return the images of batch ``index``, and which are mirror images (on the CPU)."""
+    def _places(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the images of batch ``index``, on the device and here; which are mirrored."""
         if index < 0:
             raise ValueError(f"the number of a batch must not be negative, got {index}")
         if self._config.order == "stored" and not self._config.drop_last:
@@ -131,16 +132,17 @@ class TrainingBatches:
             self._ordered = epoch, *self._images(self._order(epoch))
         first = step * self.batch_size
         here = slice(first, first + self.batch_size)
-        return self._ordered[1][here], self._ordered[2][here]
+        _, on_device, images, mirrored = self._ordered
+        return on_device[here], images[here], mirrored[here]
 
-    def _images(self, order: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the images at places of an epoch's order, and which are mirror images."""
-        images = self._stored[order % len(self._stored)].to(self._split.labels.device)
-        return images, order >= len(self._stored)
+    def _images(self, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what :meth:`_places` does, of places of an epoch's order."""
+        images = self._stored[order % len(self._stored)]
+        return images.to(self._split.labels.device), images, order >= len(self._stored)
 
     def __call__(self, index: int) -> tuple[Tensor, Tensor]:
         """Return images float32 ``(B, C, H, W)`` and labels int64 ``(B,)`` on the device."""
-        chosen, copies = self._places(index)
+        chosen, _, copies = self._places(index)
         windows = self._windows(index, len(chosen))
         images, labels = self._split.take(chosen, windows)
         following = self._following(index)

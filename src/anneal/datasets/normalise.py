@@ -12,7 +12,7 @@ from anneal.config.schema import DatasetConfig
 from anneal.datasets.image_data import Images, images_in_cache
 from anneal.datasets.windows import Windows
 
-_FULL = 255  # a white pixel
+FULL = 255  # a white pixel
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +40,8 @@ class Normalise:
 
     def _fill(self, normal: Tensor, images_BCHW: Tensor, windows: Windows | None) -> None:
         normal.copy_(images_BCHW)
-        if self.scale != _FULL:
-            normal.mul_(self.scale / _FULL)
+        if self.scale != FULL:
+            normal.mul_(self.scale / FULL)
         if self.mean is not None and (windows is None or self.mean.shape[1:] == (1, 1)):
             normal.sub_(self.mean)
         elif self.mean is not None and windows is not None:
@@ -72,7 +72,7 @@ def statistics_of(split: Images, config: DatasetConfig) -> Normalise:
     if config.subtract == "nothing" and config.divide == "nothing":
         return Normalise(config.scale)
     total, squares = split.sums() or _sums(split)
-    unit = config.scale / _FULL
+    unit = config.scale / FULL
     num_pixels = len(split) * split.image_shape[1] * split.image_shape[2]
     channel_mean = total.sum((1, 2)).double() / num_pixels
     mean = {

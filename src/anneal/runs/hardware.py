@@ -30,7 +30,8 @@ class Settings:
 
     ``compile``: with torch's compiler. ``kernels``: ``none``, or ``cpu`` for those of the extension
     ``anneal_cpu_kernels``. ``timed``: chosen by timing the network itself, threads included.
-    ``parts``: of an update, ``apart`` or ``together`` in one forward pass.
+    ``parts``: of an update, ``apart`` or ``together`` in one forward pass. ``inputs``: batches made
+    ``stepwise``, or ``gathered``, which changes no bit.
     """
 
     device: str
@@ -41,6 +42,7 @@ class Settings:
     kernels: str = "none"
     timed: bool = False
     parts: str = "apart"
+    inputs: str = "stepwise"
 
     @property
     def dtype(self) -> torch.dtype:
@@ -120,6 +122,7 @@ def decide(config: HardwareConfig, *, architecture: str) -> Settings:
         threads=threads,
         kernels=config.kernels,
         parts=config.parts,
+        inputs=config.inputs,
     )
 
 

@@ -1,6 +1,5 @@
 """Set-up of a run: images, hardware settings, optimizer, batches, learner."""
 
-import copy
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from anneal.config.schema import ExperimentConfig, OptimizerConfig
 from anneal.datasets import Normalise, load_dataset, statistics_of
 from anneal.datasets.batches import EvaluationBatches, TrainingBatches
 from anneal.datasets.eeg.crops import CropBatches
+from anneal.datasets.gathered import GatheredBatches
 from anneal.datasets.identity import identity_of
 from anneal.datasets.image_data import ImageData, Images
 from anneal.io.files import read_json
@@ -25,6 +25,7 @@ from anneal.models.pretrained import State, load_weights, read_weights
 from anneal.runs.hardware import Settings, decide
 from anneal.runs.inputs import Loaded
 from anneal.runs.kernels import apply_kernels
+from anneal.runs.last_batch import check_batch_of_one
 from anneal.runs.layout import identity_file
 from anneal.runs.optimizers import OPTIMIZERS
 from anneal.runs.plan import Bounds, Plan, plan_run
@@ -72,7 +73,8 @@ class ExperimentSetup:
             layer_decay=config.fine_tuning.layer_decay,
         )
         accumulation, together = config.training.accumulation, self.settings.parts == "together"
-        batches = TrainingBatches(
+        kind = GatheredBatches if self.settings.inputs == "gathered" else TrainingBatches
+        batches = kind(
             self.data.train,
             config=config.dataset,
             batch_size=config.training.batch_size,
@@ -85,7 +87,7 @@ class ExperimentSetup:
         )
         last = batches.steps_per_epoch - 1
         if total_steps is None or last < total_steps * accumulation:
-            _check_batch_of_one(model, batches, last)
+            check_batch_of_one(model, batches, last)
             if together and accumulation > 1:
                 check_sizes([batches.batch_size, batches.num_images_of(last)])
         signal = config.dataset.signal
@@ -101,6 +103,7 @@ class ExperimentSetup:
             seed=seed,
             parts=self.parts,
             together=together,
+            interleaved=batches.interleaved if isinstance(batches, GatheredBatches) else None,
         )
 
     def model(self) -> nn.Module:
@@ -269,35 +272,6 @@ def build_training(
         ),
         split="test" if held_out is None else "held_out",
     )
-
-
-def _check_batch_of_one(model: nn.Module, batches: TrainingBatches, last: int) -> None:
-    """Try one image on a copy of the network where the last batch of an epoch has no more.
-
-    Raises:
-        ValueError: batch normalisation refuses it, since it needs two values of a channel.
-    """
-    if batches.num_images_of(last) != 1:
-        return
-    if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
-        return
-    weight = next(model.parameters())
-    image = torch.zeros((1, *batches.image_shape), device=weight.device)
-    devices = [] if weight.device.type == "cpu" else [weight.device]
-    with torch.random.fork_rng(devices, device_type=weight.device.type), torch.no_grad():
-        try:
-            copy.deepcopy(model).forward(image)  # forward alone: never compiled
-        except ValueError as error:
-            size = batches.batch_size
-            way_out = (
-                f"training.batch_size must be at least 2, got {size}"
-                if size == 1
-                else f"set dataset.drop_last=true, or another training.batch_size than {size}"
-            )
-            raise ValueError(
-                f"the last batch of an epoch of {batches.num_images} images has one, which the "
-                f"network's batch normalisation cannot learn from: {way_out} ({error})"
-            ) from None
 
 
 def build_optimizer(

@@ -47,6 +47,8 @@ class Learner:
         parts: the processes that share the parts.
         together: whether this process's parts go through the network in one forward pass, each
             with batch statistics of its own.
+        interleaved: numbers of batches -> one batch with an image of each in turn, for parts
+            together; None: ``batches`` are stacked.
     """
 
     model: nn.Module
@@ -60,6 +62,7 @@ class Learner:
     seed: int = 0
     parts: Parts = ALONE
     together: bool = False
+    interleaved: Callable[[Sequence[int]], tuple[torch.Tensor, torch.Tensor]] | None = None
 
     def update(self, update: int) -> torch.Tensor:
         """Make the next update after ``update`` updates; return its mean loss as a tensor.
@@ -101,7 +104,10 @@ class Learner:
         numbers = [
             update * self.accumulation + part for part in self.parts.share(self.accumulation)
         ]
-        images, labels = interleave([self.batches(number) for number in numbers])
+        if self.interleaved is not None:
+            images, labels = self.interleaved(numbers)
+        else:
+            images, labels = interleave([self.batches(number) for number in numbers])
         if len(numbers) == 1 < self.accumulation:
             seed_part(self.seed, numbers[0])
         with self._statistics.of_update(self.parts), self._norms.forward_pass():
