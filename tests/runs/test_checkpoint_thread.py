@@ -49,16 +49,21 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a disk on which a checkpoint waits until it is ``free``."""
     free, waits, save = threading.Event(), threading.Event(), RunDirectory.save_checkpoint
     written: list[int] = []
+    writing: list[int] = []
+    at_once: list[int] = []
 
     def saved(self: RunDirectory, state: Any, *, update: int, **how: Any) -> None:
+        writing.append(update)
+        at_once.append(len(writing))
         waits.set()
         assert free.wait(30)
         save(self, state, update=update, **how)
+        writing.remove(update)
         written.append(update)
 
     monkeypatch.setattr(RunDirectory, "save_checkpoint", saved)
     monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
-    return SimpleNamespace(free=free, waits=waits, written=written)
+    return SimpleNamespace(free=free, waits=waits, written=written, at_once=at_once)
 
 
 def started(directory: RunDirectory, loop: Any) -> Checkpoints:
@@ -227,6 +232,7 @@ def test_end_of_a_run_waits_for_the_write_before_its_last_checkpoint(
     directory = train(setup, tmp_path, aside=True, stop=None)
     assert disk.written[0] < disk.written[-1] == TOTAL
     assert sorted(disk.written) == disk.written
+    assert max(disk.at_once) == 1
     content = directory.read_checkpoint()
     assert content is not None
     assert content["update"] == TOTAL
