@@ -154,6 +154,7 @@ class PartwiseNorms:
         finally:
             for layer in self._layers:
                 del layer.module.__dict__["forward"]
+            self._for_each_part = self._affine
         if before is not None and has_drawn(before):
             raise ValueError(
                 "hardware.parts must be apart for a network that draws random numbers in a forward "
@@ -168,7 +169,7 @@ class PartwiseNorms:
         layer = self._layers[number]
         if self._ran[number]:
             raise ValueError(
-                f"hardware.parts must be apart where a layer runs twice in a forward pass, "
+                "hardware.parts must be apart where a layer runs twice in a forward pass, "
                 f"{layer.name} does"
             )
         self._ran[number] = True
