@@ -114,7 +114,7 @@ def targets_of_a_run(folder: Path) -> Iterator[Target]:
 
     from anneal.io.files import write_yaml
     from anneal.results.explain import explain, read_run_of
-    from anneal.runs import directory
+    from anneal.runs import directory, result_file
 
     place = folder / "runs" / "seed-0"
     held = directory.RunDirectory(place, configuration_hash="a" * 12, code="c")
@@ -153,7 +153,7 @@ def targets_of_a_run(folder: Path) -> Iterator[Target]:
     yield Target(kind="checkpoint", weight=8, files=(checkpoint,), read=resume, is_text=False)
     held.finish({"status": "finished", "updates": 9, "test_loss@final": 1.0})
     (place / directory.PREVIOUS).write_bytes(good[place / directory.PREVIOUS])
-    names = (directory.PLAN, directory.ENVIRONMENT_FILE, directory.HISTORY, directory.RESULT)
+    names = (directory.PLAN, directory.ENVIRONMENT_FILE, directory.HISTORY, result_file.RESULT)
     files = tuple(place / name for name in names)
 
     def read() -> None:

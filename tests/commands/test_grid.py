@@ -23,13 +23,15 @@ from anneal.runs import evaluations
 from anneal.runs.board import Board, TerminalBoard, open_board
 from anneal.runs.campaign_runs import CampaignRun, campaign_runs
 from anneal.runs.code_digest import code_of_run, source_times
-from anneal.runs.directory import PLAN, RESULT, TIMING, lock_of
+from anneal.runs.directory import PLAN, TIMING
+from anneal.runs.directory_lock import lock_of
 from anneal.runs.evaluations import evaluate_side_by_side, trained_whole
 from anneal.runs.forks import StageCall, start_fork
 from anneal.runs.hardware import decide
 from anneal.runs.layout import SUGGESTION
 from anneal.runs.pool import Pool, run_side_by_side
 from anneal.runs.queue import call_of, cost_left, costliest_first, ended_here
+from anneal.runs.result_file import RESULT
 from anneal.runs.status import RunStatus, run_status, summary_lines
 from anneal.runs.workers import Worker, core_workers, device_workers, parse_devices, shares
 

@@ -15,8 +15,9 @@ from anneal.runs import slurm
 from anneal.runs.board import Board
 from anneal.runs.campaign_runs import CampaignRun, campaign_runs
 from anneal.runs.code_digest import code_digest
-from anneal.runs.directory import PLAN, RESULT
+from anneal.runs.directory import PLAN
 from anneal.runs.queue import ended_somewhere
+from anneal.runs.result_file import RESULT
 from anneal.runs.slurm import Farm, Task, open_executor, read_parameters, run_job
 from anneal.runs.status import RunStatus
 

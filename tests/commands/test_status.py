@@ -11,7 +11,9 @@ from anneal.config.compose import PARAMS, compose_plain, load_campaign
 from anneal.config.schema import CampaignConfig
 from anneal.io.files import write_json, write_yaml
 from anneal.runs.campaign_runs import campaign_runs
-from anneal.runs.directory import ENVIRONMENT_FILE, PLAN, RESULT, TIMING, lock_of
+from anneal.runs.directory import ENVIRONMENT_FILE, PLAN, TIMING
+from anneal.runs.directory_lock import lock_of
+from anneal.runs.result_file import RESULT
 from anneal.runs.status import RunStatus, run_status, seconds_left
 
 STEPS = 250  # of digits/sgdr and digits/one_cycle at a hundredth of their budget

@@ -11,7 +11,9 @@ import time
 
 import pytest
 
-from anneal.runs.directory import CHECKPOINT, HISTORY, RESULT, is_held
+from anneal.runs.directory import CHECKPOINT, HISTORY
+from anneal.runs.directory_lock import is_held
+from anneal.runs.result_file import RESULT
 
 pytestmark = pytest.mark.slow
 GRID = (sys.executable, "-m", "anneal", "grid", "--workers", "2")

@@ -9,7 +9,8 @@ import time
 import pytest
 import torch
 
-from anneal.runs.directory import CHECKPOINT, HISTORY, RESULT, RunDirectory
+from anneal.runs.directory import CHECKPOINT, HISTORY, RunDirectory
+from anneal.runs.result_file import RESULT
 
 pytestmark = pytest.mark.slow
 TRAIN = ("-m", "anneal.commands.stages.train", "smoke", "smoke/plain", "given")

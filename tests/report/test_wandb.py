@@ -26,7 +26,7 @@ from anneal.report.answer import answer_lines
 from anneal.report.forest import counted_claims, draw_forest, forest_rows
 from anneal.report.wandb_upload import SYNC, find_tracked, run_limited
 from anneal.results.evaluate import CURVE_COLUMNS
-from anneal.runs.directory import lock_of
+from anneal.runs.directory_lock import lock_of
 from anneal.runs.plan import check_plan
 from anneal.runs.tracking import ID_FILE
 

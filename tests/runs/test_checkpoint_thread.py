@@ -16,9 +16,10 @@ from anneal.config.schema import ExperimentConfig
 from anneal.config.strict import parse
 from anneal.io.files import read_yaml
 from anneal.runs import observers as module
-from anneal.runs.directory import CHECKPOINT, HISTORY, PREVIOUS, RESULT, RunDirectory, read_lines
+from anneal.runs.directory import CHECKPOINT, HISTORY, PREVIOUS, RunDirectory, read_lines
 from anneal.runs.observers import Checkpoints, History, Observer
 from anneal.runs.plan import plan_run
+from anneal.runs.result_file import RESULT
 from anneal.runs.run import Interrupted, SeedRun, train_run
 from anneal.runs.setup import ExperimentSetup, load_setup
 from anneal.runs.state_copy import StateCopy

@@ -14,12 +14,12 @@ from anneal.runs.directory import (
     CHECKPOINT,
     HISTORY,
     PREVIOUS,
-    RESULT,
     UNREADABLE,
     RunDirectory,
-    is_held,
     read_lines,
 )
+from anneal.runs.directory_lock import is_held
+from anneal.runs.result_file import RESULT
 
 PLAN = {"configuration_hash": "aaaaaaaaaaaa", "total_steps": 10}
 
@@ -253,7 +253,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from filelock import FileLock
-from anneal.runs.directory import lock_of
+from anneal.runs.directory_lock import lock_of
 with FileLock(lock_of(Path(sys.argv[1]))):
     print("held", flush=True)
     sys.stdin.read()

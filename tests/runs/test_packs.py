@@ -22,9 +22,10 @@ from anneal.datasets import identify
 from anneal.datasets.archives import Paths
 from anneal.io.files import read_json, read_yaml, write_json, write_yaml
 from anneal.runs import packs
-from anneal.runs.directory import HISTORY, MERGED, RESULT, checked, read_lines
+from anneal.runs.directory import HISTORY, read_lines
 from anneal.runs.layout import CAMPAIGN_FILE, EXPERIMENTS, RANGE_TESTS, RUNS, identity_file
 from anneal.runs.packs import FILES, MANIFEST, MIB, PackedRun, merge_pack, read_pack, write_pack
+from anneal.runs.result_file import MERGED, RESULT, checked
 
 REPOSITORY = Path(__file__).parents[2]
 SMALL = REPOSITORY / "tests" / "golden" / "small_run.yaml"

@@ -18,8 +18,9 @@ from anneal.io.files import read_yaml
 from anneal.results.evaluate import evaluate_runs, make_record
 from anneal.results.snapshot_evaluation import evaluate_snapshots
 from anneal.runs import run as runs
-from anneal.runs.directory import CHECKPOINT, HISTORY, PLAN, RESULT, SNAPSHOTS, RunDirectory
+from anneal.runs.directory import CHECKPOINT, HISTORY, PLAN, SNAPSHOTS, RunDirectory
 from anneal.runs.plan import plan_run
+from anneal.runs.result_file import RESULT
 from anneal.runs.run import Interrupted, SeedRun, train_run, usual_observers
 from anneal.runs.setup import ExperimentSetup, build_training, load_setup
 

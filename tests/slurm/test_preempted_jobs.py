@@ -12,8 +12,9 @@ from tests.pipeline.conftest import copy_project
 from tests.pipeline.test_grid import forget, results
 from tests.slurm.cluster import running_cluster
 
-from anneal.runs.directory import ENVIRONMENT_FILE, HISTORY, PREVIOUS, RESULT
+from anneal.runs.directory import ENVIRONMENT_FILE, HISTORY, PREVIOUS
 from anneal.runs.observers import Checkpoints
+from anneal.runs.result_file import RESULT
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from anneal.io.files import read_json, read_yaml
 from anneal.results.campaign import CampaignResults
-from anneal.runs.directory import PLAN, is_held
+from anneal.runs.directory import PLAN
+from anneal.runs.directory_lock import is_held
 from anneal.runs.layout import EVALUATIONS, RANGE_TESTS, REPLACED, RUNS
 from anneal.runs.tracking import ID_FILE
 

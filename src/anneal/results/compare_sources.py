@@ -22,7 +22,8 @@ from anneal.results.metrics import Evidence, Run
 from anneal.results.multirun import JOB, read_cells
 from anneal.results.record import read_run
 from anneal.results.store import load_results
-from anneal.runs.directory import PLAN, RESULT, RunDirectory
+from anneal.runs.directory import PLAN, RunDirectory
+from anneal.runs.result_file import RESULT
 from anneal.runs.layout import CAMPAIGN_FILE, RESULTS
 
 _HASH = re.compile(r"[0-9a-f]{12}")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from anneal.io.csv_files import csv_text
 from anneal.results.ensembles import Group, SnapshotSet
-from anneal.runs.directory import CHECKPOINT, HISTORY, MERGED, RunDirectory, read_lines
+from anneal.runs.directory import CHECKPOINT, HISTORY, RunDirectory, read_lines
+from anneal.runs.result_file import MERGED
 from anneal.runs.layout import seed_folder
 from anneal.runs.plan import Plan
 

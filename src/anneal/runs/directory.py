@@ -20,6 +20,8 @@ from anneal.config.strict import flat_numbers
 from anneal.io.files import read_json, read_yaml_mapping, synced, write_json, write_yaml
 from anneal.io.terminal import say
 from anneal.runs.code_digest import sources_of
+from anneal.runs.directory_lock import lock_of
+from anneal.runs.result_file import MERGED, RESULT, checked, read_result
 from anneal.runs.torch_files import UnreadableError, keep_as, load_checked
 
 HISTORY = "history.jsonl"
@@ -27,15 +29,11 @@ TIMING = "timing.jsonl"
 CHECKPOINT = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"
 UNREADABLE = "checkpoint.unreadable.pt"
-RESULT = "result.json"
 PLAN = "experiment.yaml"
 ENVIRONMENT_FILE = "environment.json"
 SNAPSHOTS = "snapshots"
 RESUME = "ANNEAL_RESUME"  # environment variable; other-code: resume a run that other code began
 OTHER_CODE = "other-code"
-RESULT_KEYS = {"code", "status"}
-MERGED = "merged"  # key of result.json: the run ended on another machine and came in a pack
-CHECKSUM = "crc32"  # of the other keys of result.json
 KEYS_SHOWN = 3
 LOCK_SECONDS = 1.0  # `status` holds a lock for a moment to see whether it is free
 
@@ -123,18 +121,7 @@ class RunDirectory:
         return str(read_yaml_mapping(self.path / PLAN).get("configuration_hash"))
 
     def _result_on_disk(self) -> dict[str, Any] | None:
-        file = self.path / RESULT
-        if not file.is_file():
-            return None
-        found = read_json(file)
-        if not isinstance(found, dict) or not found.keys() >= RESULT_KEYS:
-            raise ValueError(f"{file} must have the keys {', '.join(sorted(RESULT_KEYS))}")
-        is_same = found.pop(CHECKSUM, _checksum(found)) == _checksum(found)
-        hashes = {found.get("configuration_hash"), self._hash_on_disk()} - {None}
-        if is_same and len(hashes) < 2:
-            return found
-        advice = "put the original there, or move it away to resume from the checkpoint"
-        raise ValueError(f"{file} was changed, or is of another run: {advice}")
+        return read_result(self.path / RESULT, planned=self._hash_on_disk())
 
     def _stale(self) -> bool:
         """Return whether the run here is of another configuration, or ended under other code.
@@ -341,33 +328,6 @@ class RunDirectory:
         content = {"configuration_hash": self.configuration_hash, "code": code, **result}
         write_json(self.path / RESULT, checked(content))
         (self.path / PREVIOUS).unlink(missing_ok=True)
-
-
-def checked(result: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a result.json with its checksum, in place of one that it has."""
-    content = {key: value for key, value in result.items() if key != CHECKSUM}
-    return content | {CHECKSUM: _checksum(content)}
-
-
-def _checksum(content: dict[str, Any]) -> int:
-    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
-
-
-def lock_of(path: Path) -> Path:
-    """Return the lock file of a run directory; it is next to it and not part of the record."""
-    return path.with_name(f".{path.name}.lock")
-
-
-def is_held(path: Path) -> bool:
-    """Return whether a process has locked a run directory."""
-    lock = lock_of(path)
-    if not lock.is_file():
-        return False
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
-        return True
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -24,19 +24,11 @@ from anneal.config.strict import NOT_NEGATIVE, Rule, parse, to_plain
 from anneal.datasets.identity import identity_of
 from anneal.io.files import read_json, write_json, write_whole
 from anneal.runs.code_digest import code_digest, sources_of
-from anneal.runs.directory import (
-    ENVIRONMENT_FILE,
-    HISTORY,
-    MERGED,
-    PLAN,
-    RESULT,
-    TIMING,
-    RunDirectory,
-    checked,
-)
+from anneal.runs.directory import ENVIRONMENT_FILE, HISTORY, PLAN, TIMING, RunDirectory
 from anneal.runs.inputs import load_experiment, load_range_test
 from anneal.runs.layout import RUNS, identity_file, seed_folder
 from anneal.runs.plan import Plan, plan_run
+from anneal.runs.result_file import MERGED, RESULT, checked
 
 MANIFEST = "pack.json"
 FORMAT = 1

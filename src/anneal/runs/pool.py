@@ -14,7 +14,7 @@ from anneal.io.files import write_json
 from anneal.io.text import last_line
 from anneal.runs.board import Board
 from anneal.runs.campaign_runs import CampaignRun
-from anneal.runs.directory import is_held
+from anneal.runs.directory_lock import is_held
 from anneal.runs.environment import now
 from anneal.runs.forks import STOPPING, Fork, StageCall, start_fork
 from anneal.runs.status import (

@@ -7,7 +7,9 @@ from pathlib import Path
 from anneal.io.files import read_json, read_yaml
 from anneal.io.text import duration_words, shorten
 from anneal.runs.campaign_runs import CampaignRun
-from anneal.runs.directory import ENVIRONMENT_FILE, PLAN, RESULT, TIMING, is_held, read_lines
+from anneal.runs.directory import ENVIRONMENT_FILE, PLAN, TIMING, read_lines
+from anneal.runs.directory_lock import is_held
+from anneal.runs.result_file import RESULT
 
 ENDED = ("done", "diverged", "committed", "skipped")
 FAILED = "failed"  # key of the record of an attempt: the last line that it said
