@@ -156,6 +156,7 @@ faults: $(INSTALLED)  ## break things, count what is lost: disks, files, tracker
 	OMP_NUM_THREADS=1 python benchmarks/faults.py --tries $(if $(LONG),3,1)
 	OMP_NUM_THREADS=1 python benchmarks/kill_campaign.py --kills $(if $(LONG),200,5)
 	OMP_NUM_THREADS=1 python benchmarks/mutations.py --inputs $(if $(LONG),5000,500)
+	$(if $(LONG),OMP_NUM_THREADS=1 python benchmarks/long_runs.py)
 
 .PHONY: benchmark
 benchmark: $(INSTALLED)  ## measure this machine: settings, and our trainer against a plain loop
