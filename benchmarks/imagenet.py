@@ -68,7 +68,7 @@ def main() -> None:
         memory(members, given.images),  # first: what the others use is not in it
         opening(),
         preparation(members, given.seconds),
-        workers(members, given.images // 10),
+        workers(members, 2_000),
         training_input(given.source, given.seconds),
     ):
         print(": ".join(row), flush=True)
