@@ -68,7 +68,7 @@ def main() -> None:
         memory(members, given.images),  # first: what the others use is not in it
         opening(),
         preparation(members, given.seconds),
-        workers(members, given.images // 10),
+        workers(members, 2_000),
         training_input(given.source, given.seconds),
     ):
         print(": ".join(row), flush=True)
@@ -238,7 +238,7 @@ def open_full_size() -> tuple[int, float, float]:
     with tempfile.TemporaryDirectory() as folder:
         made_up_store(Path(folder))
         code = (
-            "import resource, time\n"
+            "import time\n"
             "from pathlib import Path\n"
             "import torch\n"
             "from anneal.config.compose import compose_run\n"
@@ -246,12 +246,15 @@ def open_full_size() -> tuple[int, float, float]:
             f"options = ['dataset=imagenet', 'dataset.folder={folder}', 'dataset.subset=true']\n"
             "config = compose_run(options).dataset\n"
             "import anneal.datasets.imagenet.split\n"
-            "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+            "def kibibytes(key):\n"  # not ru_maxrss, which begins at that of the parent
+            "    lines = Path('/proc/self/status').read_text().splitlines()\n"
+            "    return next(int(line.split()[1]) for line in lines if line.startswith(key))\n"
+            "before = kibibytes('VmRSS')\n"
             "began = time.process_time()\n"
             "train = load_dataset(config, Paths(Path('nowhere'))).train\n"
             "seconds = time.process_time() - began\n"
-            "after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-            "print(len(train), seconds, (after - before) / 1024)\n"
+            "most = kibibytes('VmHWM')\n"
+            "print(len(train), seconds, (most - before) / 1024)\n"
         )
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         if run.returncode:

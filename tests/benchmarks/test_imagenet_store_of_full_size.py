@@ -8,4 +8,4 @@ def test_store_of_full_size_opens_within_a_second_and_200_mb(repository, monkeyp
     entries, seconds, mebibytes = open_full_size()
     assert entries == 1_281_167
     assert seconds < 1  # of the processor
-    assert mebibytes * 1.048576 < 200
+    assert 10 < mebibytes < 190  # labels and the order alone are more than 10

@@ -17,8 +17,8 @@ NOWHERE = Paths(Path("nowhere"))
 REFUSED = (
     r"^conf/dataset/digits\.yaml \(or an override\): dataset\.source must be one of digits, "
     r"cifar10, cifar100, mnist, svhn, tiny_imagenet, torchvision, imagefolder, imagenet, "
-    r"imagenet64, imagenet32, imagenet16, eegbci, high_gamma, simulated_eeg, got 'digit'; "
-    r"did you mean 'digits'\?$"
+    r"imagenet64, imagenet32, imagenet16, imagenet32_imitation, eegbci, high_gamma, "
+    r"simulated_eeg, got 'digit'; did you mean 'digits'\?$"
 )
 
 
