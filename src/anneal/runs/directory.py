@@ -127,9 +127,8 @@ class RunDirectory:
         found = read_json(file)
         if not isinstance(found, dict) or not found.keys() >= RESULT_KEYS:
             raise ValueError(f"{file} must have the keys {', '.join(sorted(RESULT_KEYS))}")
-        is_same = found.pop(CHECKSUM, _checksum(found)) == _checksum(found)
-        hashes = {found.get("configuration_hash"), self._hash_on_disk()} - {None}
-        if is_same and len(hashes) < 2:
+        crc, hashes = found.pop(CHECKSUM, None), {found.get("configuration_hash")}
+        if crc in (None, _checksum(found)) and len((hashes | {self._hash_on_disk()}) - {None}) < 2:
             return found
         advice = "put the original there, or move it away to resume from the checkpoint"
         raise ValueError(f"{file} was changed, or is of another run: {advice}")
