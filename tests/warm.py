@@ -22,11 +22,11 @@ if words[:1] not in (["-m"], ["-c"]):
     os.execv({python!r}, [{python!r}, *words])
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
-for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-    signal.signal(number, lambda number, _: server.send(bytes([number])))
 request = repr((words, os.getcwd(), dict(os.environ))).encode()
 socket.send_fds(server, [len(request).to_bytes(8, "big")], [0, 1, 2])
 server.sendall(request)
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+    signal.signal(number, lambda number, _: server.send(bytes([number])))
 status = int.from_bytes(server.recv(8), "big", signed=True)
 if status < 0:
     if -status != signal.SIGKILL:

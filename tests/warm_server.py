@@ -73,9 +73,9 @@ class Server:
     def _fork(self, client: socket.socket) -> Request | None:
         head, streams, _, _ = socket.recv_fds(client, 8, 3)
         left, parts = int.from_bytes(head, "big"), []
-        while left:
-            parts.append(client.recv(min(left, 65536)))
-            left -= len(parts[-1])
+        while left and (part := client.recv(min(left, 65536))):
+            parts.append(part)
+            left -= len(part)
         child = os.fork()
         if child == 0:
             signal.set_wakeup_fd(-1)
