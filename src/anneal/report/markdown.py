@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from anneal.claims.by_processor import judge_apart, processors_words
 from anneal.claims.verdict import Judgement
 from anneal.claims.words import paper_name, total_words, verdicts_table
 from anneal.io.text import NOTHING, Alignment, escape_markdown, markdown_table, number
@@ -161,6 +162,8 @@ def render_markdown(content: Content, *, template: str) -> str:
         left_table=left_table,
         left_words=left_words,
         paper_name=paper_name,
+        processors_words=processors_words,
+        rest_on_several=judge_apart(content.all_judgements(), content.evidence),
         strips_table=strips_table,
         of_role=of_role,
         ensemble_figure_name=ensemble_figure_name,
