@@ -125,10 +125,10 @@ def at_checkpoint(number: int, act: Callable[[], object]) -> None:
 
     save, now = RunDirectory.save_checkpoint, on_call(number)
 
-    def saved(self: RunDirectory, state: dict[str, Any], *, update: int) -> None:
+    def saved(self: RunDirectory, state: dict[str, Any], **how: Any) -> None:
         if now():
             act()
-        save(self, state, update=update)
+        save(self, state, **how)
 
     RunDirectory.save_checkpoint = saved  # type: ignore[method-assign]
 
