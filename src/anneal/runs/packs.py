@@ -25,6 +25,7 @@ from anneal.datasets.identity import identity_of
 from anneal.io.files import read_json, write_json, write_whole
 from anneal.runs.code_digest import code_digest, sources_of
 from anneal.runs.directory import (
+    CHECKSUM,
     ENVIRONMENT_FILE,
     HISTORY,
     MERGED,
@@ -114,6 +115,20 @@ def write_pack(folder: Path, runs: Sequence[PackedRun], *, max_file_mib: int) ->
     return manifest
 
 
+def packed_here(folder: Path) -> list[PackedRun]:
+    """Return the runs of a pack that are still in ``runs/``; none of a pack of other code.
+
+    Raises:
+        ValueError: its manifest is damaged; names the file and the rule.
+    """
+    if not (folder / MANIFEST).is_file():
+        return []
+    manifest = _read_manifest(folder)
+    if manifest.code != code_digest():
+        return []
+    return [run for run in manifest.runs if all((run.path / name).is_file() for name in FILES)]
+
+
 def merge_pack(folder: Path) -> tuple[list[PackedRun], list[PackedRun]]:
     """Put the runs of a pack into ``runs/``, all of them or none.
 
@@ -164,7 +179,7 @@ def _has_ended(directory: RunDirectory) -> bool:
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return False
     result = directory.result()
-    if result is not None and sources_of(result["code"]) == code_digest():
+    if result is not None and sources_of(str(result["code"])) == code_digest():
         return True
     raise ValueError(f"{path} must be an ended run of this code or missing: move it away")
 
@@ -178,8 +193,7 @@ def read_pack(folder: Path) -> tuple[Manifest, dict[PackedRun, dict[str, bytes]]
     Raises:
         ValueError: it is damaged; names the file and the rule.
     """
-    path = folder / MANIFEST
-    manifest = parse(Manifest, read_json(path), where=str(path))
+    path, manifest = folder / MANIFEST, _read_manifest(folder)
     whole = b"".join(_read_file(folder, file) for file in manifest.files)
     try:
         with tarfile.open(fileobj=io.BytesIO(whole), mode="r:gz") as tar:
@@ -198,6 +212,11 @@ def read_pack(folder: Path) -> tuple[Manifest, dict[PackedRun, dict[str, bytes]]
     return manifest, {
         run: {name: found[(run.path / name).as_posix()] for name in FILES} for run in manifest.runs
     }
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    return parse(Manifest, read_json(path), where=str(path))
 
 
 def _read_file(folder: Path, file: PackFile) -> bytes:
@@ -250,6 +269,7 @@ def _check(run: PackedRun, files: Mapping[str, bytes], where: Path) -> Plan:
         for name, content in ((PLAN, planned), (RESULT, result)):
             digest = content["configuration_hash"]
             demand(name, "configuration_hash", digest, plan.configuration_hash)
+        demand(RESULT, CHECKSUM, result.get(CHECKSUM), checked(result)[CHECKSUM])
         demand(RESULT, "code", sources_of(str(result["code"])), code_digest())
         if result["status"] != "diverged":
             demand(RESULT, "status", result["status"], "finished")
