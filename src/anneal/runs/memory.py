@@ -7,7 +7,13 @@ import torch
 
 from anneal.config.schema import ExperimentConfig
 
-CPU_WORDS = ("can't allocate memory", "not enough memory")  # of torch's RuntimeError
+FULL_WORDS = (  # of torch's RuntimeError: CPU, MPS, and CUDA's libraries
+    "can't allocate memory",
+    "not enough memory",
+    "MPS backend out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 
 
 @contextmanager
@@ -21,7 +27,7 @@ def memory_explained(experiment: ExperimentConfig) -> Iterator[None]:
         yield
     except (RuntimeError, MemoryError) as error:
         is_full = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not is_full and not any(words in str(error) for words in CPU_WORDS):
+        if not is_full and not any(words in str(error) for words in FULL_WORDS):
             raise
         training = experiment.training
         raise ValueError(
