@@ -6,7 +6,8 @@ python benchmarks/burst.py --merge DIR
 ROW is <campaign>, <campaign>/<experiment> or either with seeds: @0-4 or @0,2. Rows are trained in
 the order given, so the most valuable comes first, until 90 s of the minutes are left. Then, and
 after each row, the ended runs are packed into --pack (local/burst) in files of at most N MiB, with
-histories and results and without weights. What has ended is not trained again by the same command.
+histories and results and without weights; those of an earlier command stay in the pack. What has
+ended is not trained again by the same command.
 
 It needs experiments/ and range_tests/ as `dvc repro compose` and `dvc repro range_test` make them,
 torch, timm and the images in DIR; no Hydra, DVC or W&B. --merge, in a checkout of the same commit,
@@ -30,8 +31,9 @@ from anneal.runs.committed import committed_seeds
 from anneal.runs.directory import RunDirectory
 from anneal.runs.inputs import Loaded, load_experiment, load_range_test
 from anneal.runs.layout import CAMPAIGN_FILE, EXPERIMENTS, REPLACED, RUNS
+from anneal.runs.memory import memory_explained
 from anneal.runs.observers import Observer, Tracking
-from anneal.runs.packs import MANIFEST, PackedRun, merge_pack, write_pack
+from anneal.runs.packs import MANIFEST, PackedRun, merge_pack, packed_here, write_pack
 from anneal.runs.preemption import Interrupted, interruptible
 from anneal.runs.processes import refuse_several
 from anneal.runs.run import SeedRun, train_run, usual_observers
@@ -136,11 +138,12 @@ def train_rows(
                 say(f"{row.name}: not begun")
                 continue
             try:
-                _train_row(row, until=until, interrupted=interrupted, ended=ended)
+                with memory_explained(row.loaded.experiment):
+                    _train_row(row, until=until, interrupted=interrupted, ended=ended)
             except Interrupted:
                 say(f"{row.name}: stopped; the same command resumes it")
                 until = 0.0  # whatever stopped it
-            except (ValueError, OSError, RuntimeError) as error:  # of memory, too
+            except (ValueError, OSError, RuntimeError, ImportError) as error:
                 failed.append(row.name)
                 complain(f"{row.name}: {describe_error(error)}")
             after_row(ended)
@@ -222,9 +225,11 @@ def main(arguments: list[str]) -> None:
     def pack(runs: Sequence[PackedRun]) -> None:
         if not runs:
             return
-        manifest = write_pack(asked.pack, runs, max_file_mib=asked.max_file_mib)
-        say(f"{asked.pack}: {len(runs)} runs in {len(manifest.files)} files and {MANIFEST}")
+        both = list(dict.fromkeys([*packed_here(asked.pack), *runs]))
+        manifest = write_pack(asked.pack, both, max_file_mib=asked.max_file_mib)
+        say(f"{asked.pack}: {len(both)} runs in {len(manifest.files)} files and {MANIFEST}")
 
+    packed_here(asked.pack)  # a damaged one is refused before minutes are spent
     failed = train_rows(read_rows(asked.rows), until=until, after_row=pack)
     if failed:
         raise ValueError(f"{len(failed)} of the rows failed: {', '.join(failed)}")

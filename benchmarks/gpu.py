@@ -10,8 +10,10 @@ over rounds of --updates each; a round ends where the loop reads the loss, as `a
 each line of its history. The seconds until the first update are those from the start of the
 process: imports, set-up and what is compiled. The share of time in which the GPU is idle is that
 of torch's profiler, over updates after the rounds. FLOP are those of convolutions and matrix
-products, counted in an update. --write saves results/benchmarks/gpu/<device>.json; --page renews
-the block of docs/benchmarks.md from the saved results. --device cpu tries it without a GPU.
+products, counted in an update. The plain loop augments where the row does, and computes with
+torch's own settings: float32, on CUDA with convolutions in TF32. --write saves
+results/benchmarks/gpu/<device>.json; --page renews the block of docs/benchmarks.md from the saved
+results. --device cpu tries it without a GPU.
 """
 
 import argparse
@@ -215,7 +217,7 @@ def _measure_plain(case: Case, experiment: ExperimentConfig, size: PublishedSize
     pictures = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
     with contextlib.suppress(Enough):
         train_on(
-            Pictures(pictures, augmented=True),
+            Pictures(pictures, augmented=experiment.dataset.mirror),
             ROWS[case.row].plain,
             workers=case.workers,
             batch=training.batch_size * training.accumulation,

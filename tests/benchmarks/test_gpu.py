@@ -103,7 +103,15 @@ def test_row_and_plain_loop_are_measured_on_the_cpu(
     asked = ["--device", "cpu", "--updates", "3", "--rounds", "1", "--rows", "caffe"]
     asked += ["--modes", "eager", "plain", "--images", "200", "--workers", "0"]
     monkeypatch.setattr(sys, "argv", ["gpu.py", *asked, "--write", "--folder", str(tmp_path)])
+    transforms, augmentation = gpu.usual_transforms, []
+
+    def noted(*, augmented: bool) -> Any:
+        augmentation.append(augmented)
+        return transforms(augmented=augmented)
+
+    monkeypatch.setattr(gpu, "usual_transforms", noted)
     gpu.main()
+    assert augmentation == [False]  # as Caffe's row
     (file,) = tmp_path.glob("*.json")
     modes = read_json(file)["rows"]["caffe"]
     assert list(modes) == ["eager", "plain"]

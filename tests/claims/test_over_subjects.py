@@ -133,6 +133,9 @@ def test_claim_is_not_judged_on_fewer_subjects_than_the_paper_has(found):
     judged = judge(order_claim(subjects="median", num_subjects=14), found)
     assert (judged.verdict, judged.missing) == ("not run", ("a", "b"))
     assert judged.reason == "a has 9 of 14, b has 9 of 14 subjects"
+    others = {f"b/subject-{i:02d}": subject("b", i, [80.0]) for i in range(2, 11)}
+    judged = judge(order_claim(subjects="median", num_subjects=9), found | over_subjects(others))
+    assert (judged.verdict, judged.reason) == ("not run", "a and b share 8 of 9 subjects")
     reading = judge(
         value_claim(experiments=["a"], readings=["b"], subjects="median", num_subjects=9),
         found | evidence(b=[[80.0]] * 8),

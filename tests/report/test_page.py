@@ -349,6 +349,9 @@ def test_what_is_left_counts_the_runs_that_a_row_is_made_of(content):
     not_run = next(j for j in content.all_judgements() if j.claim.experiments == ("sgdr/row3",))
     effort = Effort(dataclasses.replace(content, costs=known))
     assert effort.need(not_run).hours == pytest.approx(6e15 / effort.usual_speed / 3600)
+    of_two = dataclasses.replace(not_run.claim, metric="test_error_pct@ensemble_2x3")
+    across = dataclasses.replace(not_run, claim=of_two)
+    assert effort.missing([across]) == {"sgdr/one": 3, "sgdr/other": 3}  # one of each for a seed
     decoder = Effort(dataclasses.replace(content, costs={"sgdr/row3": {"trains": []}}))
     assert decoder.need_words(not_run) == "can run here"
 

@@ -1,6 +1,7 @@
 """Packs of runs: bit-equal after the way, whole or refused, and finished for the stages."""
 
 import itertools
+import json
 import os
 import re
 import shutil
@@ -163,6 +164,57 @@ def test_same_command_trains_nothing_again_and_packs_all(
     assert read_json(lent / "again" / MANIFEST)["runs"] == before["runs"]
 
 
+def test_pack_keeps_the_runs_of_an_earlier_command(
+    lent: Path, program: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(lent)
+    folder = tmp_path / "pack"
+
+    def packed(word: str) -> list[tuple[str, int]]:
+        program.main(["--minutes", "9", "--pack", str(folder), word])
+        return [(run.experiment, run.seed) for run in packs.packed_here(folder)]
+
+    assert packed("tiny/small/fast@1") == [("small/fast", 1)]
+    assert packed("tiny/small/slow@0") == [("small/fast", 1), ("small/slow", 0)]
+    assert len(read_pack(folder)[1]) == 2
+    (folder / MANIFEST).write_text("{")
+    with pytest.raises(SystemExit):
+        packed("tiny/small/slow@0")
+    monkeypatch.chdir(tmp_path)
+    (folder / MANIFEST).write_bytes((lent / "local" / "burst" / MANIFEST).read_bytes())
+    assert packs.packed_here(folder) == []  # none of them is here
+    monkeypatch.chdir(lent)
+    assert len(packs.packed_here(folder)) == 3
+    edited(folder, code="x")
+    assert packs.packed_here(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "error: small/fast: out of memory: training.batch_size is 20; lower it"),
+        (ImportError("No module named 'timm'"), "error: small/fast: No module named 'timm'"),
+    ],
+)
+def test_row_without_memory_or_module_is_one_line_and_the_next_begins(
+    home: Path, program: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: Any,
+    error: Exception, said: str,
+) -> None:  # fmt: skip
+    begun = []
+
+    def train_row(row: Any, **_: Any) -> None:
+        begun.append(row.name)
+        if len(begun) == 1:
+            raise error
+
+    monkeypatch.setattr(program, "_train_row", train_row)
+    rows = program.read_rows(["tiny/small/fast", "tiny/small/slow"])
+    failed = program.train_rows(rows, until=1e12, after_row=lambda _: None)
+    assert (failed, begun) == (["small/fast"], ["small/fast", "small/slow"])
+    assert said in capsys.readouterr().err
+    assert home.is_dir()
+
+
 def test_run_that_time_stops_is_not_packed_and_resumes_to_the_same_bits(
     home: Path, lent: Path, program: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -293,6 +345,10 @@ def edited(pack: Path, **values: Any) -> None:
     write_json(pack / MANIFEST, read_json(pack / MANIFEST) | values)
 
 
+def result_with(content: bytes, **values: Any) -> bytes:
+    return json.dumps(checked(json.loads(content) | values)).encode()
+
+
 def rewritten(pack: Path, name: str, change: Callable[[bytes], bytes]) -> None:
     """Pack the runs again with a file of the last one changed, checksums and all."""
     root = pack.parent / "changed"
@@ -343,8 +399,13 @@ DAMAGES: list[tuple[str, Callable[[Path], None], str]] = [
     ),
     (
         "not ended",
-        lambda p: rewritten(p, RESULT, lambda c: c.replace(b'"updates": 4', b'"updates": 2')),
+        lambda p: rewritten(p, RESULT, lambda c: result_with(c, updates=2)),
         r"slow/seed-0/result\.json: updates must be 4, got 2",
+    ),
+    (
+        "result changed",
+        lambda p: rewritten(p, RESULT, lambda c: c.replace(b'"updates": 4', b'"updates": 5')),
+        r"slow/seed-0/result\.json: crc32 must be \d+, got \d+",
     ),
     (
         "no JSON",
@@ -369,8 +430,13 @@ def test_run_here_that_has_not_ended_is_left_and_nothing_is_merged(home: Path, p
     begun = home / RUNS / "tiny/small/slow/seed-0"
     begun.mkdir(parents=True)
     (begun / HISTORY).write_text("begun")
-    with pytest.raises(ValueError, match=r"slow/seed-0 must be an ended run .* move it away"):
+    refused = r"slow/seed-0 must be an ended run .* move it away"
+    with pytest.raises(ValueError, match=refused):
         merge_pack(pack)
+    write_json(begun / RESULT, {"code": None, "status": "finished"})  # resumed under other code
+    with pytest.raises(ValueError, match=refused):
+        merge_pack(pack)
+    (begun / RESULT).unlink()
     assert [file.name for file in begun.iterdir()] == [HISTORY]
     assert not (home / RUNS / "tiny/small/fast/seed-0").exists()
     assert not list((home / RUNS).glob(".merging*"))

@@ -57,10 +57,17 @@ class MedianEstimate:
 def few_subjects(
     claim: Claim, evidence: Mapping[str, Evidence], names: Sequence[str]
 ) -> dict[str, str]:
-    """Return how many subjects each experiment has, in words, where they are fewer than asked."""
+    """Return how many subjects each experiment has, in words, where they are fewer than asked.
+
+    Where each has enough and too few of them are the same, how many the experiments share.
+    """
     asked = 0 if isinstance(claim, SpeedClaim) else claim.num_subjects or 0
-    found = {name: len(evidence[name].subjects) for name in names}
-    return {name: f"{name} has {n} of {asked}" for name, n in found.items() if n < asked}
+    found = {name: set(evidence[name].subjects) for name in names}
+    few = {name: f"{name} has {len(n)} of {asked}" for name, n in found.items() if len(n) < asked}
+    shared = len(set.intersection(*found.values()))
+    if few or shared >= asked:
+        return few
+    return dict.fromkeys(names, f"{' and '.join(names)} share {shared} of {asked}")
 
 
 def evidence_of(

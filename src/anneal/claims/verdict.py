@@ -153,7 +153,7 @@ def judge(
     priors = find_priors(evidence) if priors is None else priors
     parts = tuple(evidence_of(claim, evidence, claim.experiments))
     if few := few_subjects(claim, evidence, claim.experiments):
-        words = f"{', '.join(few.values())} subjects"
+        words = f"{', '.join(dict.fromkeys(few.values()))} subjects"
         return Judgement(claim=claim, verdict="not run", missing=tuple(few), reason=words)
     found = replace(
         _weigh(claim, parts, priors),

@@ -148,12 +148,14 @@ class Effort:
     def missing(self, judgements: Sequence[Judgement]) -> Counter[str]:
         """Return by row the runs that claims lack for a verdict; a shared run is one.
 
-        A row over subjects has a run of each of them for each seed.
+        A row over subjects has a run of each of them for each seed. An ensemble across two rows
+        has one run of each for each seed.
         """
         needed = Counter[str]()
         for found in judgements:
             for name, runs in runs_for(found.claim).items():
-                needed |= Counter(dict.fromkeys(self.trained_for(name), runs))
+                rows = self.trained_for(name)
+                needed |= Counter(dict.fromkeys(rows, runs if rows == [name] else FEWEST_RUNS))
         for name in needed:
             needed[name] *= self.content.costs.get(name, {}).get("subjects", 1)
         have = {name: num_runs(self.content.evidence.get(name)) for name in needed}

@@ -14,6 +14,7 @@ NUMBERS = (  # files and folders of this package that change the numbers of trai
     "config/signals.py",
     "datasets",
     "models",
+    "runs/last_batch.py",
     "runs/optimizers.py",
     "runs/plan.py",
     "runs/setup.py",

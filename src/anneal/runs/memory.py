@@ -7,7 +7,13 @@ import torch
 
 from anneal.config.schema import ExperimentConfig
 
-CPU_WORDS = ("can't allocate memory", "not enough memory")  # of torch's RuntimeError
+FULL_WORDS = (  # of torch's RuntimeError: CPU, MPS, and CUDA's libraries
+    "can't allocate memory",
+    "not enough memory",
+    "MPS backend out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 PERHAPS = "could not create a primitive"  # oneDNN's words for a full memory, and not for it alone
 
 
@@ -23,7 +29,7 @@ def memory_explained(experiment: ExperimentConfig) -> Iterator[None]:
     except (RuntimeError, MemoryError, ValueError) as error:
         said = str(error)
         is_full = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not is_full and not any(words in said for words in (*CPU_WORDS, PERHAPS)):
+        if not is_full and not any(words in said for words in (*FULL_WORDS, PERHAPS)):
             raise
         begin = f"{said}; or the memory is full" if PERHAPS in said else "out of memory"
         training = experiment.training

@@ -28,7 +28,7 @@ from anneal.runs.directory import ENVIRONMENT_FILE, HISTORY, PLAN, TIMING, RunDi
 from anneal.runs.inputs import load_experiment, load_range_test
 from anneal.runs.layout import RUNS, identity_file, seed_folder
 from anneal.runs.plan import Plan, plan_run
-from anneal.runs.result_file import MERGED, RESULT, checked
+from anneal.runs.result_file import CHECKSUM, MERGED, RESULT, checked
 
 MANIFEST = "pack.json"
 FORMAT = 1
@@ -106,6 +106,20 @@ def write_pack(folder: Path, runs: Sequence[PackedRun], *, max_file_mib: int) ->
     return manifest
 
 
+def packed_here(folder: Path) -> list[PackedRun]:
+    """Return the runs of a pack that are still in ``runs/``; none of a pack of other code.
+
+    Raises:
+        ValueError: its manifest is damaged; names the file and the rule.
+    """
+    if not (folder / MANIFEST).is_file():
+        return []
+    manifest = _read_manifest(folder)
+    if manifest.code != code_digest():
+        return []
+    return [run for run in manifest.runs if all((run.path / name).is_file() for name in FILES)]
+
+
 def merge_pack(folder: Path) -> tuple[list[PackedRun], list[PackedRun]]:
     """Put the runs of a pack into ``runs/``, all of them or none.
 
@@ -156,7 +170,7 @@ def _has_ended(directory: RunDirectory) -> bool:
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return False
     result = directory.result()
-    if result is not None and sources_of(result["code"]) == code_digest():
+    if result is not None and sources_of(str(result["code"])) == code_digest():
         return True
     raise ValueError(f"{path} must be an ended run of this code or missing: move it away")
 
@@ -170,8 +184,7 @@ def read_pack(folder: Path) -> tuple[Manifest, dict[PackedRun, dict[str, bytes]]
     Raises:
         ValueError: it is damaged; names the file and the rule.
     """
-    path = folder / MANIFEST
-    manifest = parse(Manifest, read_json(path), where=str(path))
+    path, manifest = folder / MANIFEST, _read_manifest(folder)
     whole = b"".join(_read_file(folder, file) for file in manifest.files)
     try:
         with tarfile.open(fileobj=io.BytesIO(whole), mode="r:gz") as tar:
@@ -190,6 +203,11 @@ def read_pack(folder: Path) -> tuple[Manifest, dict[PackedRun, dict[str, bytes]]
     return manifest, {
         run: {name: found[(run.path / name).as_posix()] for name in FILES} for run in manifest.runs
     }
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    return parse(Manifest, read_json(path), where=str(path))
 
 
 def _read_file(folder: Path, file: PackFile) -> bytes:
@@ -242,6 +260,7 @@ def _check(run: PackedRun, files: Mapping[str, bytes], where: Path) -> Plan:
         for name, content in ((PLAN, planned), (RESULT, result)):
             digest = content["configuration_hash"]
             demand(name, "configuration_hash", digest, plan.configuration_hash)
+        demand(RESULT, CHECKSUM, result.get(CHECKSUM), checked(result)[CHECKSUM])
         demand(RESULT, "code", sources_of(str(result["code"])), code_digest())
         if result["status"] != "diverged":
             demand(RESULT, "status", result["status"], "finished")
