@@ -143,6 +143,14 @@ def test_claim_is_not_judged_on_fewer_subjects_than_the_paper_has(found):
     assert (reading.verdict, reading.ours) == ("not run", None)
 
 
+def test_subject_whose_every_run_diverged_is_one_fewer():
+    endings = ["finished"] * 8 + ["diverged"]
+    parts = [subject("a", n, [80.0], status=ending) for n, ending in enumerate(endings, 1)]
+    found = over_subjects({part.experiment: part for part in parts})
+    judged = judge(value_claim(subjects="median", num_subjects=9), found)
+    assert (judged.verdict, judged.reason) == ("not run", "a has 8 of 9 subjects")
+
+
 @pytest.mark.parametrize("asked", [{"subjects": "mean"}, {"num_subjects": 14}])
 def test_claim_gives_statistic_and_number_of_subjects_together(asked):
     with pytest.raises(ValueError, match="subjects and num_subjects are given together"):

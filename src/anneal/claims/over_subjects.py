@@ -59,10 +59,18 @@ def few_subjects(
 ) -> dict[str, str]:
     """Return how many subjects each experiment has, in words, where they are fewer than asked.
 
-    Where each has enough and too few of them are the same, how many the experiments share.
+    A subject whose every run diverged counts as none. Where each experiment has enough and too few
+    of them are the same, how many the experiments share.
     """
     asked = 0 if isinstance(claim, SpeedClaim) else claim.num_subjects or 0
-    found = {name: set(evidence[name].subjects) for name in names}
+    found = {
+        name: {
+            number
+            for number, part in evidence[name].subjects.items()
+            if any(run.finished for run in part.runs)
+        }
+        for name in names
+    }
     few = {name: f"{name} has {len(n)} of {asked}" for name, n in found.items() if len(n) < asked}
     shared = len(set.intersection(*found.values()))
     if few or shared >= asked:
