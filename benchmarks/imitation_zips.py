@@ -9,11 +9,14 @@ time. Nothing about them is ImageNet's: their sizes and checksums are their own.
 
 import argparse
 import io
+import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+
+from anneal.datasets.imagenet.store import IDENTITY
 
 SIDE, FILES, PER_CLASS = 32, 10, 10  # ten files, as published; validation images of each class
 NOISE = 60.0  # standard deviation, of 255
@@ -27,20 +30,35 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=40, help="of each of the ten files")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    write_zips(given.folder, classes=given.classes, images=given.images, seed=given.seed)
+    try:
+        write_zips(given.folder, classes=given.classes, images=given.images, seed=given.seed)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
 
 
 def write_zips(folder: Path, *, classes: int, images: int, seed: int) -> None:
-    """Write ``Imagenet32_train_npz.zip`` and ``Imagenet32_val_npz.zip``."""
+    """Write ``Imagenet32_train_npz.zip`` and ``Imagenet32_val_npz.zip``.
+
+    Raises:
+        ValueError: the folder has a store of other zips, which would be read in their place.
+    """
     rng = np.random.default_rng(seed)
     train = {
         f"train_data_batch_{n}.npz": npz(rng, rng.integers(classes, size=images), classes)
         for n in range(1, FILES + 1)
     }
     val = {"val_data.npz": npz(rng, np.arange(PER_CLASS * classes) % classes, classes)}
+    zips = {
+        folder / f"Imagenet{SIDE}_{part}_npz.zip": zipped(members)
+        for part, members in (("train", train), ("val", val))
+    }
+    if (folder / IDENTITY).is_file() and any(
+        path.is_file() and path.read_bytes() != content for path, content in zips.items()
+    ):
+        raise ValueError(f"{folder} has a store of other zips: move it away, or give a FOLDER")
     folder.mkdir(parents=True, exist_ok=True)
-    for part, members in (("train", train), ("val", val)):
-        write_zip(folder / f"Imagenet{SIDE}_{part}_npz.zip", members)
+    for path, content in zips.items():
+        path.write_bytes(content)
 
 
 def npz(rng: np.random.Generator, labels: "np.typing.NDArray[np.int64]", classes: int) -> bytes:
@@ -60,11 +78,13 @@ def npz(rng: np.random.Generator, labels: "np.typing.NDArray[np.int64]", classes
     return target.getvalue()
 
 
-def write_zip(path: Path, members: Mapping[str, bytes]) -> None:
-    """Write a zip without times, so that it has the same bytes each time."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as outer:
+def zipped(members: Mapping[str, bytes]) -> bytes:
+    """Return a zip without times, so that it has the same bytes each time."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as outer:
         for name, content in members.items():
             outer.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    return target.getvalue()
 
 
 if __name__ == "__main__":

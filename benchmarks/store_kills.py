@@ -25,6 +25,7 @@ from PIL import Image
 
 from anneal.datasets.imagenet.pixels import Warp
 from anneal.datasets.imagenet.prepare import Preparation, prepare
+from anneal.datasets.imagenet.store import IDENTITY
 from anneal.io.files import renew_page
 
 CHUNK = 64
@@ -119,7 +120,7 @@ def fork_preparation(source: Path, store: Path, seconds: float | None) -> int:
 
 def progress(store: Path) -> str:
     """Return how far a killed preparation was."""
-    if (store / ".val.unfinished.npz").exists():
+    if (store / IDENTITY).exists() or (store / ".val.unfinished.npz").exists():
         return "validation images or the end"
     if (store / ".train.unfinished.npz").exists():
         return "training images"

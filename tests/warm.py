@@ -1,8 +1,9 @@
 """Python and DVC as programs whose processes are forked from one that has imported what is large.
 
 Each saves the seconds that torch, Hydra and DVC take to import. It is a process of its own all the
-same, with the sources of its ``PYTHONPATH``: nothing of ``anneal`` is imported before it. What has
-to be cold (a start, an import, a kill) starts ``sys.executable``.
+same, with the sources of its ``PYTHONPATH``: nothing of ``anneal`` is imported before it. Limits,
+the umask and the hash seed are not those of who starts it. What has to be cold (a start, an import,
+a kill, a limit, an order of a set) starts ``sys.executable``.
 """
 
 import atexit

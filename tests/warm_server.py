@@ -21,6 +21,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
+import colorama
+import numpy
+
 # What `anneal` and DVC import of others: nothing of this project.
 IMPORTED = (
     "torch._dynamo", "torch.utils.data", "torch.distributed", "scipy.stats", "scipy.optimize",
@@ -130,6 +133,9 @@ def become(request: Request, *, executable: str) -> NoReturn:
     os.environ.update(environment)
     paths = environment.get("PYTHONPATH", "")
     sys.path[:1] = [folder, *filter(None, paths.split(os.pathsep))]  # the first was of this script
+    if program != "dvc":  # which takes colours out of what is printed, as soon as it is imported
+        colorama.deinit()
+    numpy.random.seed()  # noqa: NPY002 - else every fork draws the same
     sys.argv = [program if kind == "-m" else kind, *arguments]
     sys.executable = executable
     status: Any = 0

@@ -28,3 +28,18 @@ def test_store_that_differs_is_told(store_kills, tmp_path, monkeypatch):
     draw = store_kills.random.Random(0)
     store_kills.kill_preparations(source, tmp_path, 0, draw, tally)
     assert tally.differences == ["store 1: its files differ"]
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        ((), "before the first chunk was done"),
+        ((".train.unfinished.npz",), "training images"),
+        ((".train.unfinished.npz", ".val.unfinished.npz"), "validation images or the end"),
+        (("identity.json",), "validation images or the end"),
+    ],
+)
+def test_kill_is_counted_where_the_preparation_was(store_kills, tmp_path, left, said):
+    for name in left:
+        (tmp_path / name).touch()
+    assert store_kills.progress(tmp_path) == said

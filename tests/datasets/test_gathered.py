@@ -48,6 +48,20 @@ def test_gathered_batches_are_the_usual_ones_to_the_bit(configure, name, channel
         assert (images.dtype, images.stride()) == (found.dtype, found.stride())
 
 
+def test_grey_images_have_the_usual_memory_format(configure):
+    split = Split(SPLIT.images[:, :1].contiguous(), SPLIT.labels)
+    usual, gathered = (
+        kind(
+            split, config=configure(order="stored"), batch_size=5, seed=3, device="cpu",
+            normalise=Normalise(255.0), channels_last=True,
+        )
+        for kind in (TrainingBatches, GatheredBatches)
+    )  # fmt: skip
+    (images, _), (found, _) = usual(0), gathered(0)
+    assert torch.equal(images, found)
+    assert images.stride() == found.stride()
+
+
 def test_several_gathered_batches_take_turns(configure):
     usual, gathered = both(configure(**CONFIGURATIONS["crop"], drop_last=True))
     gathered(0)  # sends what comes before AHEAD

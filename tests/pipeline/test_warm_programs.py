@@ -26,6 +26,18 @@ def test_forked_process_has_arguments_folder_environment_and_streams(tmp_path):
     assert (done.returncode, done.stderr) == (7, "no\n")
 
 
+def test_forked_process_changes_no_word_and_draws_its_own_numbers():
+    code = "import numpy; print('\\33[31mred', numpy.random.rand())"
+    said = [
+        subprocess.run(
+            [warm_python(), "-c", code], capture_output=True, text=True, check=True, timeout=120
+        ).stdout.split()
+        for _ in range(2)
+    ]
+    assert [colour for colour, _ in said] == ["\33[31mred"] * 2
+    assert said[0][1] != said[1][1]
+
+
 def test_forked_process_imports_the_sources_of_its_path(tmp_path):
     (tmp_path / "anneal").mkdir()
     (tmp_path / "anneal/__init__.py").touch()

@@ -2,9 +2,11 @@
 
 import errno
 import os
+import re
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -323,6 +325,17 @@ def test_history_changed_before_its_checkpoint_is_refused(directory):
         directory.resume()
     changed(directory.path / HISTORY, b"3", b"2")
     assert directory.resume()["update"] == 2
+
+
+def test_advice_to_start_again_starts_again(directory):
+    checkpoint(directory, 1)
+    checkpoint(directory, 2)
+    changed(directory.path / HISTORY, b"2", b"3")
+    with pytest.raises(ValueError, match="away to start again") as refused:
+        directory.resume()
+    moved = re.search(r"move (\S+) away", str(refused.value))
+    Path(moved[1]).rename(directory.path.with_name("away"))
+    assert directory.resume() is None
 
 
 def test_history_without_checksum_is_resumed(directory):

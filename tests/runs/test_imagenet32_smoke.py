@@ -19,7 +19,7 @@ CAMPAIGN, ROW = "imagenet32_smoke", "imagenet32_imitation/triangular2_found"
 
 @pytest.fixture
 def zips(tmp_path, monkeypatch):
-    """Write zips of three files' worth of images where the data set looks; go there."""
+    """Write zips of ten small files where the data set looks; go there."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     monkeypatch.delenv("ANNEAL_ARCHIVES", raising=False)
     monkeypatch.delenv("ANNEAL_DATA", raising=False)
@@ -41,6 +41,17 @@ def test_imitation_is_written_the_same_each_time(zips, tmp_path):
     assert names == ["Imagenet32_train_npz.zip", "Imagenet32_val_npz.zip"]
     for name in names:
         assert (tmp_path / "again" / name).read_bytes() == (zips / name).read_bytes()
+
+
+def test_other_imitation_does_not_hide_behind_the_store_of_the_first(zips, tmp_path):
+    import imitation_zips
+
+    identify(compose_dataset("imagenet32_imitation"), Paths(tmp_path / "data"))
+    before = {path.name: path.read_bytes() for path in zips.glob("*.zip")}
+    imitation_zips.write_zips(zips, classes=4, images=20, seed=0)  # the same
+    with pytest.raises(ValueError, match=r"^\S+imagenet32_imitation has a store of other zips"):
+        imitation_zips.write_zips(zips, classes=6, images=20, seed=0)
+    assert {path.name: path.read_bytes() for path in zips.glob("*.zip")} == before
 
 
 def test_imitation_is_taken_for_no_imagenet_and_nothing_else_for_it(zips, tmp_path):

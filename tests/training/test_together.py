@@ -211,6 +211,19 @@ def test_parts_of_different_sizes_are_refused():
     assert "got 5 and 6 and 7 and 8 (" in line
 
 
+def test_statistics_that_are_not_finite_end_with_their_update():
+    def batches(number):
+        images, labels = batch(number)
+        return (images * float("inf") if number < PARTS else images), labels
+
+    one = learner(NETWORKS["torch_bn"], together=True, batches=batches)
+    state = {name: value.clone() for name, value in one.model.state_dict().items()}
+    one.update(0)
+    one.model.load_state_dict(state)
+    one.update(1)
+    assert one.model.bn1.running_mean.isfinite().all()
+
+
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_resnet56_of_eight_parts_makes_few_operations(precision):
     seed_everything(1)

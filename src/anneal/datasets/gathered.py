@@ -41,7 +41,8 @@ class GatheredBatches(TrainingBatches):
             )
         channels, height, width = split.image_shape
         offsets = torch.arange(channels, device=self._device) * (height * width)
-        self._channels_last = self._memory_format is torch.channels_last
+        # one channel is both, and the usual batches keep it contiguous
+        self._channels_last = self._memory_format is torch.channels_last and channels > 1
         self._channel_offsets = offsets if self._channels_last else offsets[:, None, None]
         self._pixels = self._split.images.reshape(-1)
         self._per_pixel_mean: Tensor | None = None

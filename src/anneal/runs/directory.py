@@ -244,10 +244,10 @@ class RunDirectory:
 
     def _load_checkpoint(self, name: str) -> dict[str, Any]:
         """Read a checkpoint and compare the history up to it with its checksum."""
-        content = self._load(self.path / name, f"move {self.path} away to start again")
+        advice = f"move {self.path} away to start again"  # all of it: an older one is resumed else
+        content = self._load(self.path / name, advice)
         history, num_bytes = self.path / HISTORY, content["history_bytes"]
         lines = history.read_bytes() if history.is_file() else b""
-        advice = f"move {self.path / name} away to start again"
         if len(lines) < num_bytes:
             found = f"{len(lines)} bytes, fewer than the {num_bytes}"
             raise ValueError(f"{history} has {found} at {name}: {advice}")

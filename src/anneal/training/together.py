@@ -141,6 +141,8 @@ class PartwiseNorms:
         """
         before = None if self._checked else random_state()
         self._ran = [False] * len(self._layers)
+        if self._layers:
+            self._added.fill_(1.0)  # torch multiplies what is there by 0, and 0 * inf is NaN
         if self._num_parts > 1 and self._vectors:
             vectors = iter(_ForEachPart.apply(self._vector_blocks, *self._vectors))  # type: ignore[no-untyped-call]
             self._for_each_part = [
