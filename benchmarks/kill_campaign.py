@@ -22,10 +22,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 from kill_moments import Moment
 
 from anneal.io.files import renew_page
@@ -238,18 +240,24 @@ def wait_or_kill(run: "subprocess.Popen[str]", kind: str, seconds: float) -> int
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
         return None
-    listed = subprocess.run(
-        ["pgrep", "-g", str(run.pid), "-f", "stages.train"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    workers = [int(word) for word in listed.stdout.split()]
-    if not workers:
-        return run.wait() or -1  # before or after its runs
-    os.kill(workers[-1], signal.SIGKILL)
-    run.wait()
-    return None
+    while run.poll() is None:
+        if workers := workers_of(run.pid):
+            os.kill(workers[-1], signal.SIGKILL)
+            run.wait()
+            return None
+        time.sleep(0.05)
+    return run.returncode  # after its last run
+
+
+def workers_of(grid: int) -> list[int]:
+    """Return the processes in which ``anneal grid`` trains: forks that lead their own session."""
+    found = []
+    for process in psutil.Process(grid).children(recursive=True):
+        with suppress(psutil.Error, OSError):  # it has ended since
+            is_fork = any("forkserver" in word for word in process.cmdline())
+            if is_fork and os.getsid(process.pid) == process.pid:
+                found.append(process.pid)
+    return found
 
 
 def copy_of_project(folder: Path) -> Path:
