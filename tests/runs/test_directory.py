@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from anneal.runs.directory import (
     CHECKPOINT,
     HISTORY,
     PREVIOUS,
+    SNAPSHOTS,
     UNREADABLE,
     RunDirectory,
     read_lines,
@@ -71,6 +73,21 @@ def test_finished_run_keeps_one_checkpoint(directory):
     (directory.path / CHECKPOINT).write_bytes(b"")
     with pytest.raises(ValueError, match=r"move .*seed-0 away to start again"):
         directory.read_checkpoint()
+
+
+def test_next_start_deletes_what_a_kill_left_half_written(directory, tmp_path):
+    checkpoint(directory, 1)
+    process = os.fork()
+    if process == 0:
+        os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+        directory.save_snapshot({}, update=2)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+    names = [path.name for path in (directory.path / SNAPSHOTS).iterdir()]
+    assert names == [f".2.pt.{process}.tmp"]
+    (directory.path / f".{CHECKPOINT}.1.tmp").touch()
+    directory.open(PLAN, replaced=tmp_path / "replaced")
+    assert directory.resume()["update"] == 1
+    assert [*directory.path.rglob("*.tmp")] == []
 
 
 def test_full_disk_leaves_the_last_checkpoint_and_no_partial_file(directory, monkeypatch):

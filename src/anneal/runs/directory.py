@@ -82,6 +82,8 @@ class RunDirectory:
     def open(self, plan: dict[str, Any], *, replaced: Path) -> None:
         """Prepare the directory for ``plan``; move a stale run away.
 
+        Temporary files of a process that was killed while it wrote are deleted.
+
         Args:
             plan: from ``Plan.describe``.
             replaced: folder for the stale run; nothing is deleted.
@@ -97,6 +99,9 @@ class RunDirectory:
             shutil.move(self.path, aside)
             say(f"{self.path}: the run here was another ({words}); it is now {aside}")
         self.path.mkdir(parents=True, exist_ok=True)
+        for folder in (self.path, self.path / SNAPSHOTS):
+            for temporary in folder.glob(".*.tmp"):
+                temporary.unlink()
         write_yaml(self.path / PLAN, plan)
 
     def _difference(self, plan: dict[str, Any]) -> str:
