@@ -44,7 +44,7 @@ FINISH = """
 mkdir -p {path}
 echo 'configuration_hash: abc\ntotal_steps: {steps}' >{path}/experiment.yaml
 echo '{{"update": {steps}, "seconds": 2.0}}' >{path}/timing.jsonl
-echo '{{"status": "finished", "test_accuracy_pct@final": 97.5}}' >{path}/result.json
+echo '{{"status": "finished", "code": "c", "test_accuracy_pct@final": 97.5}}' >{path}/result.json
 """
 
 

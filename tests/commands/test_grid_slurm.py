@@ -63,7 +63,7 @@ def main(arguments):
     pathlib.Path(path).mkdir(parents=True)
     plan = json.dumps({"configuration_hash": "abc", "total_steps": int(steps)})
     pathlib.Path(path, "experiment.yaml").write_text(plan)
-    pathlib.Path(path, "result.json").write_text('{"status": "finished"}')
+    pathlib.Path(path, "result.json").write_text('{"status": "finished", "code": "c"}')
 """
 
 
@@ -156,7 +156,7 @@ def test_shared_stage_that_fails_in_its_job_is_one_line(project: Path) -> None:
     executor = open_executor("quick", read_parameters("partition=low"), parallel=7)
     (project / "mended").touch()
     run_job(executor, Task("fake_training", ("elsewhere", "3", "0")))
-    assert read_json(project / "elsewhere" / RESULT) == {"status": "finished"}
+    assert read_json(project / "elsewhere" / RESULT) == {"status": "finished", "code": "c"}
     (project / "mended").unlink()
     with pytest.raises(ValueError, match=r"job 101 failed: CUDA out of memory \(.*101_0_log.out"):
         run_job(executor, Task("fake_training", ("there", "3", "1")))

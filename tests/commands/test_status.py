@@ -63,7 +63,7 @@ def make_run(
         lines = [{"update": half, "seconds": seconds / 2}, {"update": updates, "seconds": seconds}]
         (path / TIMING).write_text("".join(json.dumps(line) + "\n" for line in lines))
     if ended:
-        write_json(path / RESULT, {"status": ended})
+        write_json(path / RESULT, {"status": ended, "code": "c"})
     return path
 
 
@@ -92,6 +92,17 @@ def test_run_with_a_result_is_done_or_diverged(project: Path) -> None:
     make_run("digits/sgdr", 1, updates=70, seconds=3.0, ended="diverged")
     assert states()["sgdr", 0] == "done"
     assert states()["sgdr", 1] == "diverged"
+
+
+@pytest.mark.parametrize("content", [{}, {"status": "finished", "code": "c", "crc32": 1}])
+def test_run_whose_result_was_changed_has_failed_and_says_so(
+    project: Path, content: dict[str, object]
+) -> None:
+    path = make_run("digits/sgdr", 0, updates=STEPS, ended="finished")
+    write_json(path / RESULT, content)
+    found = campaign_status(campaign())[0]
+    assert found.state == "failed"
+    assert found.failure.startswith(str(path / RESULT))
 
 
 def test_run_whose_directory_is_held_is_running_and_else_stopped(project: Path) -> None:

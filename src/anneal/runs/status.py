@@ -9,7 +9,7 @@ from anneal.io.text import duration_words, shorten
 from anneal.runs.campaign_runs import CampaignRun
 from anneal.runs.directory import ENVIRONMENT_FILE, PLAN, TIMING, read_lines
 from anneal.runs.directory_lock import is_held
-from anneal.runs.result_file import RESULT
+from anneal.runs.result_file import RESULT, read_result
 
 ENDED = ("done", "diverged", "committed", "skipped")
 FAILED = "failed"  # key of the record of an attempt: the last line that it said
@@ -26,7 +26,7 @@ class RunStatus:
         updates: made so far.
         total_steps: to be made.
         seconds_per_update: as measured here; None before the first measurement.
-        failure: the last line of a failed attempt.
+        failure: the last line of a failed attempt, or what is wrong with a result.
     """
 
     experiment: str
@@ -73,9 +73,13 @@ def run_status(run: CampaignRun) -> RunStatus:
         pace = _pace(path, lines)
         if state == "left":
             state = "running" if is_held(path) else "stopped"
-        if (path / RESULT).is_file():
-            ended = read_json(path / RESULT)
-            state = "done" if ended["status"] == "finished" else str(ended["status"])
+        try:
+            ended = read_result(path / RESULT, planned=plan["configuration_hash"])
+        except ValueError as error:
+            state, failure = "failed", str(error)
+        else:
+            if ended is not None:
+                state = "done" if ended["status"] == "finished" else str(ended["status"])
     if state in ("stopped", "left") and run.attempt.is_file():
         failure = read_json(run.attempt).get(FAILED)
         state = "failed" if failure is not None else state
