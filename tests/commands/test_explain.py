@@ -22,7 +22,8 @@ PLAN: dict[str, Any] = {
 
 def train(folder: Path, losses: list[float], *, threads: int = 1, **plan: Any) -> str:
     """Write the record of a run with these losses at updates 10, 20, ..."""
-    directory = RunDirectory(folder / "seed-0", configuration_hash=HASH, code="c1 float32")
+    digest = plan.get("configuration_hash", HASH)
+    directory = RunDirectory(folder / "seed-0", configuration_hash=digest, code="c1 float32")
     directory.path.mkdir(parents=True)
     write_yaml(directory.path / "experiment.yaml", PLAN | plan)
     directory.add_environment(
