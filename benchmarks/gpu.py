@@ -337,8 +337,9 @@ def report(result: Mapping[str, Any]) -> str:
 
 
 def save_page(folder: Path, page: Path) -> None:
-    """Renew the page's block from the saved results of every device."""
-    reports = [report(read_json(path)) for path in sorted(folder.glob("*.json"))]
+    """Renew the page's block from the saved results of every GPU; one of a processor is a trial."""
+    results = [read_json(path) for path in sorted(folder.glob("*.json"))]
+    reports = [report(one) for one in results if one["device"] == one["environment"]["gpu"]]
     renew_page(page, {BLOCK: "\n\n".join(reports) or "Not run on a GPU yet."})
 
 

@@ -56,6 +56,7 @@ def measured(**changes: Any) -> dict[str, Any]:
 def test_page_says_what_was_measured_and_what_was_not(gpu: ModuleType, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("<!-- gpu:begin -->\nold\n<!-- gpu:end -->\n")
+    write_json(tmp_path / "a-processor.json", measured(device="a processor"))
     gpu.save_page(tmp_path, page)
     assert "Not run on a GPU yet." in page.read_text()
     write_json(tmp_path / "a-card.json", measured())
