@@ -1,16 +1,15 @@
 """conf/ composes, mirrors the code and says what it means; params.yaml is what it makes."""
 
-import copy
-import functools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from tests.contracts.conftest import Compose
 
 from anneal.commands.stages.compose import check_campaign
 from anneal.config.compose import (
@@ -18,7 +17,6 @@ from anneal.config.compose import (
     check_experiment,
     compose_campaign,
     compose_experiments,
-    compose_plain,
     compose_run,
     write_params,
 )
@@ -36,9 +34,7 @@ OF_THE_MOMENTUM = {"one_cycle_momentum"}  # schedules of a momentum, named in an
 NEEDS = {("dataset", "imagefolder"): ["dataset.folder=photos"]}  # what only a person can say
 
 
-@pytest.fixture(autouse=True)
-def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+pytestmark = pytest.mark.usefixtures("compose_once")
 
 
 def files_of(folder: str) -> list[str]:
@@ -65,25 +61,6 @@ TABLES = load_rows(CONF)
 RECIPES = files_of("recipe")
 CAMPAIGNS = files_of("campaign")
 LARGE = 10  # experiments of a campaign whose composition takes seconds
-
-
-@functools.cache
-def composed_once(experiment: str) -> dict[str, Any]:
-    """Return what Hydra makes of an experiment; not to be changed."""
-    return compose_plain("run", [f"experiment={experiment}"])
-
-
-@pytest.fixture
-def _each_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compose a row once for all campaigns that list it: Hydra takes 0.1 s a row."""
-
-    def composed(config_name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-        match [config_name, *overrides]:
-            case ["run", override] if override.startswith("experiment="):
-                return copy.deepcopy(composed_once(override.removeprefix("experiment=")))
-        return compose_plain(config_name, overrides)
-
-    monkeypatch.setattr("anneal.config.compose.compose_plain", composed)
 
 
 # All rows take long together: `make test` has them, `make check` the first of each recipe.
@@ -174,8 +151,10 @@ def test_defaults_lists_start_with_their_own_values() -> None:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_row_composes_with_its_recipe_and_keeps_its_own_values(name: str) -> None:
-    row, plain = TABLES[name], dict(composed_once(name))
+def test_row_composes_with_its_recipe_and_keeps_its_own_values(
+    name: str, compose_once: Compose
+) -> None:
+    row, plain = TABLES[name], compose_once("run", [f"experiment={name}"])
     assert (plain["name"], plain["title"], plain["paper"]) == (name, row.title, row.paper)
     composed = dict(scalars(plain))
     own = {k: v for k, v in scalars(row.node()) if k != "defaults"}
@@ -193,13 +172,12 @@ def test_row_composes_with_its_recipe_and_keeps_its_own_values(name: str) -> Non
 
 
 @pytest.mark.slow
-def test_no_two_rows_of_a_table_are_one_configuration() -> None:
+def test_no_two_rows_of_a_table_are_one_configuration(compose_once: Compose) -> None:
     """Where two are, one of them does not say what it means to change."""
     seen: dict[str, str] = {}
     for name in TABLES:  # of two tables, rows may be one: M = 6 of Snapshot Ensembles
-        plain = {
-            k: v for k, v in composed_once(name).items() if k not in ("name", "title", "paper")
-        }
+        plain = compose_once("run", [f"experiment={name}"])
+        plain = {k: v for k, v in plain.items() if k not in ("name", "title", "paper")}
         key = f"{TABLES[name].file} {json.dumps(plain, sort_keys=True)}"
         assert key not in seen, f"{name} is {seen[key]}"
         seen[key] = name
@@ -226,8 +204,10 @@ def test_no_row_is_offered_that_is_none() -> None:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_papers_experiment_says_where_in_the_paper_it_stands(name: str) -> None:
-    paper = composed_once(name)["paper"]
+def test_papers_experiment_says_where_in_the_paper_it_stands(
+    name: str, compose_once: Compose
+) -> None:
+    paper = compose_once("run", [f"experiment={name}"])["paper"]
     if name.startswith(("digits/", "imagenet32_imitation/")):
         assert paper is None, f"{name} is a demonstration of ours"
     else:
@@ -246,7 +226,6 @@ def composed_by(config: CampaignConfig) -> tuple[dict[str, Any], dict[str, Any]]
     return composed, {name: found[row] for name, row in tests.items()}
 
 
-@pytest.mark.usefixtures("_each_row_once")
 @pytest.mark.parametrize("name", SOME_CAMPAIGNS)
 def test_every_campaign_agrees_with_its_experiments(name: str) -> None:
     config = compose_campaign(name)
@@ -273,9 +252,9 @@ def test_each_row_has_the_seeds_that_the_campaign_says() -> None:
     assert tested.seeds == (0, 1, 2, 3, 4)
 
 
-def wrong_campaign(**changes: Any) -> CampaignConfig:
+def wrong_campaign(compose_once: Compose, **changes: Any) -> CampaignConfig:
     """Return the quick campaign with parts of it replaced."""
-    plain = compose_plain("config", ["campaign=quick"])
+    plain = compose_once("config", ["campaign=quick"])
     plain["campaign"] |= changes
     return parse(CampaignConfig, plain, where="x")
 
@@ -307,18 +286,18 @@ WRONG_CAMPAIGNS = [
 
 @pytest.mark.parametrize(("changes", "said"), WRONG_CAMPAIGNS)
 def test_campaign_that_disagrees_is_refused_with_its_key(
-    changes: dict[str, Any], said: str
+    changes: dict[str, Any], said: str, compose_once: Compose
 ) -> None:
-    config = wrong_campaign(**changes)
+    config = wrong_campaign(compose_once, **changes)
     composed, tested = composed_by(config)
     with pytest.raises(ValueError, match=r"^conf/campaign/quick\.yaml: ") as refused:
         check_campaign(config.campaign, composed, tested)
     assert said in str(refused.value)
 
 
-def test_campaign_plans_each_of_its_experiments() -> None:
+def test_campaign_plans_each_of_its_experiments(compose_once: Compose) -> None:
     config = wrong_campaign(
-        experiments={"digits/sgdr": {"dataset": "digits", "range_test": "given"}}
+        compose_once, experiments={"digits/sgdr": {"dataset": "digits", "range_test": "given"}}
     )
     experiment = compose_experiments(["digits/sgdr"], config)["digits/sgdr"]
     arguments = dict(experiment.scheduler.arguments) | {"max_lr": -1.0}
@@ -352,8 +331,8 @@ def test_params_yaml_is_what_dvc_itself_would_write(tmp_path: Path, overrides: l
 
 
 @pytest.mark.parametrize("name", CAMPAIGNS)
-def test_root_of_params_yaml_has_five_keys(name: str) -> None:
-    plain = compose_plain("config", [f"campaign={name}"])
+def test_root_of_params_yaml_has_five_keys(name: str, compose_once: Compose) -> None:
+    plain = compose_once("config", [f"campaign={name}"])
     assert sorted(plain) == sorted(KEYS)
     assert sorted(yaml.safe_load((ROOT / "params.yaml").read_text())) == sorted(KEYS)
 

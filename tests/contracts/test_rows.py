@@ -26,9 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RTOL = 1e-9
 
 
-@pytest.fixture(autouse=True)
-def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+pytestmark = pytest.mark.usefixtures("compose_once")  # at the root of the project
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from anneal.io.csv_files import csv_text, read_rows
 from anneal.io.files import (
     read_json,
     read_yaml,
+    read_yaml_documents,
     renew_page,
     synced,
     write_json,
@@ -280,6 +281,17 @@ def test_broken_file_is_named_with_its_line(
     with pytest.raises(ValueError, match=rf"^{file}, line {line}: ") as refused:
         read(file)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("read", [read_yaml, read_yaml_documents])
+@pytest.mark.parametrize("text", ["[" * 100_000, "- " * 100_000, "{a: " * 100_000])
+def test_yaml_of_parts_in_parts_without_end_is_refused(
+    tmp_path: Path, read: Any, text: str
+) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=f"^{file}: nested too deep"):
+        read(file)
 
 
 def test_yaml_that_would_run_code_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,9 @@ import yaml
 
 from anneal.io.text import renew_block
 
+DEEPEST = 100  # parts within parts of a YAML file; thousands of them crash libyaml
+_Fast: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML has it
+
 
 def read_text(path: Path) -> str:
     """Read a text file.
@@ -33,7 +36,7 @@ def read_yaml(path: Path) -> Any:
     """
     if not path.is_file():
         raise ValueError(f"{path} is missing")
-    return _parsed(path, yaml.safe_load)
+    return _parsed(path, _load)
 
 
 def read_yaml_mapping(path: Path) -> dict[str, Any]:
@@ -64,13 +67,33 @@ def _parsed(path: Path, parse: Callable[[str], Any]) -> Any:
         ValueError: it is not YAML, or some part of it contains itself; names the file.
     """
     try:
-        content = parse(read_text(path))
+        text = read_text(path)
+        _check_depth(text)
+        content = parse(text)
         _check_finite(content, inside=set(), done=set())
     except yaml.YAMLError as error:
         raise _not_yaml(path, error) from None
     except RecursionError:
         raise ValueError(f"{path}: nested too deep, or a part contains itself") from None
     return content
+
+
+def _load(text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Fast)  # noqa: S506 - it is a safe one
+    except yaml.YAMLError:
+        return yaml.safe_load(text)  # its errors say more
+
+
+def _check_depth(text: str) -> None:
+    """Raise RecursionError for parts within parts within parts, without end."""
+    depth = 0
+    with suppress(yaml.YAMLError):  # the parser says it better
+        for event in yaml.parse(text, Loader=_Fast):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise RecursionError
 
 
 def _check_finite(node: object, *, inside: set[int], done: set[int]) -> None:
@@ -96,7 +119,7 @@ def _not_yaml(path: Path, error: yaml.YAMLError) -> ValueError:
     return ValueError(f"{path}{line}: {getattr(error, 'problem', None) or 'not YAML'}")
 
 
-class _Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+class _Strict(_Fast):  # type: ignore[misc]
     """Safe loader that refuses repeated keys and reads numbers as Hydra does."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
