@@ -46,7 +46,7 @@ class GatheredBatches(TrainingBatches):
         self._channel_offsets = offsets if self._channels_last else offsets[:, None, None]
         self._pixels = self._split.images.reshape(-1)
         self._per_pixel_mean: Tensor | None = None
-        if self._normalise.mean is not None and self._normalise.mean.shape[1:] != (1, 1):
+        if self._normalise.mean is not None and self._normalise.differs_by_place:
             self._per_pixel_mean = self._normalise.mean.reshape(-1)
         self._sources: dict[int, Tensor] = {}  # of batches to come, on the device
 
