@@ -43,7 +43,8 @@ class Learner:
         closed_blocks_coast: True: weights that took no part in an update have a gradient of zero
             there, so that the rule's decay and momentum still move them. False: they stay.
         seed: of what a forward pass draws where an update has several parts: each part has a stream
-            of its own, whichever process computes it. With one part the global generators go on.
+            of its own, whichever process computes it. With one part, or None, the global generators
+            go on.
         parts: the processes that share the parts.
         together: whether this process's parts go through the network in one forward pass, each
             with batch statistics of its own.
@@ -59,7 +60,7 @@ class Learner:
     label_smoothing: float = 0.0
     training_loss: TrainingLoss | None = None
     closed_blocks_coast: bool = False
-    seed: int = 0
+    seed: int | None = 0
     parts: Parts = ALONE
     together: bool = False
     interleaved: Callable[[Sequence[int]], tuple[torch.Tensor, torch.Tensor]] | None = None
@@ -88,10 +89,10 @@ class Learner:
             for part in self.parts.share(self.accumulation):
                 number = update * self.accumulation + part
                 images, labels = self.batches(number)
-                if self.accumulation > 1:
+                if self.accumulation > 1 and self.seed is not None:
                     seed_part(self.seed, number)
                 with self._statistics.of_part() if several else nullcontext():
-                    loss = self._loss(images, labels)
+                    loss = self.loss_of(images, labels)
                 if self.accumulation > 1:
                     loss = loss / self.accumulation
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -108,16 +109,17 @@ class Learner:
             images, labels = self.interleaved(numbers)
         else:
             images, labels = interleave([self.batches(number) for number in numbers])
-        if len(numbers) == 1 < self.accumulation:
+        if len(numbers) == 1 < self.accumulation and self.seed is not None:
             seed_part(self.seed, numbers[0])
         with self._statistics.of_update(self.parts), self._norms.forward_pass():
-            loss = self._loss(images, labels)
+            loss = self.loss_of(images, labels)
         if len(numbers) < self.accumulation:
             loss = loss * (len(numbers) / self.accumulation)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
-    def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def loss_of(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the training loss of a batch, a scalar."""
         with autocast(images.device, self.precision):
             if self.training_loss is not None:
                 return self.training_loss(images, labels, label_smoothing=self.label_smoothing)
