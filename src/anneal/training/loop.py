@@ -5,10 +5,10 @@ It reads no files and no configuration: it takes objects and passes records to c
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -25,6 +25,7 @@ Batches = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
 TrainingLoss = Callable[..., torch.Tensor]  # (images, labels, label_smoothing=...) -> scalar
 Record = dict[str, float | int]
 Status = Literal["finished", "diverged", "stopped"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +218,12 @@ class Training:
             between: called after each update with the updates made; False stops the run there
                 (a checkpoint may be taken inside it: everything is consistent).
         """
+        return result_of(self.updates(record=record, between=between))
+
+    def updates(
+        self, *, record: Callable[[Record], None], between: Callable[[int], bool]
+    ) -> Generator[None, None, Outcome]:
+        """Train as :meth:`run` does, an update at each step."""
         if not self.learner.model.training:  # modules frozen with .eval() stay frozen
             self.learner.model.train()
         while self.update < self.total_steps:
@@ -228,6 +235,7 @@ class Training:
                 return Outcome(status="diverged", updates=self.update)
             if not between(self.update) and self.update < self.total_steps:
                 return Outcome(status="stopped", updates=self.update)
+            yield
         return Outcome(status="finished", updates=self.update)
 
     def _log(self, record: Callable[[Record], None]) -> bool:
@@ -274,6 +282,16 @@ class Training:
         self._loss_sum = state["loss_sum"]
         self._losses = state["losses"]
         restore_random_state(state["random"])
+
+
+def result_of(steps: Generator[None, None, T]) -> T:
+    """Take all steps of a generator; return what it returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
 
 def constant_momentum(optimizer: torch.optim.Optimizer) -> float | None:
