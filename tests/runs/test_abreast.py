@@ -205,3 +205,15 @@ def test_auto_doubles_the_runs_while_that_pays_off_and_fits(
 def test_auto_is_one_run_at_a_time_on_a_processor(tmp_path: Path, planned: Any) -> None:
     width = module.width_of(runs_in(tmp_path, planned(abreast=None)))
     assert (width.runs, width.fixed) == (1, True)
+
+
+@pytest.mark.gpu
+def test_seeds_captured_abreast_on_cuda_are_those_alone(tmp_path: Path, planned: Any) -> None:
+    captured_ones = {"device": "cuda", "capture": "graph"}
+    alone = runs_in(tmp_path / "alone", planned(**captured_ones))
+    for run in alone:
+        train_run(run, observers(run))
+    runs = runs_in(tmp_path, planned(**captured_ones, abreast=3))
+    train_abreast(runs, observers)
+    assert histories(runs) == histories(alone)
+    assert all(run.directory.environment()[-1]["replayed"] == UPDATES - 3 for run in runs)

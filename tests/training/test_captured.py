@@ -275,3 +275,117 @@ def test_looking_for_draws_leaves_no_trace():
     assert draws_of_forward_pass(training.learner, 0) == {"torch"}
     assert_same_bits(before, list(training.learner.model.buffers()))
     assert_same_bits(state, random_state())
+
+
+# --- on a card ------------------------------------------------------------------------------------
+
+
+def on_cuda(graph=None, **variant):
+    """Return a run on CUDA, its records and weights; graph None: the usual updates."""
+    torch.backends.cudnn.deterministic = True
+    training, batches = training_of(device="cuda", images=70, **variant)
+    if graph is not None:
+        on_device(training, batches, without_graph=not graph)
+    records = []
+    assert training.run(record=records.append).status == "finished"
+    return training, records
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_graph_computes_what_its_operations_do_to_the_last_bit(variant):
+    variant = {key: value for key, value in variant.items() if key != "images"}
+    if variant.get("together"):
+        variant["accumulation"] = 1  # 70 images leave a partial batch
+    expected, expected_records = on_cuda(graph=False, **variant)
+    found, records = on_cuda(graph=True, **variant)
+    assert found.learner.replayed > TOTAL // 2
+    assert records == expected_records
+    assert_same_bits(expected.state_dict() | {"random": 0}, found.state_dict() | {"random": 0})
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {}, {"momentum": True}, {"rule": "caffe_nesterov", "momentum": True},
+        {"rule": "caffe_adadelta"}, {"gathered": False}, {"precision": torch.bfloat16},
+        {"accumulation": 2},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_captured_updates_are_the_usual_ones_on_cuda_to_the_last_bit(variant):
+    usual, expected = on_cuda(**variant)
+    found, records = on_cuda(graph=True, **variant)
+    assert records == expected
+    assert_same_bits(usual.state_dict() | {"random": 0}, found.state_dict() | {"random": 0})
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("rule", ["sgd", "adamw", "caffe_rmsprop", "caffe_adagrad"])
+def test_rules_that_round_a_rate_otherwise_on_cuda_differ_in_last_digits(rule):
+    (usual, _), (found, _) = on_cuda(rule=rule), on_cuda(graph=True, rule=rule)
+    for one, other in zip(
+        usual.learner.model.parameters(), found.learner.model.parameters(), strict=True
+    ):
+        assert torch.allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.gpu
+def test_replays_wait_for_nothing_and_take_no_more_memory():
+    training, batches = training_of(device="cuda", images=64, total=300, log_lines=1)
+    on_device(training, batches, without_graph=False)
+    memory = []
+
+    def between(update):
+        if update == 10:
+            torch.cuda.set_sync_debug_mode("error")  # whatever waits for the device raises
+        if update in (20, 120):
+            memory.append(torch.cuda.memory_allocated())
+        if update == 120:
+            torch.cuda.set_sync_debug_mode("default")
+        return update < 120
+
+    try:
+        training.run(record=lambda _: None, between=between)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert training.learner.replayed == 117
+    assert memory[0] == memory[1]
+
+
+@pytest.mark.gpu
+def test_run_on_cuda_resumed_from_a_checkpoint_is_captured_again():
+    _, expected = on_cuda(graph=True)
+    found = []
+    first = on_device(*training_of(device="cuda"), without_graph=False)
+    first.run(record=found.append, between=lambda u: u < 13)
+    first.load_state_dict(first.state_dict())  # its graph knows the tensors of before
+    first.run(record=found.append, between=lambda u: u < 21)
+    second = on_device(*training_of(device="cuda"), without_graph=False)
+    second.load_state_dict(first.state_dict())
+    second.run(record=found.append)
+    assert second.learner.replayed > 0
+    assert found == expected
+
+
+@pytest.mark.gpu
+def test_network_that_reads_its_outputs_runs_eager_on_cuda():
+    class Reading(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = network()
+
+        def forward(self, x):
+            outputs = self.net(x)
+            return outputs if outputs.sum().item() > -1e9 else -outputs
+
+    _, expected = on_cuda(build=Reading)
+    said, found = [], []
+    training = on_device(
+        *training_of(device="cuda", build=Reading), without_graph=False, say=said.append
+    )
+    training.run(record=found.append)
+    assert len(said) == 1
+    assert said[0].startswith("hardware.capture: updates are not captured: ")
+    assert found == expected

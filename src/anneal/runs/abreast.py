@@ -39,7 +39,7 @@ class Lane:
         stream: that its operations go to; None without CUDA.
     """
 
-    steps: Steps
+    steps: Generator[None, None, Any]
     stream: torch.cuda.Stream | None
     updates: int = 0
 
