@@ -268,6 +268,32 @@ def test_seed_that_cannot_end_in_time_gives_way_to_the_next_row(
     assert home.is_dir()
 
 
+def test_seeds_abreast_are_trained_together_and_packed(
+    home: Path, program: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ROWS:
+        file = home / EXPERIMENTS / "tiny" / f"{name}.yaml"
+        content = read_yaml(file)
+        content["configuration"]["hardware"]["abreast"] = 2
+        write_yaml(file, content)
+    together: list[list[int]] = []
+    for module in (program, train):
+        taken = module.train_abreast
+        monkeypatch.setattr(
+            module, "train_abreast",
+            lambda runs, seen, taken=taken: (
+                together.append([run.seed for run in runs]), taken(runs, seen)
+            ),
+        )  # fmt: skip
+    program.main(["--minutes", "9", "tiny/small/fast"])
+    assert len(read_json(home / "local" / "burst" / MANIFEST)["runs"]) == 2
+    train.main(["tiny", "small/slow", "given"])
+    assert together == [[0, 1], [0, 1]]
+    for name in ROWS:
+        for seed in (0, 1):
+            assert (home / RUNS / "tiny" / name / f"seed-{seed}" / RESULT).is_file()
+
+
 def test_row_that_fails_leaves_the_next_ones_and_ends_with_an_error(
     home: Path, program: ModuleType, capsys: Any
 ) -> None:
