@@ -26,6 +26,7 @@ from pathlib import Path
 from anneal.io.files import read_yaml_mapping
 from anneal.io.terminal import command, complain, describe_error, say
 from anneal.io.text import duration_words
+from anneal.runs.abreast import train_abreast, without_bar
 from anneal.runs.code_digest import code_of_run
 from anneal.runs.committed import committed_seeds
 from anneal.runs.directory import RunDirectory
@@ -156,43 +157,61 @@ def _train_row(
     """Train the seeds of a row, and add those that have ended to ``ended``."""
     plan, setup = plan_experiment(row.loaded, load_range_test(row.campaign, row.name))
     committed = committed_seeds(row.campaign, row.name, plan.configuration_hash)
-    longest = 0.0
+    runs: dict[PackedRun, SeedRun] = {}
     for seed in row.seeds:
-        run = PackedRun(campaign=row.campaign, experiment=row.name, seed=seed)
-        directory = RunDirectory(
-            run.path,
-            configuration_hash=plan.configuration_hash,
-            code=code_of_run(setup.settings.numerics),
-        )
-        left = until - time.monotonic()
         if seed in committed:
             say(f"{row.name} seed {seed}: already in results/{row.campaign}, not run again")
             continue
-        if interrupted():
-            return
-        if directory.result() is None and left < longest:
-            say(f"{row.name} seed {seed}: not begun, it needs {duration_words(longest)}")
-            return
-        training = SeedRun(
+        packed = PackedRun(campaign=row.campaign, experiment=row.name, seed=seed)
+        directory = RunDirectory(
+            packed.path,
+            configuration_hash=plan.configuration_hash,
+            code=code_of_run(setup.settings.numerics),
+        )
+        runs[packed] = SeedRun(
             plan=plan,
             setup=setup,
             seed=seed,
             directory=directory,
             replaced=RUNS / row.campaign / REPLACED / row.name,
+            label=f"{row.name} seed {seed}",
         )
-        usual = usual_observers(training, job_type="train")
-        observers = [one for one in usual if not isinstance(one, Tracking)]
+    try:
+        if row.loaded.experiment.hardware.abreast == 1:
+            _train_in_turn([*runs.values()], until=until, interrupted=interrupted)
+        elif runs and not interrupted():
+            train_abreast([*runs.values()], lambda run: without_bar(_observers_until(until, run)))
+    finally:  # one may have been stopped after its last update; rows may overlap
+        ended += [
+            packed
+            for packed, run in runs.items()
+            if packed not in ended and run.directory.result() is not None
+        ]
+
+
+def _train_in_turn(
+    runs: Sequence[SeedRun], *, until: float, interrupted: Callable[[], int]
+) -> None:
+    """Train runs of a row one after another, as long as there is time for the longest so far."""
+    longest = 0.0
+    for run in runs:
+        if interrupted():
+            return
+        if run.directory.result() is None and until - time.monotonic() < longest:
+            say(f"{run.name}: not begun, it needs {duration_words(longest)}")
+            return
         began = time.monotonic()
-        try:
-            with training.held():
-                result = train_run(training, [*observers, Deadline(until)])
-        finally:
-            has_ended = directory.result() is not None  # stopped after its last update, too
-            if has_ended and run not in ended:  # rows may overlap
-                ended.append(run)
+        with run.held():
+            result = train_run(run, _observers_until(until, run))
         took = time.monotonic() - began
         longest = max(longest, took)
-        say(f"{row.name} seed {seed}: {result['status']} after {duration_words(took)}")
+        say(f"{run.name}: {result['status']} after {duration_words(took)}")
+
+
+def _observers_until(until: float, run: SeedRun) -> list[Observer]:
+    """Return the usual observers of a run without a tracker, and the one that ends it in time."""
+    usual = usual_observers(run, job_type="train")
+    return [*(one for one in usual if not isinstance(one, Tracking)), Deadline(until)]
 
 
 @command(free=True)

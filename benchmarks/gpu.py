@@ -1,8 +1,8 @@
 """Updates per second of four rows on a GPU, against a plain PyTorch loop on the same device.
 
 python benchmarks/gpu.py [--rows caffe resnet20 resnet56 resnet110] [--updates 200] [--rounds 5]
-                         [--modes eager compiled together plain] [--device cuda] [--workers 8]
-                         [--write]
+                         [--modes eager compiled together captured ... plain] [--device cuda]
+                         [--workers 8] [--write]
 python benchmarks/gpu.py --page
 
 Each case runs in a process of its own, on random images of the set's size. Its rate is the median
@@ -10,10 +10,12 @@ over rounds of --updates each; a round ends where the loop reads the loss, as `a
 each line of its history. The seconds until the first update are those from the start of the
 process: imports, set-up and what is compiled. The share of time in which the GPU is idle is that
 of torch's profiler, over updates after the rounds. FLOP are those of convolutions and matrix
-products, counted in an update. The plain loop augments where the row does, and computes with
-torch's own settings: float32, on CUDA with convolutions in TF32. --write saves
-results/benchmarks/gpu/<device>.json; --page renews the block of docs/benchmarks.md from the saved
-results. --device cpu tries it without a GPU.
+products, counted in an update. The rate of runs abreast is that of all of them; they are captured,
+with parts together where an update has several. "losses as eager" says whether the first seed's
+losses at the ends of the rounds are those of eager code to the last bit. The plain loop augments
+where the row does, and computes with torch's own settings: float32, on CUDA with convolutions in
+TF32. --write saves results/benchmarks/gpu/<device>.json; --page renews the block of
+docs/benchmarks.md from the saved results. --device cpu tries it without a GPU.
 """
 
 import argparse
@@ -23,10 +25,11 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -44,25 +47,30 @@ from anneal.datasets.image_data import ImageData, Split
 from anneal.datasets.registry import PublishedSize, find_dataset
 from anneal.io.files import read_json, renew_page, write_json
 from anneal.io.text import Alignment, markdown_table
+from anneal.runs.abreast import Lane
 from anneal.runs.environment import describe_environment
 from anneal.runs.hardware import decide, num_cores
 from anneal.runs.inputs import load_experiment
 from anneal.runs.layout import EXPERIMENTS
-from anneal.runs.plan import check_plan
-from anneal.runs.setup import assemble_setup
-from anneal.training.loop import Record, Training
+from anneal.runs.plan import Plan, check_plan
+from anneal.runs.setup import ExperimentSetup, assemble_setup, capture_updates
+from anneal.training.loop import Outcome, Record, Training
 from anneal.training.scheduled_lr import ScheduledLR
 from training import FOLDER, PAGE, device_name
 
 BLOCK = "gpu"  # of the page
 PLAIN = "plain"
+CAPTURED = {"compile": "off", "inputs": "gathered", "capture": "graph"}
 MODES: dict[str, dict[str, Any]] = {  # changes to the section hardware
     "eager": {"compile": "off"},
     "compiled": {"compile": "on"},
     "together": {"compile": "off", "parts": "together"},  # parts of an update in one pass
+    "captured": CAPTURED,
+    "captured together": CAPTURED | {"parts": "together"},
 }
+ABREAST = {f"abreast {runs}": runs for runs in (2, 4, 8)}  # captured, as fast as it can be
 PROFILED = 20  # updates, or as many as a round has
-TERA = 1e12
+TERA, GIBI = 1e12, 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +148,9 @@ def measure(case: Case) -> dict[str, Any]:
     """Measure one case, in this process.
 
     Returns:
-        ``rates`` (updates/s of each round), ``first_seconds``, and of ours ``idle`` (share of time,
-        None without a GPU), ``flop`` (of an update; in eager mode alone) and ``numerics``.
+        ``rates`` (updates/s of each round), ``first_seconds``, and of ours ``losses`` (of the first
+        seed), ``idle`` (share of time) and ``gib`` (of memory), both None without a GPU, ``flop``
+        (of an update; in eager mode alone) and ``numerics``.
     """
     row = ROWS[case.row]
     experiment = read_experiment(row)
@@ -149,41 +158,51 @@ def measure(case: Case) -> dict[str, Any]:
     assert size is not None
     if case.mode == PLAIN:
         return _measure_plain(case, experiment, size)
-    if case.mode == "together" and experiment.training.accumulation == 1:
+    parts = experiment.training.accumulation
+    if case.mode in ("together", "captured together") and parts == 1:
         raise ValueError("an update has one part")
+    best = MODES["captured" if parts == 1 else "captured together"]
     hardware = dataclasses.replace(
-        experiment.hardware, name="gpu.py", device=case.device, **MODES[case.mode]
+        experiment.hardware, name="gpu.py", device=case.device, **MODES.get(case.mode, best)
     )
     experiment = dataclasses.replace(experiment, hardware=hardware)
     settings = decide(hardware, architecture=experiment.model.architecture)
     setup = assemble_setup(experiment, random_images(size, case.images), settings)
     plan = check_plan(experiment, where=experiment.name)
     ends = [1 + case.updates * number for number in range(case.rounds + 1)]
-    learner = setup.learner(0)
     profiled = ends[-1] + min(PROFILED, case.updates)
-    training = Training(
-        learner=learner,
-        scheduled=ScheduledLR(learner.optimizer, plan.schedule, momentum=plan.momentum),
-        total_steps=profiled,
-        log_at=ends,
-        evaluate_at=[],
-        evaluate=lambda: NotImplemented,
-    )
-    times: list[float] = []
+    runs = ABREAST.get(case.mode, 1)
+    trainings = [
+        training_of(setup, plan, seed, log_at=ends, total=profiled) for seed in range(runs)
+    ]
+    times: dict[int, float] = {}  # when the last run had made so many updates
+    losses: list[float] = []
     on_gpu = settings.device == "cuda"
     profiler = profile(activities=[ProfilerActivity.CUDA]) if on_gpu else None
 
-    def record(line: Record) -> None:
-        times.append(time.monotonic())
-        if profiler is not None and line["update"] == ends[-1]:
+    def record(seed: int, line: Record) -> None:
+        update = int(line["update"])
+        times[update] = time.monotonic()
+        if seed == 0 and "loss" in line:
+            losses.append(line["loss"])
+        if profiler is not None and update == ends[-1] and seed == runs - 1:
             profiler.start()
 
-    outcome = training.run(record=record)
+    outcomes = take_turns(
+        [
+            training.updates(record=partial(record, seed), between=lambda _update: True)
+            for seed, training in enumerate(trainings)
+        ],
+        streams=on_gpu and runs > 1,
+    )
+    rates = rates_of([times[end] for end in ends if end in times], case.updates)
     found: dict[str, Any] = {
-        "rates": rates_of(times[: len(ends)], case.updates),
-        "first_seconds": times[0] - case.began,
-        "status": outcome.status,
+        "rates": [runs * rate for rate in rates],
+        "first_seconds": times[ends[0]] - case.began,
+        "losses": losses,
+        "status": "diverged" if any(one.status == "diverged" for one in outcomes) else "finished",
         "numerics": settings.numerics,
+        "gib": torch.cuda.max_memory_reserved() / GIBI if on_gpu else None,
         "idle": None,
         "flop": None,
     }
@@ -196,9 +215,43 @@ def measure(case: Case) -> dict[str, Any]:
         )
     if case.mode == "eager":
         with FlopCounterMode(display=False) as counter:
-            learner.update(profiled)
+            trainings[0].learner.update(profiled)
         found["flop"] = counter.get_total_flops()
     return found
+
+
+def training_of(
+    setup: ExperimentSetup, plan: Plan, seed: int, *, log_at: Sequence[int], total: int
+) -> Training:
+    """Return the loop of one seed, as `anneal run` makes it, without evaluations."""
+    learner = setup.learner(seed)
+    scheduled = ScheduledLR(learner.optimizer, plan.schedule, momentum=plan.momentum)
+    if setup.settings.capture == "graph":
+        learner = capture_updates(learner, scheduled, total_steps=total)
+    return Training(
+        learner=learner,
+        scheduled=scheduled,
+        total_steps=total,
+        log_at=log_at,
+        evaluate_at=[],
+        evaluate=lambda: NotImplemented,
+    )
+
+
+def take_turns(runs: Sequence[Generator[None, None, Outcome]], *, streams: bool) -> list[Outcome]:
+    """Take a step of each run in turn until all have ended; return how they ended."""
+    lanes = [Lane(run, torch.cuda.Stream() if streams else None) for run in runs]
+    if streams:
+        torch.cuda.synchronize()  # what was made on the stream of this thread
+    outcomes = []
+    while lanes:
+        for lane in list(lanes):
+            try:
+                lane.step()
+            except StopIteration as end:
+                outcomes.append(end.value)
+                lanes.remove(lane)
+    return outcomes
 
 
 def _measure_plain(case: Case, experiment: ExperimentConfig, size: PublishedSize) -> dict[str, Any]:
@@ -237,10 +290,10 @@ def read_experiment(row: Row) -> ExperimentConfig:
 
 
 def random_images(size: PublishedSize, num_images: int | None) -> ImageData:
-    """Return random images in the shape and number of a published set."""
-    count = num_images or size.train
+    """Return random images in the shape and number of a published set, each time the same."""
+    count, generator = num_images or size.train, torch.Generator().manual_seed(0)
     split = Split(
-        torch.randint(256, (count, *size.shape), dtype=torch.uint8),
+        torch.randint(256, (count, *size.shape), dtype=torch.uint8, generator=generator),
         torch.arange(count) % size.classes,
     )
     return ImageData("random", split, split, tuple(map(str, range(size.classes))), {})
@@ -296,27 +349,31 @@ def measure_rows(asked: argparse.Namespace) -> dict[str, dict[str, dict[str, Any
 
 def table(result: Mapping[str, Any]) -> str:
     """Return what was measured on one device as a Markdown table."""
-    header = ["row", "mode", "updates/s", "to eager", "TFLOP/s", "GPU idle", "s to first update"]
-    sides: list[Alignment] = ["left", "left", *["right"] * 5]  # type: ignore[list-item]
+    header = ["row", "mode", "updates/s", "to eager", "losses as eager", "TFLOP/s", "GPU idle",
+              "GiB", "s to first update"]  # fmt: skip
+    sides: list[Alignment] = ["left", "left", *["right"] * 7]  # type: ignore[list-item]
     lines = []
     for row, modes in result["rows"].items():
         eager = modes.get("eager", {})
         base = statistics.median(eager["rates"]) if "rates" in eager else None
         for mode, one in modes.items():
             if "failed" in one:
-                lines.append([row, mode, f"not run: {one['failed']}", "", "", "", ""])
+                lines.append([row, mode, f"not run: {one['failed']}", *[""] * 6])
                 continue
             rate = statistics.median(one["rates"])
             flop = eager.get("flop") if mode != PLAIN else None
-            idle = one.get("idle")
+            idle, gib, losses = one.get("idle"), one.get("gib"), one.get("losses")
+            same = losses is not None and losses == eager.get("losses")
             lines.append(
                 [
                     row,
                     mode,
                     f"{rate:,.1f}",
                     "" if base is None else f"{rate / base:.2f}",
+                    "" if None in (losses, eager.get("losses")) else "yes" if same else "no",
                     "" if flop is None else f"{rate * flop / TERA:,.3g}",
                     "" if idle is None else f"{idle:.0%}",
+                    "" if gib is None else f"{gib:.1f}",
                     f"{one['first_seconds']:.1f}",
                 ]
             )
@@ -348,7 +405,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    modes = [*MODES, PLAIN]
+    modes = [*MODES, *ABREAST, PLAIN]
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--modes", nargs="+", default=modes, choices=modes)
     parser.add_argument("--updates", type=int, default=200)

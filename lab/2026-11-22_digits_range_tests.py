@@ -23,6 +23,7 @@ print("| ---: | ---: | ---: | ---: | ---: | :--- | :--- |")
 for last_lr, epochs, held_out, points in SWEEPS:
     run = [
         *["anneal", "run", "experiment=digits/triangular2_found", "budget_fraction=0.01"],
+        *["model.arguments.width=1.0"],
         *["hardware.threads=1", "hardware.compile=off", "tracking=off"],
         *[f"range_test.last_lr={last_lr}"],
         *[f"range_test.length={epochs} epochs", f"range_test.points={points}"],

@@ -13,6 +13,7 @@ from pathlib import Path
 
 RUN = [
     *["anneal", "run", "-m", "experiment=digits/sgdr", "seed=0,1,2", "budget_fraction=0.01"],
+    *["model.arguments.width=1.0"],
     *["hardware.threads=1", "hardware.precision=float32", "hardware.compile=off", "tracking=off"],
 ]
 

@@ -35,7 +35,7 @@ def test_rounds_are_timed_from_the_first_update_on(gpu: ModuleType) -> None:
 def measured(**changes: Any) -> dict[str, Any]:
     eager = {
         "rates": [10.0, 30.0, 20.0], "first_seconds": 4.0, "idle": 0.25, "flop": 5e10,
-        "numerics": "bf16 eager", "status": "finished",
+        "numerics": "bf16 eager", "status": "finished", "losses": [2.0, 1.5], "gib": 1.25,
     }  # fmt: skip
     return {
         "device": "a card", "updates": 7, "rounds": 3,
@@ -47,6 +47,8 @@ def measured(**changes: Any) -> dict[str, Any]:
             "caffe": {
                 "eager": eager,
                 "compiled": {"failed": "no compiler"},
+                "captured": eager | {"rates": [60.0]},
+                "abreast 2": eager | {"rates": [90.0], "losses": [2.0, 1.25]},
                 "plain": {"rates": [5.0], "first_seconds": 2.0},
             }
         },
@@ -70,9 +72,11 @@ def test_page_says_what_was_measured_and_what_was_not(gpu: ModuleType, tmp_path:
         [cell.strip() for cell in line.strip("|").split("|")] for line in lines if "caffe" in line
     ]
     assert rows == [
-        ["caffe", "eager", "20.0", "1.00", "1", "25%", "4.0"],
-        ["caffe", "compiled", "not run: no compiler", "", "", "", ""],
-        ["caffe", "plain", "5.0", "0.25", "", "", "2.0"],
+        ["caffe", "eager", "20.0", "1.00", "yes", "1", "25%", "1.2", "4.0"],
+        ["caffe", "compiled", "not run: no compiler", "", "", "", "", "", ""],
+        ["caffe", "captured", "60.0", "3.00", "yes", "3", "25%", "1.2", "4.0"],
+        ["caffe", "abreast 2", "90.0", "4.50", "no", "4.5", "25%", "1.2", "4.0"],
+        ["caffe", "plain", "5.0", "0.25", "", "", "", "", "2.0"],
     ]
 
 
@@ -95,6 +99,7 @@ def cases(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(gpu, "ProcessPoolExecutor", Pool)
     monkeypatch.setitem(gpu.MODES, "eager", {"compile": "off", "threads": 1})
+    monkeypatch.setitem(gpu.MODES, "captured", gpu.CAPTURED | {"threads": 1})
 
 
 @pytest.mark.usefixtures("cases")
@@ -102,7 +107,7 @@ def test_row_and_plain_loop_are_measured_on_the_cpu(
     gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     asked = ["--device", "cpu", "--updates", "3", "--rounds", "1", "--rows", "caffe"]
-    asked += ["--modes", "eager", "plain", "--images", "200", "--workers", "0"]
+    asked += ["--modes", "eager", "abreast 2", "plain", "--images", "200", "--workers", "0"]
     monkeypatch.setattr(sys, "argv", ["gpu.py", *asked, "--write", "--folder", str(tmp_path)])
     transforms, augmentation = gpu.usual_transforms, []
 
@@ -115,7 +120,9 @@ def test_row_and_plain_loop_are_measured_on_the_cpu(
     assert augmentation == [False]  # as Caffe's row
     (file,) = tmp_path.glob("*.json")
     modes = read_json(file)["rows"]["caffe"]
-    assert list(modes) == ["eager", "plain"]
+    assert list(modes) == ["eager", "abreast 2", "plain"]
+    assert modes["abreast 2"]["losses"] == modes["eager"]["losses"]  # the first seed's
+    assert len(modes["eager"]["losses"]) == 3
     for one in modes.values():
         assert len(one["rates"]) == 1
         assert one["rates"][0] > 0

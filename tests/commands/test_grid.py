@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock
 
 from anneal.commands import grid
-from anneal.commands.grid import read_options, result_table
+from anneal.commands.grid import read_options, result_table, rows_of
 from anneal.config.compose import PARAMS, compose_plain, load_campaign
 from anneal.config.schema import CampaignConfig
 from anneal.io.files import read_json, write_json, write_yaml
@@ -182,7 +182,7 @@ def test_row_of_a_failed_subject_is_not_recorded_as_whole(project: Path) -> None
         seconds_per_update=None, failure=None,
     )  # fmt: skip
     subject = dataclasses.replace(done, experiment="digits/sgdr/subject-02", state="failed")
-    grid._record(load_campaign(), [done, subject], lambda words: asked.append([*words]))
+    grid._record(load_campaign(), [*ROWS], [done, subject], lambda words: asked.append([*words]))
     assert asked[0] == ["evaluate@digits/fixed"]
 
 
@@ -448,6 +448,33 @@ def test_dry_run_prints_order_costs_and_workers_and_makes_nothing(
     assert sorted(project.rglob("*")) == before
 
 
+def test_only_the_rows_of_a_pattern_are_planned(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid.main(["--dry-run", "--workers", "1", "--only", "*/sgdr"])
+    said = capsys.readouterr().out.splitlines()
+    assert said[2] == "0 of 2 runs ended before"
+    assert [line.split()[1:3] for line in said[6:8]] == [["digits/sgdr", "0"], ["digits/sgdr", "1"]]
+    assert said[8:] == ["$ dvc repro evaluate@digits/sgdr"]
+
+
+def test_rows_come_in_the_campaigns_order_and_once(project: Path) -> None:
+    config = load_campaign()
+    assert rows_of(config, "digits/fixed,*") == rows_of(config, None) == [*ROWS]
+    assert rows_of(config, "digits/fix*") == ["digits/fixed"]
+
+
+def test_rows_that_were_left_out_are_not_reproduced(project: Path) -> None:
+    ended = [
+        dataclasses.replace(run_status(run), state="done")
+        for run in campaign_runs(load_campaign())
+        if run.experiment == "digits/sgdr"
+    ]
+    asked: list[list[str]] = []
+    grid._record(load_campaign(), ["digits/sgdr"], ended, lambda stages: asked.append([*stages]))
+    assert asked == [["evaluate@digits/sgdr"], ["--single-item", "collect", "report"]]
+
+
 def test_table_has_a_line_for_each_run(project: Path) -> None:
     found, _ = train(lambda run: finishing(run) if run.seed else "exit 1")
     lines = result_table(campaign_runs(load_campaign()), found)
@@ -468,6 +495,7 @@ def test_table_has_a_line_for_each_run(project: Path) -> None:
         (["--workers", "0"], "--workers must be a whole number from 1 on, got 0"),
         (["--retries", "x"], "--retries must be a whole number from 0 on, got x"),
         (["--workers"], "--workers needs a value"),
+        (["--only", "digits/fixt"], "'digits/fixt' fits no row of campaign quick; did you mean"),
         (["--workers", "2", "--devices", "0"], "exclude each other"),
         (["--workers", "2", "--abreast", "2"], "ask for more workers"),
         (["--dry-run", "--devices", "0"], "CUDA devices that are here (none), got '0'"),

@@ -85,6 +85,8 @@ OPTIONAL = {
     "hardware.patience": "10 minutes",
     "hardware.parts": "apart",
     "hardware.inputs": "stepwise",
+    "hardware.capture": "none",
+    "hardware.abreast": 1,
     "fine_tuning.weights": None,
     "fine_tuning.freeze": False,
     "fine_tuning.layer_decay": 1.0,
@@ -254,6 +256,8 @@ WRONG_VALUES = [
     ("hardware.patience", "0 minutes", "must be a time such as 90 seconds or 10 minutes"),
     ("hardware.parts", "abreast", "must be one of apart, together"),
     ("hardware.inputs", "fast", "must be one of stepwise, gathered"),
+    ("hardware.capture", "yes", "must be one of none, graph"),
+    ("hardware.abreast", 0, "must be positive"),
     ("tracking.mode", "wandb", "must be one of off, auto, offline, online"),
 ]  # fmt: skip
 

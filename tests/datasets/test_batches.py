@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anneal.datasets.augment import augment
-from anneal.datasets.batches import EvaluationBatches, TrainingBatches, hold_out
+from anneal.datasets.batches import EvaluationBatches, TrainingBatches, hold_out, stream_seed
 from anneal.datasets.image_data import DecodedSplit, ImageData, Split
 from anneal.datasets.normalise import Normalise, statistics_of
 from anneal.datasets.splitting import stratified_split
@@ -258,7 +258,7 @@ def test_constant_channel_cannot_be_divided_by_its_deviation(configure):
 @pytest.mark.parametrize("fill", ["zero", "reflect"])
 @pytest.mark.parametrize("mirror", [True, False])
 @pytest.mark.parametrize("padding", [0, 1, 3])
-@pytest.mark.parametrize("shape", [(7, 3, 8, 6), (2, 1, 5, 5)])
+@pytest.mark.parametrize("shape", [(7, 3, 8, 6), (2, 1, 5, 5), (3, 3, 300, 301)])
 def test_augmentation_is_that_of_a_loop_over_images(fill, mirror, padding, shape):
     images = torch.rand(shape, generator=torch.Generator().manual_seed(1))
     found = augment(
@@ -283,6 +283,26 @@ def test_augmentation_is_that_of_a_loop_over_images(fill, mirror, padding, shape
         if coins[i]:
             image = image[:, :, ::-1]
         np.testing.assert_array_equal(found[i].numpy(), image)
+
+
+@pytest.mark.parametrize("subtract", ["nothing", "channel_mean", "mean_image"])
+@pytest.mark.parametrize("side", [8, 300])
+def test_images_mirrored_as_bytes_or_as_floats_are_equal(configure, subtract, side):
+    split = make_split(6, (3, side, side))
+    config = configure(scale=1.0, subtract=subtract, mirror=True, order="stored")
+    normalise = statistics_of(split, config)
+    expected = augment(
+        normalise(split.images),
+        crop_padding=0,
+        crop_fill="zero",
+        mirror=True,
+        generator=torch.Generator().manual_seed(stream_seed(0, "augment", 2)),
+    )
+    assert not torch.equal(expected, normalise(split.images))
+    before = split.images.clone()
+    batches = make_batches(config, split, batch_size=6, normalise=normalise)
+    assert torch.equal(batches(2)[0], expected)
+    assert torch.equal(split.images, before)
 
 
 def test_every_offset_and_both_sides_are_drawn_about_equally_often():

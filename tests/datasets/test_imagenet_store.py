@@ -98,8 +98,17 @@ def test_class_names_of_shards_are_one_a_line_and_different(tmp_path, tree, line
         made(shards, tmp_path / "other")
 
 
-def test_several_workers_give_the_same_bytes(tmp_path, tree):
-    assert made(tree, tmp_path / "two", workers=2) == made(tree, tmp_path / "one")
+def test_several_workers_give_the_same_bytes(tmp_path, tree, monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK", 2)  # seven blocks of training images
+    one = made(tree, tmp_path / "one")
+    decode = blocks.decode_block
+
+    def delayed(members, **settings):
+        time.sleep(0.02 if members[0].name.endswith("_0") else 0)
+        return decode(members, **settings)
+
+    monkeypatch.setattr(blocks, "decode_block", delayed)  # later blocks are ready first
+    assert made(tree, tmp_path / "three", workers=3) == one
 
 
 @pytest.mark.parametrize("kind", ["raw", "jpeg"])

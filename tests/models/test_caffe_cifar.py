@@ -362,6 +362,19 @@ def test_weights_start_gaussian_with_caffes_deviations_and_biases_at_zero() -> N
         assert not bias.any()
 
 
+def test_narrow_network_has_fewer_filters_and_wider_deviations() -> None:
+    torch.manual_seed(0)
+    model = timm.create_model("caffe_cifar", num_classes=100, img_size=24, width=0.25)
+    shapes = {name: tuple(value.shape) for name, value in model.named_parameters()}
+    assert shapes["conv1.weight"] == (8, 3, 5, 5)
+    assert shapes["conv2.weight"] == (8, 8, 5, 5)
+    assert shapes["conv3.weight"] == (16, 8, 5, 5)
+    assert shapes["ip1.weight"] == (100, 16 * 3 * 3)
+    for name, deviation in {"conv1": 1e-4, "conv2": 2e-2, "conv3": 2e-2, "ip1": 2e-2}.items():
+        weight = model.get_submodule(name).weight
+        assert weight.std().item() == pytest.approx(deviation, rel=4 * weight.numel() ** -0.5)
+
+
 def test_global_seed_fixes_the_initial_weights() -> None:
     states = []
     for seed in (1, 1, 2):
@@ -386,6 +399,8 @@ def test_timm_builds_it_for_other_sizes_and_channels(name: str, size: int, chann
         ({"num_classes": 0}, "num_classes must be at least 1, got 0"),
         ({"pretrained": True}, "caffe_cifar has no pretrained weights"),
         ({"drop_rate": 0.1}, "takes num_classes, in_chans and img_size, not drop_rate"),
+        ({"width": 0.3}, "width must be a multiple of 1/32 .*, got 0.3"),
+        ({"width": 0.0}, "width must be a multiple of 1/32 .*, got 0.0"),
     ],
 )
 def test_arguments_that_it_cannot_honour_are_refused(

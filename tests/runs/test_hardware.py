@@ -249,7 +249,7 @@ def test_choice_is_plain_data_for_the_record() -> None:
     described = decided(compile="off").describe()
     assert json.loads(json.dumps(described)) == described
     keys = {"device", "precision", "memory_format", "compile", "threads", "kernels", "timed"}
-    assert described.keys() == keys | {"parts", "inputs"}
+    assert described.keys() == keys | {"parts", "inputs", "capture"}
     assert described["kernels"] == "none"
 
 
@@ -295,6 +295,17 @@ def test_freed_memory_is_kept_only_where_so_high_a_threshold_is_taken(
     monkeypatch.setattr(hardware.ctypes, "CDLL", lambda _: Library())
     hardware._keep_freed_memory()
     assert seen == asked
+
+
+def test_captured_updates_are_eager_code_and_in_the_numerics_of_cuda(this_machine: Any) -> None:
+    on_processor = decided(capture="graph")
+    assert on_processor.capture == "graph"
+    assert on_processor.numerics == decided().numerics  # there nothing is captured
+    this_machine(cuda=True)
+    assert decided(capture="graph").numerics.endswith("eager captured")
+    assert "captured" not in decided().numerics
+    with pytest.raises(ValueError, match=r"auto.yaml: compile must be off where capture is graph"):
+        decided(capture="graph", compile="on")
 
 
 def test_parts_together_are_contiguous_and_in_the_numerics(this_machine: Any) -> None:

@@ -1,7 +1,7 @@
 """Observers: when a run calls them, and what each does to the directory, tracker and terminal."""
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,12 +39,15 @@ class Loop:
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         self.update = state["update"]
 
-    def run(self, *, record: Callable[[Record], None], between: Callable[[int], bool]) -> Outcome:
+    def updates(
+        self, *, record: Callable[[Record], None], between: Callable[[int], bool]
+    ) -> Generator[None, None, Outcome]:
         while self.update < TOTAL:
             self.update += 1
             record({"update": self.update, f"{self.split}_accuracy_pct": 10.0 * self.update})
             if not between(self.update) and self.update < TOTAL:
                 return Outcome(status="stopped", updates=self.update)
+            yield
         return Outcome(status="finished", updates=self.update)
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -267,6 +268,32 @@ def test_seed_that_cannot_end_in_time_gives_way_to_the_next_row(
     assert home.is_dir()
 
 
+def test_seeds_abreast_are_trained_together_and_packed(
+    home: Path, program: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ROWS:
+        file = home / EXPERIMENTS / "tiny" / f"{name}.yaml"
+        content = read_yaml(file)
+        content["configuration"]["hardware"]["abreast"] = 2
+        write_yaml(file, content)
+    together: list[list[int]] = []
+    for module in (program, train):
+        taken = module.train_abreast
+        monkeypatch.setattr(
+            module, "train_abreast",
+            lambda runs, seen, taken=taken: (
+                together.append([run.seed for run in runs]), taken(runs, seen)
+            ),
+        )  # fmt: skip
+    program.main(["--minutes", "9", "tiny/small/fast"])
+    assert len(read_json(home / "local" / "burst" / MANIFEST)["runs"]) == 2
+    train.main(["tiny", "small/slow", "given"])
+    assert together == [[0, 1], [0, 1]]
+    for name in ROWS:
+        for seed in (0, 1):
+            assert (home / RUNS / "tiny" / name / f"seed-{seed}" / RESULT).is_file()
+
+
 def test_row_that_fails_leaves_the_next_ones_and_ends_with_an_error(
     home: Path, program: ModuleType, capsys: Any
 ) -> None:
@@ -424,6 +451,44 @@ def test_damaged_pack_is_refused_and_nothing_is_merged(
         merge_pack(pack)
     assert "\n" not in str(refused.value)
     assert not (home / RUNS).exists()
+
+
+def test_pack_that_unpacks_to_too_much_is_refused(
+    home: Path, pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packs, "MOST_UNPACKED_MIB", 0)
+    with pytest.raises(ValueError, match=r"pack\.json: files must unpack to at most 0 MiB"):
+        merge_pack(pack)
+    assert not (home / RUNS).exists()
+
+
+def test_merge_killed_between_two_renames_is_finished_by_the_next(home: Path, pack: Path) -> None:
+    process = os.fork()
+    if process == 0:
+        rename = Path.replace
+
+        def killed(self: Path, target: Path) -> Path:
+            found = rename(self, target)
+            if self.parent.name == ".merging":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return found
+
+        Path.replace = killed  # type: ignore[method-assign]
+        merge_pack(pack)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+    there = home / RUNS / ".merging"
+    assert sorted(path.name for path in there.iterdir()) == ["1", "2"], "the first was renamed"
+    merged, before = merge_pack(pack)
+    assert [(run.experiment, run.seed) for run in before] == [("small/fast", 0)]
+    assert [(run.experiment, run.seed) for run in merged] == [("small/fast", 1), ("small/slow", 0)]
+    _, contents = read_pack(pack)
+    for run, files in contents.items():
+        for name in set(FILES) - {RESULT}:
+            assert (home / run.path / name).read_bytes() == files[name]
+        result = json.loads(files[RESULT]) | {MERGED: True}
+        assert read_json(home / run.path / RESULT) == checked(result)
+    assert not there.exists()
 
 
 def test_run_here_that_has_not_ended_is_left_and_nothing_is_merged(home: Path, pack: Path) -> None:

@@ -549,6 +549,8 @@ CHANGES_NO_NUMBERS = {
     "hardware.patience": "2 minutes",
     "hardware.parts": "together",
     "hardware.inputs": "gathered",
+    "hardware.capture": "graph",
+    "hardware.abreast": None,
     "tracking.name": "other",
     "tracking.mode": "online",
     "tracking.project": "other",

@@ -4,6 +4,7 @@
   anneal grid --devices 0-3 --abreast 2      # two runs at a time on each of four GPUs
   anneal grid --workers 4                    # four runs at a time, a quarter of the cores each
   anneal grid --slurm partition=gpu,gpus_per_node=1,timeout_min=240 --parallel 16
+  anneal grid --only '*_1cycle_*,*/fixed'    # of the campaign's rows those of these patterns
   anneal grid --dry-run                      # order, costs, workers or sbatch script; runs nothing
 
 Takes the campaign of params.yaml. First ``dvc repro`` makes what its runs share (images, range
@@ -17,6 +18,7 @@ again, what another process trains is left to it. ``anneal status`` shows it fro
 submitit's) and waits for them; Ctrl-C ends the waiting and leaves the jobs.
 """
 
+import fnmatch
 import functools
 import math
 import os
@@ -61,7 +63,7 @@ if TYPE_CHECKING:
 
 IMPORTED = "anneal.commands.imported"
 FLAGS = ("--dry-run",)
-VALUES = ("--devices", "--workers", "--abreast", "--slurm", "--parallel", "--retries")
+VALUES = ("--devices", "--workers", "--abreast", "--slurm", "--parallel", "--retries", "--only")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,7 @@ class Options:
     slurm: str | None = None
     parallel: int = 32
     retries: int = 1
+    only: str | None = None
     dry_run: bool = False
 
 
@@ -83,9 +86,10 @@ def main(arguments: list[str]) -> None:
     options = read_options(arguments)
     require_repository("anneal grid")
     config = load_campaign()
+    rows = rows_of(config, options.only)
     began = time.monotonic()
     if options.dry_run:
-        _print_plan(config, options)
+        _print_plan(config, options, rows)
         return
     say(f"campaign {config.campaign.name}: {config.campaign.title}")
     executor = None if options.slurm is None else _executor(config, options)
@@ -95,7 +99,7 @@ def main(arguments: list[str]) -> None:
         code_digest()  # of the sources that the runs have, whatever becomes of the files
     made = reproduce if executor is None else functools.partial(_reproduce_in_a_job, executor)
     made(shared_stages(config))
-    runs = campaign_runs(config)
+    runs = [run for run in campaign_runs(config) if split_name(run.experiment)[0] in rows]
     is_ended = ended_here(runs) if executor is None else ended_somewhere
     todo = costliest_first([run for run in runs if not is_ended(run)])
     say(f"{len(runs) - len(todo)} of {len(runs)} runs ended before")
@@ -127,7 +131,7 @@ def main(arguments: list[str]) -> None:
     failed = [status for status in found if status.state not in ENDED]
     if executor is None:
         evaluate_side_by_side(config, trained_whole(todo, failed), workers, sources=sources)
-    _record(config, found, made)
+    _record(config, rows, found, made)
     for line in result_table(runs, found):
         say(line)
     say(f"{len(found) - len(failed)} of {len(found)} runs ended; "
@@ -179,6 +183,7 @@ def read_options(arguments: Sequence[str]) -> Options:
         slurm=given.get("--slurm"),
         parallel=_count(given, "--parallel", at_least=1) or Options.parallel,
         retries=1 if (retries := _count(given, "--retries", at_least=0)) is None else retries,
+        only=given.get("--only"),
         dry_run="--dry-run" in given,
     )
 
@@ -189,6 +194,26 @@ def _count(given: dict[str, str], option: str, *, at_least: int) -> int | None:
     if not given[option].isdigit() or int(given[option]) < at_least:
         raise ValueError(f"{option} must be a whole number from {at_least} on, got {given[option]}")
     return int(given[option])
+
+
+def rows_of(config: CampaignConfig, only: str | None) -> list[str]:
+    """Return the rows of a campaign that patterns name, ``*`` for any text; all without patterns.
+
+    Raises:
+        ValueError: a pattern fits no row.
+    """
+    rows = [*config.campaign.experiments]
+    if only is None:
+        return rows
+    found = set[str]()
+    for pattern in only.split(","):
+        if not (fitting := fnmatch.filter(rows, pattern)):
+            raise ValueError(
+                f"--only: {pattern!r} fits no row of campaign {config.campaign.name}"
+                f"{did_you_mean(pattern, rows)}"
+            )
+        found |= set(fitting)
+    return [row for row in rows if row in found]
 
 
 def lay_out_workers(config: CampaignConfig, options: Options, *, num_runs: int) -> list[Worker]:
@@ -261,15 +286,16 @@ def _reproduce_in_a_job(executor: "SlurmExecutor", arguments: Sequence[str]) -> 
 
 def _record(
     config: CampaignConfig,
+    rows: Sequence[str],
     found: Sequence[RunStatus],
     reproduce: Callable[[Sequence[str]], None],
 ) -> None:
-    """Have DVC measure and collect what ended; all of the campaign where nothing failed."""
+    """Have DVC measure and collect what ended; the whole campaign where nothing is left."""
     unended = {split_name(s.experiment)[0] for s in found if s.state not in ENDED}
-    if not unended:
+    if not unended and len(rows) == len(config.campaign.experiments):
         reproduce([])
         return
-    whole = [name for name in config.campaign.experiments if name not in unended]
+    whole = [row for row in rows if row not in unended]
     if whole:  # the stages of the others would train them
         reproduce([f"evaluate@{name}" for name in whole])
         reproduce(["--single-item", "collect", "report"])
@@ -292,9 +318,9 @@ def result_table(runs: Sequence[CampaignRun], found: Sequence[RunStatus]) -> lis
     return text_table(titles, rows, sides=sides)
 
 
-def _print_plan(config: CampaignConfig, options: Options) -> None:
+def _print_plan(config: CampaignConfig, options: Options, rows_run: Sequence[str]) -> None:
     """Print what would be run: the stages, the runs in their order, the workers."""
-    runs = campaign_runs(config)
+    runs = [run for run in campaign_runs(config) if split_name(run.experiment)[0] in rows_run]
     is_ended = ended_here(runs) if options.slurm is None else ended_somewhere
     todo = [run for run in runs if not is_ended(run)]
     if options.slurm is not None:
@@ -318,4 +344,7 @@ def _print_plan(config: CampaignConfig, options: Options) -> None:
     sides: list[Alignment] = ["right", "left", "right", "left", "right", "right"]
     for line in text_table(titles, rows, sides=sides):
         say(line)
-    say("$ dvc repro")
+    whole = len(rows_run) == len(config.campaign.experiments)
+    say(
+        "$ dvc repro" if whole else f"$ dvc repro {' '.join(f'evaluate@{row}' for row in rows_run)}"
+    )

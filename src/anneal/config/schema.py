@@ -203,6 +203,8 @@ class HardwareConfig:
     patience: Annotated[str, WALL_TIME] = "10 minutes"  # that one of them waits for another
     parts: Annotated[str, one_of("apart", "together")] = "apart"  # together: in one forward pass
     inputs: Annotated[str, one_of("stepwise", "gathered")] = "stepwise"  # gathered: in one gather
+    capture: Annotated[str, one_of("none", "graph")] = "none"  # graph: updates as a CUDA graph
+    abreast: Annotated[int | None, POSITIVE] = 1  # seeds in one process; None: as many as pay off
 
     @property
     def patience_seconds(self) -> float:

@@ -71,8 +71,12 @@ def mirror_some(images_BCHW: Tensor, which_B: Tensor) -> None:
         images_BCHW: on any device.
         which_B: numbers or booleans; on the CPU nothing waits for the images' device.
     """
-    flipped = which_B.nonzero()[:, 0].to(images_BCHW.device, non_blocking=True)
-    for part in torch.split(flipped, images_in_cache(images_BCHW)):
+    chosen, each = which_B.nonzero()[:, 0], images_in_cache(images_BCHW)
+    if each == 1:  # fewer copies than by a selection
+        for number in chosen.tolist():
+            images_BCHW[number] = images_BCHW[number].flip(2)
+        return
+    for part in torch.split(chosen.to(images_BCHW.device, non_blocking=True), each):
         images_BCHW.index_copy_(0, part, images_BCHW.index_select(0, part).flip(3))
 
 

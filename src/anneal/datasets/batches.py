@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from anneal.config.schema import DatasetConfig
-from anneal.datasets.augment import augment, mirror_some
+from anneal.datasets.augment import augment, draw_moves, mirror_some
 from anneal.datasets.files import CLASSES, file_sizes, full_batches
 from anneal.datasets.image_data import Images
 from anneal.datasets.normalise import Normalise
@@ -69,6 +69,10 @@ class TrainingBatches:
         self._seed = seed
         self._device = device
         self._normalise = normalise.to(device)
+        # before normalisation, which is the same at every place: a byte is less than a float
+        self._mirrors_bytes = (
+            config.mirror and not config.crop_padding and not normalise.differs_by_place
+        )
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         stored = torch.arange(len(split)) if indices is None else indices.to("cpu", torch.int64)
         self._stored = stored
@@ -150,6 +154,11 @@ class TrainingBatches:
         self._split.prefetch(expected, self._windows(following, len(expected)))
         config = self._config
         generator = self._generator.manual_seed(stream_seed(self._seed, "augment", index))
+        _, coins = draw_moves(
+            len(images), crop_padding=0, mirror=self._mirrors_bytes, generator=generator
+        )
+        if coins is not None:
+            mirror_some(images, coins)
         normal = self._normalise(images, windows)
         if config.mirrored_copies:
             mirror_some(normal, copies)
@@ -157,7 +166,7 @@ class TrainingBatches:
             normal,
             crop_padding=config.crop_padding,
             crop_fill=config.crop_fill,
-            mirror=config.mirror,
+            mirror=config.mirror and not self._mirrors_bytes,
             generator=generator,
         )
         return augmented.contiguous(memory_format=self._memory_format), labels

@@ -46,7 +46,7 @@ class GatheredBatches(TrainingBatches):
         self._channel_offsets = offsets if self._channels_last else offsets[:, None, None]
         self._pixels = self._split.images.reshape(-1)
         self._per_pixel_mean: Tensor | None = None
-        if self._normalise.mean is not None and self._normalise.mean.shape[1:] != (1, 1):
+        if self._normalise.mean is not None and self._normalise.differs_by_place:
             self._per_pixel_mean = self._normalise.mean.reshape(-1)
         self._sources: dict[int, Tensor] = {}  # of batches to come, on the device
 
@@ -61,10 +61,47 @@ class GatheredBatches(TrainingBatches):
             self._sources = kept | self._sent_ahead(missing)
         sources = [self._sources.pop(number) for number in numbers]
         source = sources[0] if len(sources) == 1 else torch.stack(sources, 1).flatten(0, 1)
-        return self._gather(source.long())
+        return self.gather(source)
 
-    def _gather(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        """Make a batch of its images' numbers, source rows and columns (B, 1 + h + w)."""
+    def draw(self, index: int) -> Tensor:
+        """Draw batch ``index``: its images, and of each the source of every row and column.
+
+        Returns:
+            int32 (B, 1 + h + w), -1 for a row or column outside the image.
+        """
+        _, images, mirrored = self._places(index)
+        count, config = len(images), self._config
+        _, height, width = self.image_shape
+        windows = self._windows(index, count)
+        generator = self._generator.manual_seed(stream_seed(self._seed, "augment", index))
+        offsets, coins = draw_moves(
+            count, crop_padding=config.crop_padding, mirror=config.mirror, generator=generator
+        )
+        across = torch.arange(width).expand(count, width)
+        if coins is not None:
+            across = torch.where(coins[:, None] > 0, width - 1 - across, across)
+        down = torch.arange(height).expand(count, height)
+        outside = None
+        if offsets is not None:
+            down = down + (offsets[0] - config.crop_padding)[:, None]
+            across = across + (offsets[1] - config.crop_padding)[:, None]
+            if config.crop_fill == "reflect":
+                down, across = _reflected(down, height), _reflected(across, width)
+            else:
+                outside = [(p < 0) | (p >= n) for p, n in ((down, height), (across, width))]
+        if config.mirrored_copies:
+            across = torch.where(mirrored[:, None], width - 1 - across, across)
+        if windows is not None:
+            down, across = down + windows.offsets[0][:, None], across + windows.offsets[1][:, None]
+        if outside is not None:
+            down, across = (
+                p.masked_fill(o, -1) for p, o in zip((down, across), outside, strict=True)
+            )
+        return torch.cat([images[:, None], down, across], dim=1).to(torch.int32)
+
+    def gather(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        """Make a batch of what :meth:`draw` returned, on the device."""
+        source = source.long()
         width = self._split.image_shape[2]
         images = source[:, 0]
         rows = source[:, 1 : 1 + self.image_shape[1], None]
@@ -102,49 +139,13 @@ class GatheredBatches(TrainingBatches):
         wanted = list(numbers)
         while len(wanted) < AHEAD:
             wanted.append(self._following(wanted[-1]))
-        drawn = [self._source(number) for number in wanted]
+        drawn = [self.draw(number) for number in wanted]
         sizes = [len(source) for source in drawn]
         together = torch.cat(drawn)
         if torch.device(self._device).type == "cuda":
             together = together.pin_memory()
         on_device = torch.split(together.to(self._device, non_blocking=True), sizes)
         return dict(zip(wanted, on_device, strict=True))
-
-    def _source(self, index: int) -> Tensor:
-        """Draw batch ``index``: its images, and of each the source of every row and column.
-
-        Returns:
-            int32 (B, 1 + h + w), -1 for a row or column outside the image.
-        """
-        _, images, mirrored = self._places(index)
-        count, config = len(images), self._config
-        _, height, width = self.image_shape
-        windows = self._windows(index, count)
-        generator = self._generator.manual_seed(stream_seed(self._seed, "augment", index))
-        offsets, coins = draw_moves(
-            count, crop_padding=config.crop_padding, mirror=config.mirror, generator=generator
-        )
-        across = torch.arange(width).expand(count, width)
-        if coins is not None:
-            across = torch.where(coins[:, None] > 0, width - 1 - across, across)
-        down = torch.arange(height).expand(count, height)
-        outside = None
-        if offsets is not None:
-            down = down + (offsets[0] - config.crop_padding)[:, None]
-            across = across + (offsets[1] - config.crop_padding)[:, None]
-            if config.crop_fill == "reflect":
-                down, across = _reflected(down, height), _reflected(across, width)
-            else:
-                outside = [(p < 0) | (p >= n) for p, n in ((down, height), (across, width))]
-        if config.mirrored_copies:
-            across = torch.where(mirrored[:, None], width - 1 - across, across)
-        if windows is not None:
-            down, across = down + windows.offsets[0][:, None], across + windows.offsets[1][:, None]
-        if outside is not None:
-            down, across = (
-                p.masked_fill(o, -1) for p, o in zip((down, across), outside, strict=True)
-            )
-        return torch.cat([images[:, None], down, across], dim=1).to(torch.int32)
 
 
 def _reflected(places: Tensor, size: int) -> Tensor:

@@ -29,23 +29,27 @@ class Normalise:
     mean: Tensor | None = None
     std: Tensor | None = None
 
+    @property
+    def differs_by_place(self) -> bool:
+        """Whether pixels at different places of an image have different means."""
+        return self.mean is not None and self.mean.shape[1:] != (1, 1)
+
     def __call__(self, images_BCHW: Tensor, windows: Windows | None = None) -> Tensor:
         """Return uint8 images as float32, with windows the mean image at their places."""
         normal = torch.empty(images_BCHW.shape, dtype=torch.float32, device=images_BCHW.device)
         each = images_in_cache(images_BCHW)
+        places = windows if self.differs_by_place else None
         for first in range(0, len(normal), each):
             here = slice(first, first + each)
-            self._fill(normal[here], images_BCHW[here], windows and windows.part(here))
+            self._fill(normal[here], images_BCHW[here], places and places.part(here))
         return normal
 
     def _fill(self, normal: Tensor, images_BCHW: Tensor, windows: Windows | None) -> None:
         normal.copy_(images_BCHW)
         if self.scale != FULL:
             normal.mul_(self.scale / FULL)
-        if self.mean is not None and (windows is None or self.mean.shape[1:] == (1, 1)):
-            normal.sub_(self.mean)
-        elif self.mean is not None and windows is not None:
-            normal.sub_(windows.cut(self.mean[None]))
+        if self.mean is not None:
+            normal.sub_(self.mean if windows is None else windows.cut(self.mean[None]))
         if self.std is not None:
             normal.div_(self.std)
 

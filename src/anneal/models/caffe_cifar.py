@@ -118,10 +118,14 @@ class CaffeNet(nn.Module):
 
     Weights are gaussian with standard deviation 0.0001 (conv1) or 0.01 (the others) and biases
     zero, drawn in the order of the layers from torch's global generator, so that
-    ``torch.manual_seed`` fixes them.
+    ``torch.manual_seed`` fixes them. With another number of filters than Caffe's (``width``, ours)
+    the deviations of 0.01 are divided by the root of ``width``: what a layer gives spreads as at
+    full width.
     """
 
-    def __init__(self, *, num_classes: int, in_chans: int, img_size: int, conv_bias: bool) -> None:
+    def __init__(
+        self, *, num_classes: int, in_chans: int, img_size: int, conv_bias: bool, width: float = 1.0
+    ) -> None:
         super().__init__()
         for name, value in (("num_classes", num_classes), ("in_chans", in_chans)):
             if value < 1:
@@ -130,13 +134,17 @@ class CaffeNet(nn.Module):
             raise ValueError(
                 f"img_size must be at least {SMALLEST_IMAGE} px (three poolings), got {img_size}"
             )
+        filters = int(32 * width)
+        if filters < 1 or filters != 32 * width:
+            raise ValueError(f"width must be a multiple of 1/32 (one filter of 32), got {width}")
         self.num_classes = num_classes
         side = pooled_size(pooled_size(pooled_size(img_size)))
-        self.conv1 = nn.Conv2d(in_chans, 32, 5, padding=2, bias=conv_bias)
-        self.conv2 = nn.Conv2d(32, 32, 5, padding=2, bias=conv_bias)
-        self.conv3 = nn.Conv2d(32, 64, 5, padding=2, bias=conv_bias)
-        self.ip1 = nn.Linear(64 * side * side, num_classes)
-        layers = (self.conv1, 1e-4), (self.conv2, 1e-2), (self.conv3, 1e-2), (self.ip1, 1e-2)
+        self.conv1 = nn.Conv2d(in_chans, filters, 5, padding=2, bias=conv_bias)
+        self.conv2 = nn.Conv2d(filters, filters, 5, padding=2, bias=conv_bias)
+        self.conv3 = nn.Conv2d(filters, 2 * filters, 5, padding=2, bias=conv_bias)
+        self.ip1 = nn.Linear(2 * filters * side * side, num_classes)
+        inner = 1e-2 * width**-0.5
+        layers = (self.conv1, 1e-4), (self.conv2, inner), (self.conv3, inner), (self.ip1, inner)
         for layer, std in layers:
             nn.init.normal_(layer.weight, std=std)
             if layer.bias is not None:
@@ -173,11 +181,23 @@ class CaffeCIFAR(CaffeNet):
         in_chans: Channels of the input.
         img_size: Side of the square input in pixels, 8 or more; ip1's width follows from it (4x4x64
             at 32 px).
+        width: Filters over Caffe's 32, 32 and 64: a multiple of 1/32.
     """
 
-    def __init__(self, *, num_classes: int = 10, in_chans: int = 3, img_size: int = 32) -> None:
+    def __init__(
+        self,
+        *,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        img_size: int = 32,
+        width: float = 1.0,
+    ) -> None:
         super().__init__(
-            num_classes=num_classes, in_chans=in_chans, img_size=img_size, conv_bias=True
+            num_classes=num_classes,
+            in_chans=in_chans,
+            img_size=img_size,
+            conv_bias=True,
+            width=width,
         )
         self.norm1 = WithinChannelLRN()
         self.norm2 = WithinChannelLRN()
@@ -264,14 +284,14 @@ def caffe_cifar(
     num_classes: int = 10,
     in_chans: int = 3,
     img_size: int = 32,
+    width: float = 1.0,
     **timm_arguments: Any,
 ) -> CaffeCIFAR:
     """Build ``CaffeCIFAR`` for ``timm.create_model("caffe_cifar", ...)``."""
-    return CaffeCIFAR(
-        **_size_arguments(
-            "caffe_cifar", pretrained, num_classes, in_chans, img_size, timm_arguments
-        )
+    sizes = _size_arguments(
+        "caffe_cifar", pretrained, num_classes, in_chans, img_size, timm_arguments
     )
+    return CaffeCIFAR(**sizes, width=width)
 
 
 def caffe_cifar_sigmoid_bn(

@@ -31,7 +31,8 @@ class Settings:
     ``compile``: with torch's compiler. ``kernels``: ``none``, or ``cpu`` for those of the extension
     ``anneal_cpu_kernels``. ``timed``: chosen by timing the network itself, threads included.
     ``parts``: of an update, ``apart`` or ``together`` in one forward pass. ``inputs``: batches made
-    ``stepwise``, or ``gathered``, which changes no bit.
+    ``stepwise``, or ``gathered``, which changes no bit. ``capture``: ``graph`` where updates are
+    captured as a CUDA graph, if they can be.
     """
 
     device: str
@@ -43,6 +44,7 @@ class Settings:
     timed: bool = False
     parts: str = "apart"
     inputs: str = "stepwise"
+    capture: str = "none"
 
     @property
     def dtype(self) -> torch.dtype:
@@ -65,6 +67,8 @@ class Settings:
             words = f"{words} {self.threads} threads"
         if self.parts != "apart":
             words = f"{words} parts {self.parts}"
+        if self.capture != "none" and self.device == "cuda":
+            words = f"{words} captured"
         return words if self.kernels == "none" else f"{words} {self.kernels} {kernels_digest()}"
 
     def describe(self) -> dict[str, Any]:
@@ -81,6 +85,10 @@ def decide(config: HardwareConfig, *, architecture: str) -> Settings:
     where = f"conf/hardware/{config.name}.yaml"
     device = _device(config.device, where)
     row = _measured(device, architecture)
+    if config.capture == "graph" and device == "cuda":
+        row |= {"compile": "off"}
+        if config.compile == "on":
+            raise ValueError(f"{where}: compile must be off where capture is graph, got on")
     if config.parts == "together":
         row |= {"memory_format": "contiguous", "compile": "off"}
         for key, value, needed in (
@@ -123,6 +131,7 @@ def decide(config: HardwareConfig, *, architecture: str) -> Settings:
         kernels=config.kernels,
         parts=config.parts,
         inputs=config.inputs,
+        capture=config.capture,
     )
 
 

@@ -7,7 +7,6 @@ no weights: the metrics of its runs are those that their machine measured.
 import hashlib
 import io
 import json
-import os
 import re
 import shutil
 import tarfile
@@ -34,6 +33,7 @@ MANIFEST = "pack.json"
 FORMAT = 1
 FILES = (PLAN, ENVIRONMENT_FILE, HISTORY, TIMING, RESULT)  # of each run
 MIB = 2**20
+MOST_UNPACKED_MIB = 2048  # of a pack
 
 _PLACE = Rule(
     "must be letters, digits, - _ . and single slashes, without ..",
@@ -123,6 +123,8 @@ def packed_here(folder: Path) -> list[PackedRun]:
 def merge_pack(folder: Path) -> tuple[list[PackedRun], list[PackedRun]]:
     """Put the runs of a pack into ``runs/``, all of them or none.
 
+    Each comes as a whole; after a kill, the same call adds those that are missing.
+
     Returns:
         those that were put there, and those that had ended there before.
 
@@ -138,10 +140,11 @@ def merge_pack(folder: Path) -> tuple[list[PackedRun], list[PackedRun]]:
             f"{manifest.code}: merge in a checkout of the commit that made the pack"
         )
     plans = {run: _check(run, content, where) for run, content in contents.items()}
-    staged = RUNS / f".merging-{os.getpid()}"
-    before = []
-    try:
-        with ExitStack() as held:
+    staged, before = RUNS / ".merging", []
+    with ExitStack() as held:
+        held.enter_context(RunDirectory(staged, configuration_hash="").held())
+        shutil.rmtree(staged, ignore_errors=True)  # of a merge that was killed
+        try:
             for number, (run, plan) in enumerate(plans.items()):
                 directory = RunDirectory(run.path, configuration_hash=plan.configuration_hash)
                 held.enter_context(directory.held())
@@ -155,8 +158,8 @@ def merge_pack(folder: Path) -> tuple[list[PackedRun], list[PackedRun]]:
             for number, run in enumerate(plans):
                 if run not in before:
                     (staged / str(number)).replace(run.path)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
     return [run for run in plans if run not in before], before
 
 
@@ -186,13 +189,16 @@ def read_pack(folder: Path) -> tuple[Manifest, dict[PackedRun, dict[str, bytes]]
     """
     path, manifest = folder / MANIFEST, _read_manifest(folder)
     whole = b"".join(_read_file(folder, file) for file in manifest.files)
+    found, num_bytes = {}, 0
     try:
         with tarfile.open(fileobj=io.BytesIO(whole), mode="r:gz") as tar:
-            found = {
-                member.name: file.read()
-                for member in tar
-                if (file := tar.extractfile(member)) is not None
-            }
+            for member in tar:
+                if (num_bytes := num_bytes + member.size) > MOST_UNPACKED_MIB * MIB:
+                    raise ValueError(
+                        f"{path}: files must unpack to at most {MOST_UNPACKED_MIB} MiB"
+                    )
+                if (file := tar.extractfile(member)) is not None:
+                    found[member.name] = file.read()
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: files must be a compressed archive, got {error}") from None
     expected = {(run.path / name).as_posix() for run in manifest.runs for name in FILES}

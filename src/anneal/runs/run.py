@@ -3,7 +3,7 @@
 import functools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,8 @@ from anneal.runs.plan import Plan
 from anneal.runs.preemption import Interrupted, hand_on, interruptible
 from anneal.runs.setup import ExperimentSetup, build_training
 from anneal.runs.tracking import open_tracker
-from anneal.training.loop import Outcome, Record, Training
+from anneal.training.captured import CapturedLearner
+from anneal.training.loop import Outcome, Record, Training, result_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,23 +81,43 @@ def train_run(run: SeedRun, observers: Sequence[Observer]) -> dict[str, Any]:
         Interrupted: Ctrl-C, SIGTERM or a preemption, at any process; the checkpoint is on disk.
         ValueError: the directory has a checkpoint that cannot be resumed.
     """
-    parts = run.setup.parts
-    if (result := parts.shared(run.directory.result)) is not None:
-        say(f"{run.name}: already {result['status']}, not run again")
-        if result["status"] == "finished":
-            _report_missing_snapshots(run.plan, run.directory, made=run.plan.total_steps)
+    if (result := ended_before(run)) is not None:
         return result
-    training = _open(run)
+    training = open_run(run)
     try:
-        return _train(run, training, observers)
+        with interruptible() as interrupted:
+            return result_of(updates_of(run, training, observers, interrupted))
     except Interrupted as interrupt:
-        hand_on(interrupt.number, leads=parts.leads)
+        hand_on(interrupt.number, leads=run.setup.parts.leads)
         raise
 
 
-def _train(run: SeedRun, training: Training, observers: Sequence[Observer]) -> dict[str, Any]:
+def ended_before(run: SeedRun) -> dict[str, Any] | None:
+    """Return the result of a run that is not trained again, and say so; None for any other."""
+    result = run.setup.parts.shared(run.directory.result)
+    if result is not None:
+        say(f"{run.name}: already {result['status']}, not run again")
+        if result["status"] == "finished":
+            _report_missing_snapshots(run.plan, run.directory, made=run.plan.total_steps)
+    return result
+
+
+def updates_of(
+    run: SeedRun,
+    training: Training,
+    observers: Sequence[Observer],
+    interrupted: Callable[[], int],
+) -> Generator[None, None, dict[str, Any]]:
+    """Train a run as :func:`train_run` does, an update at each step.
+
+    Args:
+        run: the seed, its plan and directory.
+        training: its loop, from :func:`open_run`.
+        observers: called in this order.
+        interrupted: the number of a signal that stops it, or 0.
+    """
     parts, result = run.setup.parts, None
-    with observed(training, observers), interruptible() as interrupted:
+    with observed(training, observers):
         began = time.monotonic()
 
         def record(line: Record) -> None:
@@ -109,13 +130,16 @@ def _train(run: SeedRun, training: Training, observers: Sequence[Observer]) -> d
                 observer.between(update, stopping=stopping)
             return not stopping
 
-        outcome = training.run(record=record, between=between)
+        outcome = yield from training.updates(record=record, between=between)
         seconds = round(time.monotonic() - began, 3)
         for observer in observers:
             observer.flush()
 
         def end() -> dict[str, Any] | None:
-            run.directory.end_environment(ended=now(), to_update=outcome.updates, seconds=seconds)
+            ended = {"ended": now(), "to_update": outcome.updates, "seconds": seconds}
+            if isinstance(training.learner, CapturedLearner):
+                ended["replayed"] = training.learner.replayed
+            run.directory.end_environment(**ended)
             if outcome.status == "stopped":
                 return None
             return _finish(run.directory, training, outcome)
@@ -161,7 +185,7 @@ def usual_observers(run: SeedRun, *, job_type: str) -> list[Observer]:
     ]
 
 
-def _open(run: SeedRun) -> Training:
+def open_run(run: SeedRun) -> Training:
     """Prepare the directory and return the loop, resumed from its checkpoint if there is one."""
     directory = run.directory
     training = run.build(run.plan, run.setup, seed=run.seed)

@@ -29,6 +29,7 @@ from anneal.runs.last_batch import check_batch_of_one
 from anneal.runs.layout import identity_file
 from anneal.runs.optimizers import OPTIMIZERS
 from anneal.runs.plan import Bounds, Plan, plan_run
+from anneal.training.captured import captured
 from anneal.training.evaluation import Measurement, measure, predict
 from anneal.training.loop import Learner, Training, evenly_spread
 from anneal.training.parts import ALONE, Parts
@@ -258,10 +259,13 @@ def build_training(
         held_out: training images to evaluate on; None: evaluate on the test images.
     """
     learner = setup.learner(seed, indices=indices, total_steps=plan.total_steps)
+    scheduled = ScheduledLR(learner.optimizer, plan.schedule, momentum=plan.momentum)
+    if setup.settings.capture == "graph":
+        learner = capture_updates(learner, scheduled, total_steps=plan.total_steps)
     config = plan.experiment.training
     return Training(
         learner=learner,
-        scheduled=ScheduledLR(learner.optimizer, plan.schedule, momentum=plan.momentum),
+        scheduled=scheduled,
         total_steps=plan.total_steps,
         log_at=evenly_spread(config.log_lines, plan.total_steps),
         evaluate_at=evenly_spread(config.evaluations, plan.total_steps),
@@ -272,6 +276,12 @@ def build_training(
         ),
         split="test" if held_out is None else "held_out",
     )
+
+
+def capture_updates(learner: Learner, scheduled: ScheduledLR, *, total_steps: int) -> Learner:
+    """Return a learner that captures its updates as a CUDA graph, where they can be captured."""
+    drawn = learner.batches if isinstance(learner.batches, GatheredBatches) else None
+    return captured(learner, scheduled, total_steps=total_steps, drawn=drawn, say=say)
 
 
 def build_optimizer(

@@ -5,10 +5,10 @@ It reads no files and no configuration: it takes objects and passes records to c
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -25,6 +25,7 @@ Batches = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
 TrainingLoss = Callable[..., torch.Tensor]  # (images, labels, label_smoothing=...) -> scalar
 Record = dict[str, float | int]
 Status = Literal["finished", "diverged", "stopped"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,8 @@ class Learner:
         closed_blocks_coast: True: weights that took no part in an update have a gradient of zero
             there, so that the rule's decay and momentum still move them. False: they stay.
         seed: of what a forward pass draws where an update has several parts: each part has a stream
-            of its own, whichever process computes it. With one part the global generators go on.
+            of its own, whichever process computes it. With one part, or None, the global generators
+            go on.
         parts: the processes that share the parts.
         together: whether this process's parts go through the network in one forward pass, each
             with batch statistics of its own.
@@ -59,7 +61,7 @@ class Learner:
     label_smoothing: float = 0.0
     training_loss: TrainingLoss | None = None
     closed_blocks_coast: bool = False
-    seed: int = 0
+    seed: int | None = 0
     parts: Parts = ALONE
     together: bool = False
     interleaved: Callable[[Sequence[int]], tuple[torch.Tensor, torch.Tensor]] | None = None
@@ -88,10 +90,10 @@ class Learner:
             for part in self.parts.share(self.accumulation):
                 number = update * self.accumulation + part
                 images, labels = self.batches(number)
-                if self.accumulation > 1:
+                if self.accumulation > 1 and self.seed is not None:
                     seed_part(self.seed, number)
                 with self._statistics.of_part() if several else nullcontext():
-                    loss = self._loss(images, labels)
+                    loss = self.loss_of(images, labels)
                 if self.accumulation > 1:
                     loss = loss / self.accumulation
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -108,16 +110,17 @@ class Learner:
             images, labels = self.interleaved(numbers)
         else:
             images, labels = interleave([self.batches(number) for number in numbers])
-        if len(numbers) == 1 < self.accumulation:
+        if len(numbers) == 1 < self.accumulation and self.seed is not None:
             seed_part(self.seed, numbers[0])
         with self._statistics.of_update(self.parts), self._norms.forward_pass():
-            loss = self._loss(images, labels)
+            loss = self.loss_of(images, labels)
         if len(numbers) < self.accumulation:
             loss = loss * (len(numbers) / self.accumulation)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
-    def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def loss_of(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the training loss of a batch, a scalar."""
         with autocast(images.device, self.precision):
             if self.training_loss is not None:
                 return self.training_loss(images, labels, label_smoothing=self.label_smoothing)
@@ -215,6 +218,12 @@ class Training:
             between: called after each update with the updates made; False stops the run there
                 (a checkpoint may be taken inside it: everything is consistent).
         """
+        return result_of(self.updates(record=record, between=between))
+
+    def updates(
+        self, *, record: Callable[[Record], None], between: Callable[[int], bool]
+    ) -> Generator[None, None, Outcome]:
+        """Train as :meth:`run` does, an update at each step."""
         if not self.learner.model.training:  # modules frozen with .eval() stay frozen
             self.learner.model.train()
         while self.update < self.total_steps:
@@ -226,6 +235,7 @@ class Training:
                 return Outcome(status="diverged", updates=self.update)
             if not between(self.update) and self.update < self.total_steps:
                 return Outcome(status="stopped", updates=self.update)
+            yield
         return Outcome(status="finished", updates=self.update)
 
     def _log(self, record: Callable[[Record], None]) -> bool:
@@ -272,6 +282,16 @@ class Training:
         self._loss_sum = state["loss_sum"]
         self._losses = state["losses"]
         restore_random_state(state["random"])
+
+
+def result_of(steps: Generator[None, None, T]) -> T:
+    """Take all steps of a generator; return what it returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
 
 def constant_momentum(optimizer: torch.optim.Optimizer) -> float | None:

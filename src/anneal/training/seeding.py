@@ -47,9 +47,10 @@ def random_state() -> dict[str, Any]:
     return state
 
 
-def has_drawn(since: dict[str, Any]) -> bool:
-    """Tell whether a global generator moved on since :func:`random_state` returned ``since``."""
-    return not _equal(since, random_state())
+def drawn_since(state: dict[str, Any]) -> set[str]:
+    """Return the global generators that moved on since :func:`random_state` returned ``state``."""
+    now = random_state()
+    return {name for name, value in state.items() if not _equal(value, now[name])}
 
 
 def _equal(one: Any, other: Any) -> bool:

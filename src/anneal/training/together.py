@@ -17,7 +17,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from anneal.training.running_statistics import Layer, RunningStatistics
-from anneal.training.seeding import has_drawn, random_state
+from anneal.training.seeding import drawn_since, random_state
 
 
 def check_sizes(sizes: Iterable[int]) -> None:
@@ -157,7 +157,7 @@ class PartwiseNorms:
             for layer in self._layers:
                 del layer.module.__dict__["forward"]
             self._for_each_part = self._affine
-        if before is not None and has_drawn(before):
+        if before is not None and drawn_since(before):
             raise ValueError(
                 "hardware.parts must be apart for a network that draws random numbers in a forward "
                 "pass (dropout, stochastic depth): each part has a stream of its own"

@@ -6,6 +6,7 @@
 from collections.abc import Sequence
 
 from anneal.io.terminal import command, say
+from anneal.runs.abreast import train_abreast, without_bar
 from anneal.runs.code_digest import code_of_run
 from anneal.runs.committed import committed_seeds
 from anneal.runs.directory import RunDirectory
@@ -65,6 +66,7 @@ def _train_seeds(
             f"{', '.join(map(str, unrecorded))} used CPU kernels; "
             "the seeds trained now record that they use none"
         )
+    runs = []
     for seed in seeds:
         if seed in committed:
             say(f"{name} seed {seed}: already in results/{campaign}, not run again")
@@ -75,7 +77,13 @@ def _train_seeds(
             code=code_of_run(setup.settings.numerics),
         )
         replaced = RUNS / campaign / REPLACED / name
-        run = SeedRun(plan=plan, setup=setup, seed=seed, directory=directory, replaced=replaced)
+        runs.append(
+            SeedRun(plan=plan, setup=setup, seed=seed, directory=directory, replaced=replaced)
+        )
+    if loaded.experiment.hardware.abreast != 1 and parts.size == 1 < len(runs):
+        train_abreast(runs, lambda run: without_bar(usual_observers(run, job_type="train")))
+        return
+    for run in runs:
         with run.held():
             train_run(run, usual_observers(run, job_type="train"))
 

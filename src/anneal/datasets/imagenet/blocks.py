@@ -1,10 +1,10 @@
-"""Blocks of decoded images, in the order of the store, by one process or several."""
+"""Blocks of decoded images, in the order of the store, by one thread or several."""
 
-import multiprocessing
+import contextlib
+import functools
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,8 @@ from anneal.datasets.imagenet.listing import Member
 from anneal.datasets.imagenet.pixels import UNREADABLE, Warp, encode
 from anneal.datasets.resizing import Bytes
 
-BLOCK = 64  # images that a process decodes at once; divides a chunk
-_AHEAD = 2  # blocks of each process that wait to be written
+BLOCK = 64  # images that a thread decodes at once; divides a chunk
+_AHEAD = 2  # blocks of each thread that wait to be written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,34 +92,35 @@ def decoded_blocks(
 ) -> Iterator[Block]:
     """Yield the blocks from image ``start`` on; the same for any number of workers.
 
-    Raises:
-        OSError: a worker was killed.
+    The workers are threads: decoding, resizing and encoding leave Python's lock, and no pixel is
+    copied from one process to another.
     """
     parts = (members[first : first + BLOCK] for first in range(start, len(members), BLOCK))
-    if workers == 1:
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
+    work = functools.partial(decode_block, warp=warp, store=store)
+    with _one_thread_of_torch():
+        if workers == 1:
+            yield from map(work, parts)
+            return
+        pool = ThreadPoolExecutor(
+            workers, "decode", initializer=torch.set_num_threads, initargs=(1,)
+        )
+        waiting: deque[Future[Block]] = deque()
         try:
             for part in parts:
-                yield decode_block(part, warp=warp, store=store)
-        finally:
-            torch.set_num_threads(before)
-        return
-    pool = ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=torch.set_num_threads,
-        initargs=(1,),
-    )
-    waiting: deque[Future[Block]] = deque()
-    try:
-        for part in parts:
-            waiting.append(pool.submit(decode_block, part, warp=warp, store=store))
-            if len(waiting) > _AHEAD * workers:
+                waiting.append(pool.submit(work, part))
+                if len(waiting) > _AHEAD * workers:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool:
-        raise OSError("a worker of anneal prepare was killed; run it again: it resumes") from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _one_thread_of_torch() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
     finally:
-        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)

@@ -51,7 +51,7 @@ class Preparation:
     Args:
         warp: size and filter.
         store: "raw" or "jpeg".
-        workers: processes that decode.
+        workers: threads that decode.
         skip_bad: images that may be left out because they cannot be decoded.
         chunk: images with one checksum.
     """

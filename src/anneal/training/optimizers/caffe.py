@@ -12,13 +12,14 @@ Where they differ from torch's optimizers of the same name:
 - Weight decay is L2, added to the gradient before anything else (``Regularize``), for Adam too.
 
 Rates and decays are read from the group at each step, and so is ``momentum``: a schedule may change
-them. Caffe's multipliers ``lr_mult`` and ``decay_mult`` are parameter groups, see
-``anneal.models.parameter_groups``. Parameters without a gradient are left alone, as everywhere in
-torch; Caffe's always have one.
+them. Rate and momentum may be tensors of no dimension, which are not read on the host, so that a
+step can be captured as a CUDA graph. Caffe's multipliers ``lr_mult`` and ``decay_mult`` are
+parameter groups, see ``anneal.models.parameter_groups``. Parameters without a gradient are left
+alone, as everywhere in torch; Caffe's always have one.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, overload
+from typing import Any, ClassVar, overload
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ from torch.optim import Optimizer
 
 __all__ = ["CaffeNesterov", "CaffeOptimizer", "CaffeSGD", "Parameters"]
 
+Tensors = list[Tensor] | tuple[Tensor, ...]
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 
 
@@ -43,11 +45,28 @@ def check_fraction(**values: float) -> None:
             raise ValueError(f"{name} must be at least 0 and below 1, got {value}")
 
 
+def as_factor(factor: float | Tensor, tensors: Tensors) -> float | Tensor:
+    """Return a factor of tensors; a tensor of no dimension gets their precision."""
+    return factor.to(tensors[0].dtype) if isinstance(factor, Tensor) else factor
+
+
+def add_scaled(tensors: Tensors, terms: Tensors, factor: float | Tensor) -> None:
+    """Add ``factor * terms`` in place; both kinds of factor are rounded once, with the sum."""
+    if isinstance(factor, Tensor):
+        factors = [factor.to(tensors[0].dtype)] * len(tensors)
+        torch._foreach_addcmul_(tensors, factors, terms)
+    else:
+        torch._foreach_add_(tensors, terms, alpha=factor)
+
+
 class CaffeOptimizer(Optimizer):
     """One update of a Caffe solver: decay, then the rule of the subclass, group by group."""
 
     state_names: tuple[str, ...]
     """The history blobs: tensors like the parameter, zero at first."""
+
+    takes_tensors: ClassVar[bool] = True
+    """Whether rate and momentum may be tensors, and nothing else is read on the host."""
 
     def update(
         self,
@@ -129,8 +148,8 @@ class CaffeSGD(CaffeOptimizer):
         states: list[dict[str, Any]],
     ) -> None:
         velocities = history(states, "velocity")
-        torch._foreach_mul_(velocities, group["momentum"])
-        torch._foreach_add_(velocities, gradients, alpha=group["lr"])
+        torch._foreach_mul_(velocities, as_factor(group["momentum"], velocities))
+        add_scaled(velocities, gradients, group["lr"])
         torch._foreach_sub_(weights, velocities)
 
 
@@ -149,8 +168,8 @@ class CaffeNesterov(CaffeSGD):
     ) -> None:
         momentum = group["momentum"]
         velocities = history(states, "velocity")
-        updates = torch._foreach_mul(velocities, -momentum)
-        torch._foreach_mul_(velocities, momentum)
-        torch._foreach_add_(velocities, gradients, alpha=group["lr"])
-        torch._foreach_add_(updates, velocities, alpha=1 + momentum)
+        updates = torch._foreach_mul(velocities, as_factor(-momentum, velocities))
+        torch._foreach_mul_(velocities, as_factor(momentum, velocities))
+        add_scaled(velocities, gradients, group["lr"])
+        add_scaled(updates, velocities, 1 + momentum)
         torch._foreach_sub_(weights, updates)

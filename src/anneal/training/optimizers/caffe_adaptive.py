@@ -3,7 +3,7 @@
 Where they differ from torch's optimizers of the same name: ``anneal.training.optimizers.caffe``.
 """
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import torch
 from torch import Tensor
@@ -11,6 +11,9 @@ from torch import Tensor
 from anneal.training.optimizers.caffe import (
     CaffeOptimizer,
     Parameters,
+    Tensors,
+    add_scaled,
+    as_factor,
     check_fraction,
     check_not_negative,
     history,
@@ -26,6 +29,23 @@ def _refuse_momentum(solver: str, momentum: float) -> None:
         raise ValueError(
             f"momentum cannot be used with {solver}, got {momentum} (Caffe's own check)"
         )
+
+
+def _subtract_quotients(
+    weights: Tensors,
+    dividends: Tensors,
+    divisors: Tensors,
+    factor: float | Tensor,
+) -> None:
+    """Subtract ``factor * dividends / divisors`` in place.
+
+    With a tensor, CUDA rounds ``factor * dividends`` by itself; with a number, the quotient.
+    """
+    if isinstance(factor, Tensor):
+        scaled = torch._foreach_mul(dividends, as_factor(-factor, dividends))
+        torch._foreach_addcdiv_(weights, scaled, divisors)
+    else:
+        torch._foreach_addcdiv_(weights, dividends, divisors, value=-factor)
 
 
 class CaffeAdam(CaffeOptimizer):
@@ -46,6 +66,7 @@ class CaffeAdam(CaffeOptimizer):
     """
 
     state_names = ("first_moment", "second_moment")
+    takes_tensors: ClassVar[bool] = False  # it counts updates on the host
 
     def __init__(
         self,
@@ -130,7 +151,7 @@ class CaffeRMSProp(CaffeOptimizer):
         torch._foreach_addcmul_(squares, gradients, gradients, value=1 - group["rms_decay"])
         divisors = torch._foreach_sqrt(squares)
         torch._foreach_add_(divisors, group["delta"])
-        torch._foreach_addcdiv_(weights, gradients, divisors, value=-group["lr"])
+        _subtract_quotients(weights, gradients, divisors, group["lr"])
 
 
 class CaffeAdaGrad(CaffeOptimizer):
@@ -172,7 +193,7 @@ class CaffeAdaGrad(CaffeOptimizer):
         torch._foreach_addcmul_(squares, gradients, gradients)
         divisors = torch._foreach_sqrt(squares)
         torch._foreach_add_(divisors, group["delta"])
-        torch._foreach_addcdiv_(weights, gradients, divisors, value=-group["lr"])
+        _subtract_quotients(weights, gradients, divisors, group["lr"])
 
 
 class CaffeAdaDelta(CaffeOptimizer):
@@ -224,4 +245,4 @@ class CaffeAdaDelta(CaffeOptimizer):
         torch._foreach_mul_(updates, gradients)
         torch._foreach_mul_(squared_updates, decay)
         torch._foreach_addcmul_(squared_updates, updates, updates, value=1 - decay)
-        torch._foreach_add_(weights, updates, alpha=-group["lr"])
+        add_scaled(weights, updates, -group["lr"])
