@@ -6,8 +6,9 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 UV := $(VENV)/bin/uv
 # The first of these that is there and new enough; `make PYTHON=... setup` takes another.
-PYTHON ?= $(firstword $(foreach p,python3.11 python3 python,$(shell \
-	$(p) -c 'import sys; sys.version_info < (3, 11) or print("$(p)")' 2>/dev/null)))
+# Looked for once, where it is asked for first.
+PYTHON ?= $(eval PYTHON := $(firstword $(foreach p,python3.11 python3 python,$(shell \
+	$(p) -c 'import sys; sys.version_info < (3, 11) or print("$(p)")' 2>/dev/null))))$(PYTHON)
 EXTRAS ?=  # `make setup EXTRAS="eeg cluster"` adds what pyproject.toml calls so; `all` of them
 ALL_EXTRAS := eeg imagenet cluster remote docs
 LONG ?=  # `make faults LONG=1` takes the numbers of docs/what_holds.md
