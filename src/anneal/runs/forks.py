@@ -9,7 +9,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import forkserver, resource_tracker
@@ -63,15 +63,24 @@ def _ensure_server() -> None:
     """
     resource_tracker.ensure_running()  # it unblocks signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
-    ignores = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # as of a job in the background
-    if ignores:  # a fork would inherit it, and lose a signal of its first moments
+    try:
+        with heeding_interrupts():  # else a fork would lose a signal of its first moments
+            forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def heeding_interrupts() -> Iterator[None]:
+    """Let processes started here act on SIGINT, which a job in the background has ignored."""
+    ignores = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignores:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        forkserver.ensure_running()
+        yield
     finally:
         if ignores:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def start_fork(call: StageCall, worker: Worker) -> Fork:

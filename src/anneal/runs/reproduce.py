@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from anneal.io.terminal import say
+from anneal.runs.forks import heeding_interrupts
 from anneal.runs.pool import POLL_SECONDS, collected_signals
 
 
@@ -47,7 +48,8 @@ def run_stoppable(
         KeyboardInterrupt: a signal came; the program got it as Ctrl-C, and has ended.
     """
     with collected_signals() as signals:
-        process = subprocess.Popen(program, cwd=folder, env=environment, start_new_session=True)
+        with heeding_interrupts():
+            process = subprocess.Popen(program, cwd=folder, env=environment, start_new_session=True)
         stopped = False
         while process.poll() is None:
             if signals:
