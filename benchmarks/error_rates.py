@@ -10,7 +10,7 @@ and ``place`` of :mod:`anneal.results.equivalence`, given all networks at once. 
 is that of a single run.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,7 @@ class Campaign:
 
     runs: Numbers
     few: Numbers  # two runs each of further rows that spread alike
+    priors: dict[int, NetworkPrior] = field(default_factory=dict)  # fitted, by runs of a row
 
     @classmethod
     def draw(cls, most: int, *, networks: int = NETWORKS, seed: int = SEED) -> "Campaign":
@@ -60,10 +61,12 @@ class Campaign:
     def prior(self, n: int) -> NetworkPrior:
         """Return the priors of all networks, where each row has n runs, or three at least."""
         n = max(n, FEWEST_RUNS)
-        variances = self.runs[..., :n].var(axis=-1, ddof=1)
-        degrees = [n - 1] * len(SDS)
-        fitted = np.array([fit_prior(of_one, degrees) for of_one in variances.tolist()])
-        return NetworkPrior(df=fitted[:, 0], variance=fitted[:, 1])
+        if n not in self.priors:
+            variances = self.runs[..., :n].var(axis=-1, ddof=1)
+            degrees = [n - 1] * len(SDS)
+            fitted = np.array([fit_prior(of_one, degrees) for of_one in variances.tolist()])
+            self.priors[n] = NetworkPrior(df=fitted[:, 0], variance=fitted[:, 1])
+        return self.priors[n]
 
     def judge(self, looks: tuple[int, ...], values: Numbers) -> Rates:
         """Return how often each row is called inside and outside its tolerance.

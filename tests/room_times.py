@@ -6,18 +6,21 @@ from typing import Protocol
 
 # A process takes one file after another. A long one at the end would keep the others waiting.
 LONGEST = (
-    "tests/pipeline/test_pipeline.py",
-    "tests/pipeline/test_stops_and_trackers.py",
+    "tests/slurm/test_preempted_jobs.py",
     "tests/pipeline/test_grid.py",
-    "tests/pipeline/test_snapshots_and_ensembles.py",
+    "tests/pipeline/test_pipeline.py",
     "tests/advise/test_advise.py",
     "tests/report/test_wandb.py",
     "tests/contracts/test_conf.py",
-    "tests/training/test_parts.py",
-    "tests/runs/test_processes.py",
+    "tests/ssh/test_remotes.py",
+    "tests/runs/test_eeg_run.py",
     "tests/benchmarks/test_benchmarks.py",
+    "tests/training/test_parts.py",
+    "tests/pipeline/test_snapshots_and_ensembles.py",
+    "tests/pipeline/test_stops_and_trackers.py",
     "tests/faults/test_bad_input.py",
     "tests/contracts/test_wheel.py",
+    "tests/pipeline/test_queued_code.py",
     "tests/golden/test_golden_losses.py",
 )
 
@@ -26,7 +29,7 @@ def start_order(nodeid: str) -> int:
     """Return the place of a test's file among those that start first.
 
     >>> start_order(f"{LONGEST[1]}::test_a"), start_order("tests/io/test_text.py::test_a")
-    (1, 13)
+    (1, 16)
     """
     file = nodeid.split("::")[0]
     return LONGEST.index(file) if file in LONGEST else len(LONGEST)

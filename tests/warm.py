@@ -2,8 +2,9 @@
 
 Each saves the seconds that torch, Hydra and DVC take to import. It is a process of its own all the
 same, with the sources of its ``PYTHONPATH``: nothing of ``anneal`` is imported before it. Limits,
-the umask and the hash seed are not those of who starts it. What has to be cold (a start, an import,
-a kill, a limit, an order of a set) starts ``sys.executable``.
+the umask and the hash seed are not those of who starts it. A signal reaches the fork, and a killed
+client's fork is killed. What has to be cold (a start, an import, a limit, an order of a set) starts
+``sys.executable``.
 """
 
 import atexit

@@ -1,11 +1,11 @@
 """The table over a multirun: one line per combination, from what its runs left on disk."""
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.warm import warm_python
 
 from anneal.results.multirun import (
     HEADER,
@@ -194,7 +194,7 @@ def multirun(
     tmp_path: Path, *arguments: str, launcher: str = ""
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", STAND_IN.replace("LAUNCHER", launcher), "-m", *arguments],
+        [warm_python(), "-c", STAND_IN.replace("LAUNCHER", launcher), "-m", *arguments],
         cwd=tmp_path,
         capture_output=True,
         text=True,

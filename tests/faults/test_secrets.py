@@ -2,11 +2,11 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from tests.campaigns import _make_world
+from tests.warm import warm_python
 
 from anneal.commands.stages import collect, report
 
@@ -62,7 +62,7 @@ def test_run_and_its_tracker_keep_no_key(tmp_path: Path) -> None:
     make_clone(place)
     environment = os.environ | {"WANDB_MODE": "offline", "WANDB_DIR": str(place)}
     ended = subprocess.run(
-        [sys.executable, "-m", "anneal", "run", "tracking=offline", "hardware=cpu",
+        [warm_python(), "-m", "anneal", "run", "tracking=offline", "hardware=cpu",
          "dataset.image_size=16", "training.length=3 steps", "training.batch_size=10",
          "training.log_lines=3", "training.evaluations=1", "scheduler=constant"],
         cwd=place, env=environment, capture_output=True, text=True, check=False, timeout=300,

@@ -27,8 +27,15 @@ class Project:
         self.root = root
         self.programs = programs
 
+    def environment(self):
+        """Return the variables of a command there: this copy's sources, and its programs."""
+        return os.environ | {
+            "PATH": os.pathsep.join([str(self.programs), str(COLD), os.environ["PATH"]]),
+            "PYTHONPATH": str(self.root / "src"),
+        }
+
     def run(self, *command, expect=0, **environment):
-        """Run a command there, with this copy's sources; return what it printed."""
+        """Run a command there; return what it printed."""
         done = subprocess.run(
             command,
             cwd=self.root,
@@ -36,16 +43,22 @@ class Project:
             text=True,
             check=False,
             timeout=600,
-            env=os.environ
-            | {
-                "PATH": os.pathsep.join([str(self.programs), str(COLD), os.environ["PATH"]]),
-                "PYTHONPATH": str(self.root / "src"),
-            }
-            | environment,
+            env=self.environment() | environment,
         )
         said = done.stdout + done.stderr
         assert done.returncode == expect, said
         return said
+
+    def start(self, *arguments):
+        """Start ``python`` there; a fork of the warm one ends with it, by the same signal."""
+        return subprocess.Popen(
+            [str(self.programs / "python"), *arguments],
+            cwd=self.root,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def python(self, *arguments, **keywords):
         """Run ``python`` there."""

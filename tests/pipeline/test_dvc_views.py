@@ -10,6 +10,7 @@ import pytest
 import vl_convert
 import yaml
 from tests.pipeline.conftest import REPOSITORY, Project
+from tests.warm import warm_programs
 
 from anneal.results.store import load_results, save_results
 
@@ -49,7 +50,7 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
     save_results(root / RESULTS, results)
     (root / ".venv").mkdir()
     (root / ".venv/.installed").touch()  # as after the set-up
-    project = Project(root)
+    project = Project(root, warm_programs())
     project.run("git", "init", "-q", "-b", "main")
     (root / ".gitignore").write_text(".venv\n")
     project.commit("before")

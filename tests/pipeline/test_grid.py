@@ -5,8 +5,6 @@ import io
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -16,7 +14,7 @@ from anneal.runs.directory_lock import is_held
 from anneal.runs.result_file import RESULT
 
 pytestmark = pytest.mark.slow
-GRID = (sys.executable, "-m", "anneal", "grid", "--workers", "2")
+GRID = ("-m", "anneal", "grid", "--workers", "2")
 OF_THE_CLOCK = ("started", "seconds")  # columns of runs.csv; every other one is compared
 MADE = ("runs", "evaluations", "experiments", "range_tests", "results/smoke", "data",
         "dvc.lock", ".dvc/tmp", ".dvc/cache")  # fmt: skip
@@ -41,18 +39,6 @@ def forget(project):
             path.unlink()
 
 
-def start(project):
-    """Start the grid."""
-    return subprocess.Popen(
-        GRID,
-        cwd=project.root,
-        env=os.environ | {"PYTHONPATH": str(project.root / "src")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
 def wait_for(what, process):
     deadline = time.monotonic() + 240
     while not what():
@@ -73,7 +59,7 @@ def test_results_equal_those_of_dvc_repro_after_two_kills(project):
     forget(project)
     runs = project.root / "runs/smoke/smoke"
 
-    grid = start(project)
+    grid = project.start(*GRID)
     wait_for(lambda: (runs / "plain/seed-1" / HISTORY).is_file(), grid)
     assert "Data and pipelines" in project.run("dvc", "status", "compose")  # no lock is held
     grid.send_signal(signal.SIGTERM)
@@ -83,14 +69,14 @@ def test_results_equal_those_of_dvc_repro_after_two_kills(project):
     assert (runs / "plain/seed-1" / CHECKPOINT).is_file()
     assert not (runs / "plain/seed-1" / RESULT).is_file()
 
-    grid = start(project)  # goes on; then the grid is killed, and its processes outlive it
+    grid = project.start(*GRID)  # goes on; then the grid is killed, and its processes outlive it
     seed = runs / "found/seed-0"
     wait_for(lambda: (seed / HISTORY).is_file() and is_held(seed), grid)
     grid.kill()
     grid.wait(timeout=240)  # not for its output, which its runs hold open
     assert is_held(seed)
 
-    said = project.run(*GRID)
+    said = project.python(*GRID)
     assert "6 of 6 runs ended" in said
     assert results(project) == alone
     assert "up to date" in project.run("dvc", "status")
@@ -103,7 +89,7 @@ def test_failed_run_leaves_the_results_of_the_others(project):
     blocked = project.root / "runs/failing/smoke/diverging/seed-0"
     blocked.parent.mkdir(parents=True)
     blocked.write_text("a file where the run's folder should be")
-    said = project.run(*GRID, "--retries", "0", expect=1)
+    said = project.python(*GRID, "--retries", "0", expect=1)
     assert "1 of 2 runs ended" in said
     assert "smoke/diverging seed 0 failed: error: runs/failing/smoke/diverging/seed-0" in said
     assert "the same command tries them again" in said
@@ -112,5 +98,5 @@ def test_failed_run_leaves_the_results_of_the_others(project):
     rows = (project.root / "results/failing/runs.csv").read_text()
     assert "smoke/plain,0" in rows
     blocked.unlink()
-    assert "2 of 2 runs ended" in project.run(*GRID)
+    assert "2 of 2 runs ended" in project.python(*GRID)
     assert "up to date" in project.run("dvc", "status")

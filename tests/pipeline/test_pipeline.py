@@ -149,7 +149,7 @@ def test_fresh_clone_regenerates_the_report_from_results_alone(reproduced, tmp_p
     project.commit("results")
     before = snapshot(project, "paper")
     project.run("git", "clone", "-q", str(project.root), str(tmp_path / "clone"))
-    clone = type(project)(tmp_path / "clone")
+    clone = type(project)(tmp_path / "clone", project.programs)
     shutil.rmtree(clone.root / "paper/figures")
     (clone.root / "paper/report.md").unlink()
     clone.python("-m", "anneal.commands.stages.report")

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -26,9 +24,9 @@ FAKE_WANDB = {
 def composed(project):
     """Return the project ready to train one seed."""
     project.python("-m", "anneal", "params", "campaign=smoke", "tracking=off", "hardware=cpu",
-                   "hardware.threads=1", "seeds=[0]", "budget_fraction=0.5")  # fmt: skip
+                   "hardware.threads=1", "seeds=[0]", "budget_fraction=0.25")  # fmt: skip
     project.python("-m", "anneal.commands.stages.compose")
-    project.python("-m", "anneal.commands.stages.download", "digits")
+    project.python("-m", "anneal.commands.stages.download", "small_digits")
     return project
 
 
@@ -57,16 +55,9 @@ def uninterrupted(composed):
     return record(composed)
 
 
-def start(project, **environment):
+def start(project):
     """Start the training and wait until it has made some updates."""
-    process = subprocess.Popen(
-        [sys.executable, *TRAIN],
-        cwd=project.root,
-        env=os.environ | {"PYTHONPATH": str(project.root / "src")} | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = project.start(*TRAIN)
     history = project.root / RUN / HISTORY
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
@@ -85,7 +76,7 @@ def test_ctrl_c_writes_a_checkpoint_and_the_run_goes_on_to_the_same_bits(compose
     assert (composed.root / RUN / CHECKPOINT).is_file()
     assert not (composed.root / RUN / RESULT).is_file()
     assert "stopped at" in composed.python("-m", "anneal", "status")
-    assert "left of 200" in composed.python(*TRAIN)
+    assert "left of 100" in composed.python(*TRAIN)
     assert same(record(composed), uninterrupted)
 
 

@@ -1,10 +1,10 @@
 """Several processes of one run: who they are, what is refused, how they end."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -101,23 +101,21 @@ def test_one_process_does_the_work_itself():
 # --- how they end ---------------------------------------------------------------------------------
 
 
-def start(what, rank=1, patience="10 minutes", python=None):
+def start(what, rank=1, patience="10 minutes", folder=REPOSITORY):
     return subprocess.Popen(
-        [python or warm_python(), "-m", PROGRAM, what, str(rank), patience],
-        cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [warm_python(), "-m", PROGRAM, what, str(rank), patience],
+        cwd=folder, env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
-def left(marker):
-    """Return the processes whose command line holds a word."""
+def left_in(folder):
+    """Return the processes that work in a folder: ranks, and what started them."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue
-        if PROGRAM in words and marker in words:
-            found.append(int(path.parent.name))
+    for path in Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):  # it has ended
+            if path.readlink() == folder:
+                found.append(int(path.parent.name))
     return found
 
 
@@ -144,13 +142,13 @@ def test_rank_that_ends_ends_the_others_with_one_line(what, rank, said):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
-def test_rank_that_hangs_is_named_when_patience_is_over(rank):
-    process = start("hangs", rank, "3 seconds", sys.executable)  # found by their words
+def test_rank_that_hangs_is_named_when_patience_is_over(rank, tmp_path):
+    process = start("hangs", rank, "3 seconds", folder=tmp_path)
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     assert errors == f"error: rank {rank} of 3 did not answer for 3 seconds (hardware.patience)\n"
     assert f"update {AT - 1} total 6" in output
-    assert not left("3 seconds")
+    assert not left_in(tmp_path)
 
 
 @pytest.mark.slow
@@ -174,16 +172,17 @@ def test_signal_to_the_starter_stops_all(number):
 
 
 @pytest.mark.slow
-def test_ranks_stop_when_their_starter_is_killed():
-    process = start("goes on", patience="11 minutes", python=sys.executable)
+def test_ranks_stop_when_their_starter_is_killed(tmp_path):
+    process = start("goes on", folder=tmp_path)
     assert process.stdout is not None
     process.stdout.readline()
+    assert len(left_in(tmp_path)) > 3
     process.kill()
     process.communicate(timeout=60)
     deadline = time.monotonic() + 20
-    while left("11 minutes") and time.monotonic() < deadline:
+    while left_in(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not left("11 minutes")
+    assert not left_in(tmp_path)
 
 
 # --- a run ----------------------------------------------------------------------------------------

@@ -27,12 +27,12 @@ campaign:
   name: smoke
   title: Four runs
   rerun_committed: false
-  datasets: [digits]
+  datasets: [small_digits]
   range_tests: {}
   experiments:
-    smoke/plain: {dataset: digits, range_test: given}
+    smoke/plain: {dataset: small_digits, range_test: given}
 """
-SHORT = {"batch_size: 50": "batch_size: 10", "400 steps": "300 steps", "evaluations: 4":
+SHORT = {"batch_size: 50": "batch_size: 20", "400 steps": "300 steps", "evaluations: 4":
          "evaluations: 2", "log_lines: 20": "log_lines: 60"}  # fmt: skip
 HIGH = ("srun", "--partition=high", "--cpus-per-task=2", "true")  # returns at its end
 PLAIN_JOB = """\

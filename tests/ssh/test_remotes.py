@@ -1,11 +1,9 @@
 """Runs of one machine on another, through DVC's remotes: a server of ssh, a shared folder."""
 
-import sys
-from pathlib import Path
-
 import pytest
 from tests.pipeline.conftest import Project, copy_project
 from tests.ssh.server import running_server
+from tests.warm import warm_programs
 
 pytestmark = [pytest.mark.ssh, pytest.mark.slow]
 CAMPAIGN = """\
@@ -16,10 +14,10 @@ campaign:
   name: smoke
   title: One run
   rerun_committed: false
-  datasets: [digits]
+  datasets: [small_digits]
   range_tests: {}
   experiments:
-    smoke/plain: {dataset: digits, range_test: given}
+    smoke/plain: {dataset: small_digits, range_test: given}
 """
 MADE = ("runs", "evaluations", "experiments", "range_tests", "data")
 
@@ -28,7 +26,7 @@ MADE = ("runs", "evaluations", "experiments", "range_tests", "data")
 def computed(tmp_path_factory):
     """Return a project with a finished campaign, as the cluster has it, and its bare repository."""
     folder = tmp_path_factory.mktemp("remotes")
-    project = copy_project(folder / "cluster")
+    project = copy_project(folder / "cluster", warm_programs())
     (project.root / "conf/campaign/smoke.yaml").write_text(CAMPAIGN)
     project.python("-m", "anneal", "params", "campaign=smoke", "tracking=off", "hardware=cpu",
                    "hardware.threads=1")  # fmt: skip
@@ -64,16 +62,18 @@ def know(project, remote, settings):
 
 
 def make(project, verb):
-    """Run a verb of the Makefile with the environment of these tests."""
+    """Run a verb of the Makefile with the programs of the project."""
     environment = project.root / ".venv"
     if not environment.exists():
-        environment.symlink_to(Path(sys.executable).parents[1])
+        environment.mkdir()
+        (environment / "bin").symlink_to(project.programs)
+        (environment / ".installed").touch()
     return project.run("make", "--old-file=.venv/.installed", verb)
 
 
 def test_fresh_clone_reports_runs_that_it_pulled(computed, remote, tmp_path):
     name, address, settings = remote
-    laptop = Project(tmp_path / "laptop")
+    laptop = Project(tmp_path / "laptop", computed.programs)
     computed.run("git", "clone", "-q", "../origin.git", str(laptop.root))
     computed.run("dvc", "remote", "add", "--default", name, address)
     know(computed, name, settings)
