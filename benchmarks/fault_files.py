@@ -70,6 +70,13 @@ class Files:
         subprocess.run(["git", "clone", "-q", "--no-hardlinks", str(ROOT), str(place)], **quiet)
         return place
 
+    @functools.cached_property
+    def status(self) -> str:
+        """What DVC says of the clone before any damage."""
+        ended = dvc_status(self.project)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
 
 def damaged_written(files: Files, *, of: str, kind: str) -> Attempt:
     """Damage a file that people write: it is refused, or read as what it now says."""
@@ -90,25 +97,35 @@ def damaged_written(files: Files, *, of: str, kind: str) -> Attempt:
 
 
 def damaged_lock(files: Files, *, kind: str) -> Attempt:
-    """Damage dvc.lock: DVC refuses it, or would run stages again; results/ stay."""
+    """Damage dvc.lock: DVC names it, or shows a difference; put back, it is as before."""
     project = files.project
     path = project / "dvc.lock"
-    good = path.read_bytes()
+    good, before = path.read_bytes(), files.status
     foreign = (project / "params.yaml").read_bytes()
     rewrite(path, damage(good, kind, files.draw, foreign=foreign))
-    ended = subprocess.run(
-        ["dvc", "repro", "--dry"], cwd=project, capture_output=True, text=True, check=False
-    )
+    ended = dvc_status(project)
     rewrite(path, good)
-    changed = subprocess.run(
-        ["git", "status", "--porcelain", "results"], cwd=project, capture_output=True, text=True,
-        check=True,
-    ).stdout  # fmt: skip
-    wrong = "a traceback" if "Traceback" in ended.stderr else None
-    lines = [line for line in ended.stderr.splitlines() if "dvc.lock" in line]
+    lines = [line for line in ended.stderr.splitlines() if path.name in line]
     said = lines[0].removeprefix("ERROR: ") if ended.returncode and lines else ""
-    lost = wrong or (f"changed {changed}" if changed else None)
+    again = dvc_status(project)
+    changed = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=project, capture_output=True, text=True, check=True
+    ).stdout
+    faults = {
+        "a traceback": "Traceback" in ended.stderr,
+        f"refused without its name: {ended.stderr}": ended.returncode and not said,
+        "not noticed": kind != "bit-flipped" and ended.stdout == before,
+        f"not as before when put back: {again.stderr}": again.stdout != before,
+        f"changed {changed}": changed,
+    }
+    lost = next((words for words, is_there in faults.items() if is_there), None)
     return Attempt(how="rewritten", lost=lost, said=said)
+
+
+def dvc_status(project: Path) -> "subprocess.CompletedProcess[str]":
+    """Ask DVC in what a clone differs from its lock."""
+    command = ["dvc", "status", "--json"]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
 
 
 def write_report(place: Path, limit: int | None = None) -> Ended:

@@ -52,11 +52,17 @@ STORE_CHECKS = (
     ),
     Edit("datasets/imagenet/store.py", "        if found != expected:", "        if False:"),
 )
+TEXT_CHECKS = tuple(
+    Edit("io/files.py", f"except {error} as", f"except {NEVER} as")
+    for error in ("UnicodeDecodeError", "yaml.YAMLError", "json.JSONDecodeError")
+)
 # What prevents a loss and is not in this project: nothing is left to take out.
 OF_OTHERS = {
     "read-only folder: data": "the system writes nothing there",
     "no locks: ENOSYS": "filelock takes files as locks",
     **dict.fromkeys(damaged("dvc.lock"), "DVC checks the file"),
+    "a kill of dvc repro": "DVC runs a stage again that it has not recorded",
+    "a kill of a grid worker": "it has the guards of a run",
 }
 GUARDS = (
     Guard(
@@ -75,7 +81,7 @@ GUARDS = (
             ),
         ),
         faults=("disk full: checkpoint", "disk full: report"),
-        kills=("checkpoint",),
+        kills=("checkpoint", "result"),
     ),
     Guard(
         what="a resumed run cuts its history off at its checkpoint",
@@ -87,7 +93,18 @@ GUARDS = (
             ),
         ),
         faults=("disk full: history",),
-        kills=("update", "evaluation", "history", "result"),
+        kills=("history", "update"),
+    ),
+    Guard(
+        what="a checkpoint has the state of the optimizer",
+        edits=(
+            Edit(
+                "training/loop.py",
+                'self.learner.optimizer.load_state_dict(state["optimizer"])',
+                "pass",
+            ),
+        ),
+        kills=("evaluation", "rank"),
     ),
     Guard(
         what="an error of the system is one line",
@@ -228,7 +245,7 @@ GUARDS = (
             Edit("datasets/archives.py", "    if found != member.md5:", "    if False:"),
             Edit(
                 "datasets/archives.py",
-                "except (tarfile.TarError, EOFError, KeyError) as",
+                "except (tarfile.TarError, EOFError, KeyError, zlib.error) as",
                 f"except {NEVER} as",
             ),
         ),
@@ -245,35 +262,23 @@ GUARDS = (
         faults=damaged("store"),
     ),
     Guard(
-        what="a file that is no YAML is named",
-        edits=(Edit("io/files.py", "except yaml.YAMLError as", f"except {NEVER} as"),),
-        faults=(
-            *damaged("params.yaml", "bit-flipped", "foreign"),
-            *damaged("claim", "truncated", "bit-flipped", "foreign"),
-            *damaged("table", "truncated", "bit-flipped"),
-        ),
-    ),
-    Guard(
-        what="a configuration has the keys of its schema",
+        what="configurations, tables and claims are text, YAML and as their schema has them",
         edits=(
+            *TEXT_CHECKS,
+            Edit("config/strict.py", "    if unnamed and rest is None:", "    if False:"),
             Edit("config/strict.py", "    if missing:", "    if False:"),
             Edit("config/strict.py", "    if not isinstance(section, Mapping):", "    if False:"),
-        ),
-        faults=(
-            *damaged("params.yaml", "truncated", "empty"),
-            *damaged("table", "foreign"),
-        ),
-    ),
-    Guard(
-        what="claims are a list",
-        edits=(
             Edit(
                 "claims/schema.py",
                 "if not isinstance(entries, list) or not entries:",
                 "if False:",
             ),
         ),
-        faults=damaged("claim", "empty"),
+        faults=(
+            *damaged("params.yaml"),
+            *damaged("claim"),
+            *damaged("table", "truncated", "bit-flipped", "foreign"),
+        ),
     ),
     Guard(
         what="a table has rows",
@@ -297,8 +302,8 @@ GUARDS = (
                 f"except {NEVER} as error:\n"
                 '            raise ValueError(f"{path}, line {line}: {error}")',
             ),
+            *TEXT_CHECKS,
             Edit("io/files.py", "    if not isinstance(content, dict):", "    if False:"),
-            Edit("io/files.py", "except UnicodeDecodeError as", f"except {NEVER} as"),
             Edit("io/csv_files.py", "    if not text:", "    if False:"),
         ),
         faults=damaged("results/"),
