@@ -27,13 +27,11 @@ class Attempt:
     """One fault that was tried.
 
     Args:
-        fault: its row of the table.
         how: it was made.
         lost: what is lost, or wrong and unnoticed; None: nothing.
         said: the line of the command; empty: it needed none.
     """
 
-    fault: str
     how: str
     lost: str | None
     said: str
@@ -53,8 +51,11 @@ class Ended:
         lines = self.errors.strip().splitlines() or [""]
         return lines[-1].removeprefix("error: ")
 
-    def fault(self, *, refused: bool) -> str | None:
-        """Return what is wrong with this end: a traceback, a hang, silence; None: nothing."""
+    def fault(self, *, refused: bool, words: str = "") -> str | None:
+        """Return what is wrong with this end: a traceback, a hang, silence; None: nothing.
+
+        A refusal must have these ``words``.
+        """
         if self.status == -signal.SIGALRM:
             return f"hung for {SECONDS} s"
         if self.status not in (0, 1) or "Traceback" in self.errors:
@@ -62,7 +63,11 @@ class Ended:
         if refused != (self.status == 1):
             return "not refused" if refused else f"refused: {self.said}"
         lines = self.errors.strip().splitlines()
-        return f"said {len(lines)} lines: {lines}" if refused and len(lines) != 1 else None
+        if refused and len(lines) != 1:
+            return f"said {len(lines)} lines: {lines}"
+        return (
+            f"said {self.said!r} without {words!r}" if refused and words not in self.said else None
+        )
 
 
 def forked(folder: Path, work: Callable[[], object]) -> Ended:

@@ -162,7 +162,7 @@ def left(data: Path) -> str | None:
 
 def full_disk_in_download(data: Data) -> Attempt:
     """Download to a disk that is too small, then to one that is not."""
-    place, fault = data.fresh(), "disk full: download"
+    place = data.fresh()
     folder = place / "data"
     with served(data.archive) as url:
         if can_mount():
@@ -184,7 +184,7 @@ def full_disk_in_download(data: Data) -> Attempt:
         unpacked = obtained(data, place, url)
     whole = {path.name: path.read_bytes() for path in unpacked.iterdir()} == data.members
     lost = wrong or (None if whole and said else "not whole afterwards")
-    return Attempt(fault=fault, how=how, lost=lost, said=said)
+    return Attempt(how=how, lost=lost, said=said)
 
 
 def read_only_data(data: Data) -> Attempt:
@@ -195,7 +195,7 @@ def read_only_data(data: Data) -> Attempt:
         refused, said, wrong = tried(lambda: obtained(data, place, url))
         wrong = wrong or left(place / "data")
     lost = wrong or (None if refused else "not refused")
-    return Attempt(fault="read-only folder: data", how=how, lost=lost, said=said)
+    return Attempt(how=how, lost=lost, said=said)
 
 
 def damaged_archive(data: Data, *, kind: str) -> Attempt:
@@ -208,7 +208,7 @@ def damaged_archive(data: Data, *, kind: str) -> Attempt:
     refused, said, wrong = tried(lambda: obtained(data, place))
     changed = None if path.read_bytes() == bad else "changed the file"
     lost = wrong or changed or left(place / "data") or (None if refused else "not refused")
-    return Attempt(fault=f"{kind} archive", how="rewritten", lost=lost, said=said)
+    return Attempt(how="rewritten", lost=lost, said=said)
 
 
 def full_disk_in_store(data: Data) -> Attempt:
@@ -225,7 +225,7 @@ def full_disk_in_store(data: Data) -> Attempt:
     ended = forked(place.parent, work)
     same = contents(prepared(data.pictures, place)) == contents(data.store)
     lost = ended.fault(refused=True) or (None if same else "not the same bytes afterwards")
-    return Attempt(fault="disk full: store", how="RLIMIT_FSIZE", lost=lost, said=ended.said)
+    return Attempt(how="RLIMIT_FSIZE", lost=lost, said=ended.said)
 
 
 def damaged_store(data: Data, *, kind: str) -> Attempt:
@@ -243,16 +243,16 @@ def damaged_store(data: Data, *, kind: str) -> Attempt:
     verified, _, wrong_too = tried(lambda: verify_store(place))
     refused = (opened and verified) or bad == good
     lost = wrong or wrong_too or (None if refused else f"{name}: not refused")
-    return Attempt(fault=f"{kind} store", how="rewritten", lost=lost, said=said)
+    return Attempt(how="rewritten", lost=lost, said=said)
 
 
-CASES: tuple[Callable[[Data], Attempt], ...] = (
-    full_disk_in_download,
-    full_disk_in_store,
-    read_only_data,
+CASES: tuple[tuple[str, Callable[[Data], Attempt]], ...] = (
+    ("disk full: download", full_disk_in_download),
+    ("disk full: store", full_disk_in_store),
+    ("read-only folder: data", read_only_data),
     *(
-        functools.partial(case, kind=kind)
-        for case in (damaged_archive, damaged_store)
+        (f"{kind} {name}", functools.partial(case, kind=kind))
+        for name, case in (("archive", damaged_archive), ("store", damaged_store))
         for kind in DAMAGES
     ),
 )

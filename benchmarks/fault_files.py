@@ -22,7 +22,9 @@ from damage import (
 )
 from mutation_targets import ROOT, Target, make_targets
 
-WRITTEN = ("params.yaml", "claims", "table", "results")  # of mutation_targets
+WRITTEN = {  # kind of mutation_targets -> name in the table
+    "params.yaml": "params.yaml", "claims": "claim", "table": "table", "results": "results/"
+}  # fmt: skip
 
 
 class Files:
@@ -68,6 +70,13 @@ class Files:
         subprocess.run(["git", "clone", "-q", "--no-hardlinks", str(ROOT), str(place)], **quiet)
         return place
 
+    @functools.cached_property
+    def status(self) -> str:
+        """What DVC says of the clone before any damage."""
+        ended = dvc_status(self.project)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
 
 def damaged_written(files: Files, *, of: str, kind: str) -> Attempt:
     """Damage a file that people write: it is refused, or read as what it now says."""
@@ -82,30 +91,41 @@ def damaged_written(files: Files, *, of: str, kind: str) -> Attempt:
     rewrite(path, good)
     if refused and path.name not in said and ".yaml" not in said and ".csv" not in said:
         wrong = wrong or f"{path.name}: named no file: {said}"
-    name = {"claims": "claim", "results": "results/"}.get(of, of)
-    return Attempt(fault=f"{kind} {name}", how="rewritten", lost=wrong, said=said)
+    if kind == "empty" and not refused:
+        wrong = wrong or f"{path.name}: not refused"
+    return Attempt(how="rewritten", lost=wrong, said=said)
 
 
 def damaged_lock(files: Files, *, kind: str) -> Attempt:
-    """Damage dvc.lock: DVC refuses it, or would run stages again; results/ stay."""
+    """Damage dvc.lock: DVC names it, or shows a difference; put back, it is as before."""
     project = files.project
     path = project / "dvc.lock"
-    good = path.read_bytes()
+    good, before = path.read_bytes(), files.status
     foreign = (project / "params.yaml").read_bytes()
     rewrite(path, damage(good, kind, files.draw, foreign=foreign))
-    ended = subprocess.run(
-        ["dvc", "repro", "--dry"], cwd=project, capture_output=True, text=True, check=False
-    )
+    ended = dvc_status(project)
     rewrite(path, good)
-    changed = subprocess.run(
-        ["git", "status", "--porcelain", "results"], cwd=project, capture_output=True, text=True,
-        check=True,
-    ).stdout  # fmt: skip
-    wrong = "a traceback" if "Traceback" in ended.stderr else None
-    lines = [line for line in ended.stderr.splitlines() if "dvc.lock" in line]
+    lines = [line for line in ended.stderr.splitlines() if path.name in line]
     said = lines[0].removeprefix("ERROR: ") if ended.returncode and lines else ""
-    lost = wrong or (f"changed {changed}" if changed else None)
-    return Attempt(fault=f"{kind} dvc.lock", how="rewritten", lost=lost, said=said)
+    again = dvc_status(project)
+    changed = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=project, capture_output=True, text=True, check=True
+    ).stdout
+    faults = {
+        "a traceback": "Traceback" in ended.stderr,
+        f"refused without its name: {ended.stderr}": ended.returncode and not said,
+        "not noticed": kind != "bit-flipped" and ended.stdout == before,
+        f"not as before when put back: {again.stderr}": again.stdout != before,
+        f"changed {changed}": changed,
+    }
+    lost = next((words for words, is_there in faults.items() if is_there), None)
+    return Attempt(how="rewritten", lost=lost, said=said)
+
+
+def dvc_status(project: Path) -> "subprocess.CompletedProcess[str]":
+    """Ask DVC in what a clone differs from its lock."""
+    command = ["dvc", "status", "--json"]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
 
 
 def write_report(place: Path, limit: int | None = None) -> Ended:
@@ -121,7 +141,7 @@ def write_report(place: Path, limit: int | None = None) -> Ended:
     return forked(place, work)
 
 
-def unwritable_report(files: Files, *, fault: str) -> Attempt:
+def unwritable_report(files: Files, *, is_full: bool) -> Attempt:
     """Write a changed report where it does not fit, or nothing can be written."""
     place = files.fresh() / "project"
     shutil.copytree(files.report, place)
@@ -129,7 +149,7 @@ def unwritable_report(files: Files, *, fault: str) -> Attempt:
     before = [path.read_bytes() for path in outputs]
     campaign = place / "results" / "quick" / "campaign.yaml"
     campaign.write_text(campaign.read_text().replace("title: ", "title: Changed ", 1))
-    if fault == "disk full: report":
+    if is_full:
         smallest = min(map(len, before))
         ended, how = write_report(place, files.draw.randrange(smallest)), "RLIMIT_FSIZE"
     else:
@@ -140,13 +160,17 @@ def unwritable_report(files: Files, *, fault: str) -> Attempt:
     ]
     partial = [p.name for p in (place / "paper").glob(".*.tmp")]
     kept = None if not changed and not partial else f"changed {changed}, left {partial}"
-    lost = ended.fault(refused=True) or kept
-    return Attempt(fault=fault, how=how, lost=lost, said=ended.said)
+    lost = ended.fault(refused=True, words="report.") or kept
+    return Attempt(how=how, lost=lost, said=ended.said)
 
 
-CASES: tuple[Callable[[Files], Attempt], ...] = (
-    functools.partial(unwritable_report, fault="disk full: report"),
-    functools.partial(unwritable_report, fault="read-only folder: report"),
-    *(functools.partial(damaged_lock, kind=kind) for kind in DAMAGES),
-    *(functools.partial(damaged_written, of=of, kind=kind) for of in WRITTEN for kind in DAMAGES),
+CASES: tuple[tuple[str, Callable[[Files], Attempt]], ...] = (
+    ("disk full: report", functools.partial(unwritable_report, is_full=True)),
+    ("read-only folder: report", functools.partial(unwritable_report, is_full=False)),
+    *((f"{kind} dvc.lock", functools.partial(damaged_lock, kind=kind)) for kind in DAMAGES),
+    *(
+        (f"{kind} {name}", functools.partial(damaged_written, of=of, kind=kind))
+        for of, name in WRITTEN.items()
+        for kind in DAMAGES
+    ),
 )

@@ -13,9 +13,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from damage import Attempt
-from fault_runs import Runs, at_checkpoint, run
+from damage import SECONDS, Attempt
+from fault_runs import Runs, at_checkpoint, run, seed_folder
 from kill_moments import die
+
+from anneal.runs.directory import TIMING, read_lines
 
 # A tracker's background process in which one method misbehaves.
 BROKEN = """
@@ -59,9 +61,14 @@ def jumping_clock(runs: Runs, *, direction: int) -> Attempt:
         time.time = lambda: clock() + next(looks) * jump / 10
 
     ended = run(place, arm)
-    lost = ended.fault(refused=False) or runs.differs(place)
-    word = "forward" if direction > 0 else "back"
-    return Attempt(fault=f"clock jumps {word}", how="wrapped", lost=lost, said=ended.said)
+    lost = ended.fault(refused=False) or odd_seconds(place) or runs.differs(place)
+    return Attempt(how="wrapped", lost=lost, said=ended.said)
+
+
+def odd_seconds(place: Path) -> str | None:
+    """Return seconds of a run that no clock without jumps has counted; None: there are none."""
+    found = [line["seconds"] for line in read_lines(seed_folder(place) / TIMING)]
+    return next((f"{odd} s of training" for odd in found if not 0 <= odd < SECONDS), None)
 
 
 def broken_tracker(runs: Runs, *, fault: str, method: str) -> Attempt:
@@ -80,7 +87,7 @@ def broken_tracker(runs: Runs, *, fault: str, method: str) -> Attempt:
     ended = run(place, arm, "tracking=offline")
     silent = None if "tracking failed" in ended.errors else "said nothing"
     lost = ended.fault(refused=False) or silent or runs.differs(place)
-    return Attempt(fault=f"W&B {fault}", how=f"in {method}", lost=lost, said=ended.said)
+    return Attempt(how=f"in {method}", lost=lost, said=ended.said)
 
 
 def out_of_memory(runs: Runs) -> Attempt:
@@ -95,7 +102,7 @@ def out_of_memory(runs: Runs) -> Attempt:
     ended = run(runs.fresh(), arm, f"training.batch_size={images}", "dataset.image_size=128")
     named = f"training.batch_size is {images}" in ended.said
     lost = ended.fault(refused=True) or (None if named else f"no advice: {ended.said}")
-    return Attempt(fault="out of memory", how="RLIMIT_AS", lost=lost, said=ended.said)
+    return Attempt(how="RLIMIT_AS", lost=lost, said=ended.said)
 
 
 def no_renaming(runs: Runs) -> Attempt:
@@ -109,8 +116,8 @@ def no_renaming(runs: Runs) -> Attempt:
 
     place, number = runs.interrupted(), runs.draw.randint(1, 4)
     ended = run(place, lambda: at_checkpoint(number, lambda: setattr(Path, "replace", refused)))
-    lost = ended.fault(refused=True) or runs.lost(place)
-    return Attempt(fault="no renaming over a file", how="wrapped", lost=lost, said=ended.said)
+    lost = ended.fault(refused=True, words="replaces no file by renaming") or runs.lost(place)
+    return Attempt(how="wrapped", lost=lost, said=ended.said)
 
 
 def no_hard_links(runs: Runs) -> Attempt:
@@ -118,15 +125,15 @@ def no_hard_links(runs: Runs) -> Attempt:
     place = runs.interrupted()
     ended = run(place, lambda: setattr(os, "link", failing(errno.EPERM)))
     lost = ended.fault(refused=False) or runs.differs(place)
-    return Attempt(fault="no hard links", how="wrapped", lost=lost, said=ended.said)
+    return Attempt(how="wrapped", lost=lost, said=ended.said)
 
 
 def no_locks(runs: Runs) -> Attempt:
     """Let the file system have no lock to give."""
     place = runs.interrupted()
     ended = run(place, lambda: setattr(fcntl, "flock", failing(errno.ENOLCK)))
-    lost = ended.fault(refused=True) or runs.lost(place)
-    return Attempt(fault="no locks: ENOLCK", how="wrapped", lost=lost, said=ended.said)
+    lost = ended.fault(refused=True, words="a file system with locks") or runs.lost(place)
+    return Attempt(how="wrapped", lost=lost, said=ended.said)
 
 
 def no_call_for_locks(runs: Runs) -> Attempt:
@@ -144,7 +151,7 @@ def no_call_for_locks(runs: Runs) -> Attempt:
     ended = run(place, arm)
     lost = ended.fault(refused=False) or runs.differs(place)
     said = next((line for line in ended.errors.splitlines() if "flock" in line), "")
-    return Attempt(fault="no locks: ENOSYS", how="wrapped", lost=lost, said=said)
+    return Attempt(how="wrapped", lost=lost, said=said)
 
 
 def failing(number: int) -> Callable[..., None]:
@@ -156,16 +163,17 @@ def failing(number: int) -> Callable[..., None]:
     return fail
 
 
-CASES: tuple[Callable[[Runs], Attempt], ...] = (
-    *(functools.partial(jumping_clock, direction=direction) for direction in (1, -1)),
+CASES: tuple[tuple[str, Callable[[Runs], Attempt]], ...] = (
+    ("clock jumps forward", functools.partial(jumping_clock, direction=1)),
+    ("clock jumps back", functools.partial(jumping_clock, direction=-1)),
     *(
-        functools.partial(broken_tracker, fault=fault, method=method)
+        (f"W&B {fault}", functools.partial(broken_tracker, fault=fault, method=method))
         for fault in TRACKER_FAULTS
         for method in METHODS
     ),
-    out_of_memory,
-    no_renaming,
-    no_hard_links,
-    no_locks,
-    no_call_for_locks,
+    ("out of memory", out_of_memory),
+    ("no renaming over a file", no_renaming),
+    ("no hard links", no_hard_links),
+    ("no locks: ENOLCK", no_locks),
+    ("no locks: ENOSYS", no_call_for_locks),
 )

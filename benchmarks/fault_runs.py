@@ -137,17 +137,17 @@ def full_disk(runs: Runs) -> Attempt:
     """Fill the disk before a checkpoint, so that a part of it fits."""
     size = (seed_folder(runs.reference) / "checkpoint.pt").stat().st_size
     number, rest = runs.draw.randint(3, 25), runs.draw.randrange(size)
-    place, fault = runs.fresh(), "disk full: checkpoint"
+    place = runs.fresh()
     if not can_mount():
         ended = run(place, lambda: at_checkpoint(number, lambda: limit_files(rest)))
-        lost = ended.fault(refused=True) or runs.lost(place)
-        return Attempt(fault=fault, how="RLIMIT_FSIZE", lost=lost, said=ended.said)
+        lost = ended.fault(refused=True, words="checkpoint.pt") or runs.lost(place)
+        return Attempt(how="RLIMIT_FSIZE", lost=lost, said=ended.said)
     place.rmdir()
     with disk(place, megabytes=64):
         ended = run(place, lambda: at_checkpoint(number, lambda: fill(place, but=rest)))
         (place / ".filler").unlink()
-        lost = ended.fault(refused=True) or runs.lost(place)
-    return Attempt(fault=fault, how="full tmpfs", lost=lost, said=ended.said)
+        lost = ended.fault(refused=True, words="checkpoint.pt") or runs.lost(place)
+    return Attempt(how="full tmpfs", lost=lost, said=ended.said)
 
 
 def full_disk_in_history(runs: Runs) -> Attempt:
@@ -163,8 +163,8 @@ def full_disk_in_history(runs: Runs) -> Attempt:
         append(self, name, line)
 
     ended = run(place, lambda: setattr(RunDirectory, "append", appended))
-    lost = ended.fault(refused=True) or runs.lost(place)
-    return Attempt(fault="disk full: history", how="RLIMIT_FSIZE", lost=lost, said=ended.said)
+    lost = ended.fault(refused=True, words=HISTORY) or runs.lost(place)
+    return Attempt(how="RLIMIT_FSIZE", lost=lost, said=ended.said)
 
 
 def read_only_folder(runs: Runs) -> Attempt:
@@ -173,7 +173,7 @@ def read_only_folder(runs: Runs) -> Attempt:
     with read_only(place) as how:
         ended = run(place)
     lost = ended.fault(refused=True) or runs.lost(place)
-    return Attempt(fault="read-only folder: run", how=how, lost=lost, said=ended.said)
+    return Attempt(how=how, lost=lost, said=ended.said)
 
 
 def damaged_checkpoint(runs: Runs, *, kind: str) -> Attempt:
@@ -185,13 +185,13 @@ def damaged_checkpoint(runs: Runs, *, kind: str) -> Attempt:
     if kind == "foreign":
         ended = run(place)
         rewrite(file, good)
-        wrong, said = ended.fault(refused=True), ended.said
+        wrong, said = ended.fault(refused=True, words="checkpoint.pt"), ended.said
     else:
         ended = run(place, lambda: at_checkpoint(1, die))
         said = next(iter(ended.output.splitlines()), "")
         wrong = None if "resuming from" in said else "said nothing"
     lost = wrong or runs.lost(place)
-    return Attempt(fault=f"{kind} checkpoint", how="rewritten", lost=lost, said=said)
+    return Attempt(how="rewritten", lost=lost, said=said)
 
 
 def damaged_history(runs: Runs, *, kind: str) -> Attempt:
@@ -205,8 +205,8 @@ def damaged_history(runs: Runs, *, kind: str) -> Attempt:
         lost = runs.differs(place)
     else:
         rewrite(file, good)
-        lost = ended.fault(refused=True) or runs.lost(place)
-    return Attempt(fault=f"{kind} history", how="rewritten", lost=lost, said=ended.said)
+        lost = ended.fault(refused=True, words="history.jsonl") or runs.lost(place)
+    return Attempt(how="rewritten", lost=lost, said=ended.said)
 
 
 def damaged_result(runs: Runs, *, kind: str) -> Attempt:
@@ -218,8 +218,8 @@ def damaged_result(runs: Runs, *, kind: str) -> Attempt:
     rewrite(file, damage(file.read_bytes(), kind, runs.draw, foreign=foreign.read_bytes()))
     ended = run(place)
     unchanged = ended.status == 0 and json.loads(file.read_text()) == good  # a space of JSON
-    lost = None if unchanged else ended.fault(refused=True)
-    return Attempt(fault=f"{kind} result file", how="rewritten", lost=lost, said=ended.said)
+    lost = None if unchanged else ended.fault(refused=True, words="result.json")
+    return Attempt(how="rewritten", lost=lost, said=ended.said)
 
 
 def two_processes(runs: Runs) -> Attempt:
@@ -242,18 +242,26 @@ def two_processes(runs: Runs) -> Attempt:
     second = run(place)
     gone.touch()
     one.join()
-    lost = second.fault(refused=True) or first[0].fault(refused=False) or runs.differs(place)
-    return Attempt(fault="two processes on one run", how="real", lost=lost, said=second.said)
+    lost = (
+        second.fault(refused=True, words="in use")
+        or first[0].fault(refused=False)
+        or runs.differs(place)
+    )
+    return Attempt(how="real", lost=lost, said=second.said)
 
 
-CASES: tuple[Callable[[Runs], Attempt], ...] = (
-    full_disk,
-    full_disk_in_history,
-    read_only_folder,
+CASES: tuple[tuple[str, Callable[[Runs], Attempt]], ...] = (
+    ("disk full: checkpoint", full_disk),
+    ("disk full: history", full_disk_in_history),
+    ("read-only folder: run", read_only_folder),
     *(
-        functools.partial(case, kind=kind)
-        for case in (damaged_checkpoint, damaged_history, damaged_result)
+        (f"{kind} {name}", functools.partial(case, kind=kind))
+        for name, case in (
+            ("checkpoint", damaged_checkpoint),
+            ("history", damaged_history),
+            ("result file", damaged_result),
+        )
         for kind in DAMAGES
     ),
-    two_processes,
+    ("two processes on one run", two_processes),
 )

@@ -1,11 +1,11 @@
-"""Measure the way of ImageNet's JPEGs to a store and from a store to batches, on one thread.
+"""Measure the way of ImageNet's JPEGs to a store and from a store to batches, on one core.
 
 ``python benchmarks/imagenet.py SOURCE [--images 20000] [--seconds 5] [--write docs/imagenet.md]``
 
 SOURCE has train/<class>/*.jpg and val/<class>/*.jpg of real photographs. All ratios are of one run,
 in seconds of the processor, but for two workers, which are compared by the clock: they need a quiet
 machine. The baselines are open and resize of Pillow, and ImageFolder, RandomResizedCrop and
-DataLoader of torchvision.
+DataLoader of torchvision; the bounds are what decoding alone, and bytes to floats alone, allow.
 """
 
 import argparse
@@ -17,14 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from itertools import chain, cycle, islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, features
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
@@ -41,7 +41,7 @@ from anneal.datasets.imagenet.writer import SplitWriter
 from anneal.datasets.normalise import statistics_of
 from anneal.io.files import renew_page
 from anneal.io.text import markdown_table
-from anneal.runs.hardware import decide
+from anneal.runs.hardware import decide, usable_cores
 
 Row = tuple[str, str, str]  # what, measured, against what
 BATCH, CROP = 64, 224
@@ -62,15 +62,16 @@ def main() -> None:
     torch.set_num_threads(1)
     members = list(list_source(given.source).splits["train"])
     libraries = ", ".join(
-        f"{name} {version(name)}" for name in ("pillow", "simplejpeg", "torch", "torchvision")
+        f"{name} {version(name)}" for name in ("simplejpeg", "torch", "torchvision", "pillow")
     )
+    libraries += f" with libjpeg-turbo {features.version('libjpeg_turbo')}"
     rows = []
     for row in chain(
         memory(members, given.images),  # first: what the others use is not in it
         opening(),
-        preparation(members, given.seconds),
+        on_one_core(preparation(members, given.seconds)),
         workers(members, 2_000),
-        training_input(given.source, given.seconds),
+        on_one_core(training_input(given.source, given.seconds)),
     ):
         print(": ".join(row), flush=True)
         rows.append(list(row))
@@ -80,18 +81,36 @@ def main() -> None:
         renew_page(given.write, {"imagenet_speed": body})
 
 
+def on_one_core(rows: Iterator[Row]) -> Iterator[Row]:
+    """Yield the rows, measured with all threads of this process on one core (on Linux)."""
+    cores = usable_cores()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores[-1:])
+    yield from rows
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+
+
 def preparation(members: list[Member], seconds: float) -> Iterator[Row]:
     """Compare decoding, resizing and summing with Pillow's open and resize."""
     for size, name, scaled in ((256, "bilinear", False), (32, "box", False), (32, "box", True)):
         to = Warp(size=size, filter=name, dct_scaling=scaled)
-        ours, theirs = rates(
-            lambda part, to=to: decode_block(part, warp=to, store="raw"),
-            lambda part, to=to: [pillow(member, to) for member in part],
+        ours, theirs, decoding = rates(
+            [
+                lambda part, to=to: decode_block(part, warp=to, store="raw"),
+                lambda part, to=to: [pillow(member, to) for member in part],
+                lambda part, to=to: [decode(m.read(), smallest=to.smallest) for m in part],
+            ],
             members,
             seconds,
         )
         words = f"`prepare`, {size} px, {name}{', DCT scaling' if scaled else ''}"
-        yield words, f"{ours:,.0f} images/s", f"{ours / theirs:.2f} times Pillow's {theirs:,.0f}"
+        yield (
+            words,
+            f"{ours:,.0f} images/s",
+            f"{ours / theirs:.2f} times Pillow's {theirs:,.0f}; "
+            f"decoding alone {decoding / theirs:.2f}",
+        )
     differences = [effect_of_scaling(member) for member in members]
     mean = np.mean([d.mean() for d in differences])
     worst = max(d.mean() for d in differences)
@@ -118,24 +137,21 @@ def effect_of_scaling(member: Member) -> "np.ndarray":
 
 
 def rates(
-    ours: Callable[[list[Member]], object],
-    theirs: Callable[[list[Member]], object],
-    members: list[Member],
-    seconds: float,
-) -> tuple[float, float]:
-    """Return images a second of both, measured in turns on the same images."""
+    works: Sequence[Callable[[list[Member]], object]], members: list[Member], seconds: float
+) -> list[float]:
+    """Return images a second of each work, measured in turns on the same images."""
     parts = cycle(
         members[first : first + BLOCK] for first in range(0, len(members) - BLOCK // 2, BLOCK)
     )
-    spent, images = [0.0, 0.0], 0
-    while sum(spent) < 2 * seconds:
+    spent, images = [0.0] * len(works), 0
+    while sum(spent) < len(works) * seconds:
         part = next(parts)
         images += len(part)
-        for number, work in enumerate((ours, theirs)):
+        for number, work in enumerate(works):
             began = time.process_time()
             work(part)
             spent[number] += time.process_time() - began
-    return images / spent[0], images / spent[1]
+    return [images / each for each in spent]
 
 
 def workers(members: list[Member], count: int) -> Iterator[Row]:
@@ -163,6 +179,14 @@ def training_input(source: Path, seconds: float) -> Iterator[Row]:
     """Compare batches of stores and of imagefolder with torchvision's."""
     theirs = input_rate(torchvision_batches(source), seconds)
     yield "input of torchvision", f"{theirs:,.0f} images/s", "ImageFolder, RandomResizedCrop"
+    for words, stored in (
+        ("planes", torch.zeros(BATCH, 3, CROP, CROP, dtype=torch.uint8)),
+        ("as stored", torch.zeros(BATCH, CROP, CROP, 3, dtype=torch.uint8).permute(0, 3, 1, 2)),
+    ):
+        rate = input_rate(bytes_to_floats(stored), seconds)
+        what, measured, against = input_row(f"bytes to floats alone, {words}", rate, theirs)
+        written = rate * 4 * stored[0].numel() / 1e9
+        yield what, measured, f"{against}; {written:.1f} GB/s written"
     with tempfile.TemporaryDirectory() as folder:
         for kind in ("jpeg", "raw"):
             store = Path(folder, kind)
@@ -188,6 +212,15 @@ def training_input(source: Path, seconds: float) -> Iterator[Row]:
 def input_row(words: str, rate: float, theirs: float) -> Row:
     """Return the row of a rate of input."""
     return words, f"{rate:,.0f} images/s", f"{rate / theirs:.2f} times torchvision's"
+
+
+def bytes_to_floats(stored: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield a batch of bytes as floats in planes, always in the same memory."""
+    floats, labels = torch.empty(stored.shape), torch.zeros(len(stored))
+    while True:
+        for image, planes in zip(stored, floats, strict=True):
+            planes.copy_(image)
+        yield floats, labels
 
 
 def torchvision_batches(source: Path) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

@@ -1,6 +1,6 @@
 """Write an imitation of the published zips of ImageNet32: their layout, a few made-up classes.
 
-``python benchmarks/imitation_zips.py [FOLDER] [--classes 4] [--images 40] [--seed 0]``
+``python benchmarks/imitation_zips.py [FOLDER] [--classes 4] [--images 128] [--seed 0]``
 
 FOLDER is ``data/imagenet32_imitation``, where ``dataset=imagenet32_imitation`` looks. An image is a
 wave of its class's direction, colour and period under noise. The files are the same bytes each
@@ -18,8 +18,8 @@ import numpy as np
 
 from anneal.datasets.imagenet.store import IDENTITY
 
-SIDE, FILES, PER_CLASS = 32, 10, 10  # ten files, as published; validation images of each class
-NOISE = 60.0  # standard deviation, of 255
+SIDE, FILES, PER_CLASS = 32, 10, 100  # ten files, as published; validation images of each class
+NOISE = 30.0  # standard deviation, of 255
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path, default=Path("data/imagenet32_imitation"))
     parser.add_argument("--classes", type=int, default=4)
-    parser.add_argument("--images", type=int, default=40, help="of each of the ten files")
+    parser.add_argument("--images", type=int, default=128, help="of each of the ten files")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     try:

@@ -1,6 +1,6 @@
 """Kill real training processes at random moments, resume them, and compare with runs never killed.
 
-``python benchmarks/kill_campaign.py [--kills 200] [--seed 0] [--write docs/what_holds.md]``
+``python benchmarks/kill_campaign.py [--kills 200] [--seed 0] [--only MOMENT] [--write PAGE]``
 
 Moments: in an update, in an evaluation, while a line of the history, a checkpoint or the result is
 written (before, in the middle of and after each step), in ``dvc repro`` with all its stages, one
@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,12 +69,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=(*IN_ONE_RUN, *SHARES))
     parser.add_argument("--write", type=Path)
     arguments = parser.parse_args()
     draw, tally, began = random.Random(arguments.seed), Tally(), time.monotonic()
     shares = {kind: round(share * arguments.kills) for kind, share in SHARES.items()}
+    moments = IN_ONE_RUN
+    if (only := arguments.only) is not None:
+        shares = {kind: arguments.kills * (kind == only) for kind in SHARES}
+        moments = tuple(kind for kind in IN_ONE_RUN if kind == only)
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:
-        kill_runs(Path(folder), arguments.kills - sum(shares.values()), draw, tally)
+        kill_runs(Path(folder), arguments.kills - sum(shares.values()), draw, tally, moments)
         kill_ranks(Path(folder), shares["rank"], draw, tally)
         for kind, command in (
             ("dvc repro", ["dvc", "repro"]),
@@ -88,7 +94,9 @@ def main() -> None:
         sys.exit("\n".join(tally.differences))
 
 
-def kill_runs(folder: Path, kills: int, draw: random.Random, tally: Tally) -> None:
+def kill_runs(
+    folder: Path, kills: int, draw: random.Random, tally: Tally, moments: Sequence[str]
+) -> None:
     """Kill single runs in this process's children, which need not import torch again."""
     import anneal.commands.multirun_job  # noqa: F401 - before forking, for speed
 
@@ -99,7 +107,7 @@ def kill_runs(folder: Path, kills: int, draw: random.Random, tally: Tally) -> No
         reference, killed = folder / f"reference-{seed}", folder / f"killed-{seed}"
         fork_run(reference, options, None)
         while True:
-            kind = draw.choice(IN_ONE_RUN) if done < kills else None
+            kind = draw.choice(moments) if done < kills else None
             status = fork_run(killed, options, kind and Moment(kind, draw.randrange(2**32)))
             if status == 0:
                 break

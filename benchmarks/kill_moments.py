@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 MOMENTS_OF_A_CHECKPOINT = ("write", "sync", "keep", "rename", "renamed")
+MOMENTS_OF_A_RESULT = ("before", "write", "after")
 
 
 def die() -> None:
@@ -125,13 +126,21 @@ class Moment:
         directory.RunDirectory.save_checkpoint = saved  # type: ignore[method-assign]
 
     def _in_result(self, draw: random.Random) -> None:
+        from anneal.io import files
         from anneal.runs.directory import RunDirectory
 
-        finish, is_before = RunDirectory.finish, draw.random() < 0.5
+        finish, step, part = RunDirectory.finish, draw.choice(MOMENTS_OF_A_RESULT), draw.random()
+
+        def written(self: files.Watched, content: bytes) -> int:
+            os.write(self.fileno(), content[: int(part * len(content))])
+            die()
+            return 0
 
         def finished(self: RunDirectory, result: dict[str, Any]) -> None:
-            if is_before:
+            if step == "before":
                 die()
+            if step == "write":
+                files.Watched.write = written  # type: ignore[method-assign]
             finish(self, result)
             die()
 

@@ -5,7 +5,8 @@
 One process makes so many updates of one small run, then so many short runs one after the other.
 Resident memory and open files are read at ten moments of each. The first moment is left out of the
 growth: it loads libraries. Then a report of made-up runs is written, and timed. Growth beyond the
-limits below, a report that takes longer, or a larger page ends the command with status 1.
+limits below, a report that takes more processor time, or a larger page ends the command with
+status 1.
 """
 
 import argparse
@@ -84,8 +85,8 @@ def main() -> None:
     rows = [gauge.row(name) for name, gauge in gauges.items()]
     made = markdown_table(header, rows, sides=["left", *["right"] * 4])
     made += (
-        f"\n\nThe report of {arguments.reported:,} runs: {seconds:.0f} s, its page "
-        f"{megabytes:.1f} MB."
+        f"\n\nThe report of {arguments.reported:,} runs: {seconds:.0f} s of processor time, "
+        f"its page {megabytes:.1f} MB."
     )
     print(made)
     grown = [name for name, gauge in gauges.items() if not gauge.is_flat]
@@ -135,18 +136,18 @@ def train(*options: str) -> None:
 
 
 def report_many(folder: Path, runs: int) -> tuple[float, float]:
-    """Write the report of made-up runs; return its seconds and the megabytes of its page."""
+    """Write the report of made-up runs; return its processor seconds and its page's megabytes."""
     from anneal.commands.stages import report
     from anneal.results.store import load_results, save_results
 
     shutil.copytree(ROOT / "paper", folder / "paper")
     (results,) = filter(None, [load_results(ROOT / "results" / "clr_cifar10")])
     save_results(folder / "results" / results.name, many_seeds(results, runs))
-    began = time.monotonic()
+    began = time.process_time()
     with chdir(folder), Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         report.main([])
     page = folder / "paper" / "report.html"
-    return time.monotonic() - began, page.stat().st_size / 1e6
+    return time.process_time() - began, page.stat().st_size / 1e6
 
 
 def many_seeds(results: CampaignResults, count: int) -> CampaignResults:

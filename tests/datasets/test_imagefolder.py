@@ -1,5 +1,8 @@
+import io
 import json
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from anneal.datasets import (
     statistics_of,
 )
 from anneal.datasets.image_data import DecodedSplit, Split
+from anneal.datasets.imagenet.pixels import decode
 
 NOWHERE = Paths(Path("nowhere"))
 
@@ -199,6 +203,58 @@ def test_unreadable_image_is_named(of_photos, photos, when):
     with pytest.raises(ValueError, match=r"deeper/3.JPG cannot be read as an image: \w+") as caught:
         load_dataset(of_photos, NOWHERE)
     assert "\n" not in str(caught.value)
+
+
+BOMBS = {"bomb.png": (b"IHDR", 4, "LL"), "bomb.jpg": (b"\xff\xc0", 5, "HH")}
+
+
+def bomb(name):
+    """Return a small file whose header promises 60,000 x 60,000 pixels."""
+    content, (mark, skipped, kind) = io.BytesIO(), BOMBS[name]
+    Image.new("RGB", (16, 16)).save(content, {".png": "PNG", ".jpg": "JPEG"}[name[-4:]])
+    bad = bytearray(content.getvalue())
+    struct.pack_into(f">{kind}", bad, bad.index(mark) + skipped, 60_000, 60_000)
+    if mark == b"IHDR":
+        start = bad.index(mark)
+        struct.pack_into(">L", bad, start + 17, zlib.crc32(bad[start : start + 17]))
+    return bytes(bad)
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_image_of_too_many_pixels_is_refused_undecoded(of_photos, photos, name, monkeypatch):
+    if jpeg.simplejpeg is not None:
+        never = lambda *_, **__: pytest.fail("decoded")  # noqa: E731
+        monkeypatch.setattr(jpeg.simplejpeg, "decode_jpeg", never)
+    (photos / "train" / "cat" / name).write_bytes(bomb(name))
+    with pytest.raises(
+        ValueError, match=f"{name} cannot be read as an image: Image size"
+    ) as caught:
+        load_dataset(of_photos, NOWHERE)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(Image.DecompressionBombError):
+        decode(bomb(name))
+
+
+def test_empty_file_is_named_as_an_unreadable_image(of_photos, photos):
+    (photos / "train" / "cat" / "9.png").touch()
+    with pytest.raises(ValueError, match=r"cat/9.png cannot be read as an image"):
+        load_dataset(of_photos, NOWHERE)
+
+
+def test_odd_pictures_are_read_as_their_first_upright_colour_frame(configure, tmp_path):
+    red = Image.new("RGB", (12, 12), (255, 0, 0))
+    frames = [red, Image.new("RGB", (12, 12), (0, 0, 255))]
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        frames[0].save(tmp_path / label / "animated.gif", save_all=True, append_images=frames[1:])
+        red.convert("CMYK").save(tmp_path / label / "cmyk.jpg", quality=95)
+        red.save(tmp_path / label / "renamed.jpg", "PNG")
+        red.save(tmp_path / label / "renamed.png", "JPEG", quality=95)
+    config = configure(source="imagefolder", folder=str(tmp_path), test_fraction=0.25)
+    data = load_dataset(config, NOWHERE)
+    for split in (data.train, data.test):
+        assert (split.images[:, 0] > 245).all()
+        assert (split.images[:, 1:] < 10).all()
 
 
 def test_images_of_more_than_8_bits_need_the_value_of_white(of_photos, photos):

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import gzip
 import hashlib
@@ -88,6 +89,28 @@ def test_broken_archive_is_one_line_with_its_path(small, configure, tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match=rf"^{path} is not the published file: [^\n]+$"):
         load_dataset(configure(source="mnist"), Paths(tmp_path))
+
+
+def test_packed_file_with_a_flipped_bit_is_one_line_with_its_path(small, configure, tmp_path):
+    contents, _ = small
+    write(tmp_path, contents, packed=True)
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    content = bytearray(path.read_bytes())
+    content[10] ^= 255  # begins the compressed bytes: an error of zlib
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"^{path} is not the published file: [^\n]+$"):
+        load_dataset(configure(source="mnist"), Paths(tmp_path))
+
+
+def test_packed_file_is_unpacked_up_to_a_limit(small, configure, tmp_path, monkeypatch):
+    contents, _ = small
+    write(tmp_path, contents | {"train-images-idx3-ubyte": bytes(1 << 20)}, packed=True)
+    unpacked = []
+    monkeypatch.setattr(mnist, "_MOST_BYTES", 1 << 16)
+    monkeypatch.setattr(mnist, "check_member", lambda content, *_: unpacked.append(len(content)))
+    with contextlib.suppress(ValueError):
+        load_dataset(configure(source="mnist"), Paths(tmp_path))
+    assert max(unpacked) == 1 << 16
 
 
 def test_set_that_is_nowhere_is_downloaded_by_torchvision(small, configure, tmp_path, monkeypatch):

@@ -293,7 +293,7 @@ def test_freed_memory_is_kept_only_where_so_high_a_threshold_is_taken(
             return takes_it
 
     monkeypatch.setattr(hardware.ctypes, "CDLL", lambda _: Library())
-    hardware._keep_freed_memory()
+    hardware.keep_freed_memory()
     assert seen == asked
 
 

@@ -1,8 +1,13 @@
 """What a run says where the memory does not hold it."""
 
+from types import SimpleNamespace
+from typing import Never
+
 import pytest
 import torch
 
+from anneal.commands import advise
+from anneal.commands.stages import evaluate
 from anneal.runs.memory import memory_explained
 
 
@@ -36,3 +41,36 @@ def test_words_that_may_mean_full_memory_are_kept_with_the_advice(experiment):
 def test_other_error_is_raised_unchanged(experiment):
     with pytest.raises(RuntimeError, match="shapes differ"), memory_explained(experiment):
         raise RuntimeError("shapes differ")
+
+
+def test_evaluation_in_a_full_memory_names_its_own_batch(experiment):
+    named = "^out of memory: an evaluation takes 500 images at a time, with any training.batch_size"
+    with pytest.raises(ValueError, match=named), memory_explained(experiment, trains=False):
+        raise MemoryError
+
+
+def full(*_: object, **__: object) -> Never:
+    raise MemoryError
+
+
+def test_advice_in_a_full_memory_is_one_line(experiment, monkeypatch, capsys):
+    named = SimpleNamespace(name="mine", minutes=None)
+    question = SimpleNamespace(advice=named, experiment=experiment, digest="0")
+    monkeypatch.setattr(advise, "ask", lambda _: question)
+    monkeypatch.setattr(advise, "recommend", full)
+    with pytest.raises(SystemExit):
+        advise.main([])
+    assert capsys.readouterr().err.startswith("error: out of memory: training.batch_size is ")
+
+
+def test_stage_evaluate_in_a_full_memory_is_one_line(experiment, monkeypatch, capsys, tmp_path):
+    part = SimpleNamespace(experiment=experiment, seeds=(0,))
+    loaded = SimpleNamespace(of_each_subject=lambda: [part])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evaluate, "load_experiment", lambda *_: loaded)
+    monkeypatch.setattr(evaluate, "load_bounds", lambda _: None)
+    monkeypatch.setattr(evaluate, "plan_experiment", lambda *_: (None, None))
+    monkeypatch.setattr(evaluate, "evaluate_runs", full)
+    with pytest.raises(SystemExit):
+        evaluate.main(["tiny", "row", "given"])
+    assert capsys.readouterr().err.startswith("error: out of memory: an evaluation takes 500 ")

@@ -26,6 +26,7 @@ from anneal.advise.recommend import PAGE, recommend
 from anneal.config.folders import own_folder_first
 from anneal.io.terminal import command, say
 from anneal.runs.layout import ADVICE
+from anneal.runs.memory import memory_explained
 
 
 @command(free=True)
@@ -34,9 +35,10 @@ def main(arguments: list[str]) -> None:
     with own_folder_first(arguments) as left:
         question = ask(left)
     folder = ADVICE / question.advice.name
-    if question.advice.minutes is not None:
-        question = fit_minutes(question, folder=folder)
-    refuse_other_question(folder, question.digest)
-    advice = recommend(question, command=arguments, folder=folder)
+    with memory_explained(question.experiment):
+        if question.advice.minutes is not None:
+            question = fit_minutes(question, folder=folder)
+        refuse_other_question(folder, question.digest)
+        advice = recommend(question, command=arguments, folder=folder)
     for line in terminal_lines(advice, page=folder / PAGE):
         say(line)

@@ -50,7 +50,9 @@ def main(arguments: list[str]) -> None:
     from anneal.datasets.imagenet.prepare import Preparation, prepare
     from anneal.datasets.imagenet.store import verify_store
     from anneal.datasets.imagenet.zips import find_zips, prepare_zips
+    from anneal.runs.hardware import keep_freed_memory
 
+    keep_freed_memory()
     if given.verify:
         if len(given.folders) != 1:
             raise ValueError("--verify needs the folder of one store")

@@ -15,6 +15,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -275,7 +276,7 @@ def _unpack(source: PublishedArchive, archive: Path, data: Path) -> Path:
             with tarfile.open(archive, "r:gz") as tar:
                 for member in source.members:
                     tar.extract(f"{source.folder}/{member.name}", temporary, filter="data")
-        except (tarfile.TarError, EOFError, KeyError) as error:
+        except (tarfile.TarError, EOFError, KeyError, zlib.error) as error:
             raise ValueError(f"{archive} cannot be unpacked: {error}") from error
         for member in source.members:
             read_member(folder, member)

@@ -12,6 +12,7 @@ except ModuleNotFoundError:  # the extra is not installed
 __all__ = ["decode_colour_jpeg", "simplejpeg"]
 
 _COLOUR = ("YCbCr", "RGB")
+_MOST_PIXELS = 89_478_485  # Pillow warns of more, and refuses twice as many
 
 
 def decode_colour_jpeg(content: bytes, *, smallest: int = 0) -> Bytes | None:
@@ -31,7 +32,7 @@ def decode_colour_jpeg(content: bytes, *, smallest: int = 0) -> Bytes | None:
         return None
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(content)
-        if space not in _COLOUR:
+        if space not in _COLOUR or height * width > _MOST_PIXELS:
             return None
         scaled = smallest and min(height, width) >= 2 * smallest
         limits = {"min_height": smallest, "min_width": smallest, "min_factor": 2} if scaled else {}

@@ -51,7 +51,8 @@ def fit(
         raise ValueError(
             f"images must have 8 bits a channel, got Pillow's mode {image.mode!r}{hint}"
         )
-    converted = image.convert("L" if num_channels == 1 else "RGB")
+    mode = "L" if num_channels == 1 else "RGB"
+    converted = image if image.mode == mode else image.convert(mode)  # which copies in any case
     if size is not None:
         converted = _cut_square(converted, size)
     pixels = np.asarray(converted, dtype=np.uint8)

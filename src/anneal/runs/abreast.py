@@ -6,6 +6,7 @@ checkpoints, and ends by itself.
 """
 
 import contextlib
+import gc
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -85,7 +86,10 @@ class Width:
 
     def look(self, lanes: Sequence[Lane]) -> None:
         """Measure the runs in progress; widen where the last widening paid off."""
-        if self.fixed or len(lanes) < self.runs:
+        if self.fixed:
+            return
+        if len(lanes) < self.runs:  # one has ended
+            self._began = None
             return
         made = sum(lane.updates for lane in lanes)
         if self._began is None:
@@ -146,13 +150,15 @@ def train_abreast(runs: Sequence[SeedRun], observers: Observers) -> list[dict[st
                 return
             except StopIteration as end:
                 results[number] = end.value
-                say(f"{runs[number].name}: {end.value['status']}")
+                if lanes[number].updates:
+                    say(f"{runs[number].name}: {end.value['status']}")
             except Interrupted:
                 pass
             except Exception as error:  # noqa: BLE001 - raised below
                 errors.append(error)
                 complain(f"{runs[number].name}: {describe_error(error)}")
             streams.give_back(lanes.pop(number).stream)
+            gc.collect()  # its network and graph, which refer to each other
 
         while lanes or (waiting and not interrupted()):
             if waiting and len(lanes) < width.runs and not interrupted():

@@ -118,7 +118,7 @@ def decide(config: HardwareConfig, *, architecture: str) -> Settings:
     threads = config.threads or num_cores()
     torch.set_num_threads(threads)
     if device == "cpu":
-        _keep_freed_memory()
+        keep_freed_memory()
     elif device == "cuda":
         allow_tf32(precision == TF32)
     torch.backends.cudnn.deterministic = True  # the same bits after any number of stops
@@ -222,12 +222,12 @@ def cpu_capability() -> str:
     return str(torch.backends.cpu.get_cpu_capability())
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Have glibc keep what an update frees for the next one, instead of giving it back.
 
-    By default an activation of some megabytes is mapped, zeroed by the kernel and unmapped again in
-    each update. Another C library has no ``mallopt`` and is left alone; so is a glibc (before 2.35)
-    that refuses so high a threshold for mapping, where the other two would do harm.
+    By default an activation or an image of some megabytes is mapped, zeroed by the kernel and
+    unmapped again each time. Another C library has no ``mallopt`` and is left alone; so is a glibc
+    (before 2.35) that refuses so high a threshold for mapping, where the other two would do harm.
     """
     m_trim_threshold, m_top_pad, m_mmap_threshold = -1, -2, -3  # malloc.h
     with contextlib.suppress(AttributeError, OSError, TypeError):

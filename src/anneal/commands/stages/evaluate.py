@@ -11,6 +11,7 @@ from anneal.results.evaluate import curves_csv, evaluate_runs, make_record
 from anneal.results.snapshot_evaluation import evaluate_snapshots
 from anneal.runs.inputs import Loaded, NoBoundsError, load_bounds, load_experiment
 from anneal.runs.layout import CURVES, EVALUATIONS, RANGE_TESTS, RECORD, RUNS, SKIPPED, SUGGESTION
+from anneal.runs.memory import memory_explained
 from anneal.runs.plan import Bounds
 from anneal.runs.setup import plan_experiment
 from anneal.runs.tracking import open_tracker
@@ -40,8 +41,9 @@ def _evaluate(campaign: str, loaded: Loaded, bounds: Bounds | None) -> None:
     folder = EVALUATIONS / campaign / name
     plan, setup = plan_experiment(loaded, bounds)
     trained = RUNS / campaign / name
-    runs = evaluate_runs(plan, setup, trained, loaded.seeds)
-    runs, ensembles = evaluate_snapshots(plan, setup, trained, runs, keep=folder)
+    with memory_explained(loaded.experiment, trains=False):
+        runs = evaluate_runs(plan, setup, trained, loaded.seeds)
+        runs, ensembles = evaluate_snapshots(plan, setup, trained, runs, keep=folder)
     record = make_record(plan, campaign=campaign, runs=runs, ensembles=ensembles)
     write_json(folder / RECORD, record)
     write_whole(folder / CURVES, curves_csv(runs))

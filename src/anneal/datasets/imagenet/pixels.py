@@ -45,9 +45,12 @@ class Warp:
         Raises:
             ValueError, OSError, SyntaxError: it cannot be decoded.
         """
-        return warp(
-            decode(content, smallest=SCALED_TO * self.size if self.dct_scaling else 0), self
-        )
+        return warp(decode(content, smallest=self.smallest), self)
+
+    @property
+    def smallest(self) -> int:
+        """The least height and width of a decoded image with DCT scaling; 0: no scaling."""
+        return SCALED_TO * self.size if self.dct_scaling else 0
 
 
 def describe_libraries(filter_name: str) -> dict[str, str]:

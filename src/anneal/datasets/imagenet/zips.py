@@ -245,7 +245,7 @@ def _block(content: bytes, labels: npt.NDArray[np.int32], size: int) -> Block:
     total, squares = sums.read()
     return Block(
         asked=len(labels),
-        content=[images.tobytes()],
+        content=[images.data],
         lengths=[3 * size * size] * len(labels),
         sums=total,
         squares=squares,

@@ -1,0 +1,54 @@
+"""Guards that are taken out: each is in the code, and each fault has one."""
+
+import re
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+@pytest.fixture
+def guards(repository: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the command."""
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    return import_module("guards")
+
+
+def test_each_guard_is_in_the_code_once(guards: ModuleType, repository: Path) -> None:
+    for guard in guards.GUARDS:
+        for edit in guard.edits:
+            text = (repository / guards.CODE / edit.file).read_text()
+            assert guards.applied(edit, text) != text
+
+
+def test_text_that_is_not_there_once_is_refused(guards: ModuleType) -> None:
+    edit = guards.Edit("a.py", "if x:", "if True:")
+    for text in ("", "if x:\nif x:"):
+        with pytest.raises(ValueError, match=r"a\.py: must have 'if x:' once, found [02]"):
+            guards.applied(edit, text)
+
+
+def test_each_fault_and_kill_has_a_guard_or_needs_none(
+    guards: ModuleType, repository: Path
+) -> None:
+    page = (repository / "docs" / "what_holds.md").read_text()
+    rows = [
+        set(re.findall(r"^\| ([^|*:]+(?:: [^|]+)?) \|", block, re.MULTILINE)) - {title}
+        for name, title in (("faults", "fault"), ("kills", "killed in or while"))
+        for block in re.findall(rf"<!-- {name}:begin -->(.*)<!-- {name}:end -->", page, re.DOTALL)
+    ]
+    faults, kills = rows
+    others = guards.OF_OTHERS.keys()
+    named = {fault for guard in guards.GUARDS for fault in guard.faults} | others
+    assert faults - named == set()
+    named = {kill for guard in guards.GUARDS for kill in guard.kills}
+    named |= {name.rpartition(" of ")[2].removeprefix("a ") for name in others}
+    assert kills - named == set()
+
+
+def test_table_names_file_function_and_what_was_lost(guards: ModuleType) -> None:
+    (guard,) = [g for g in guards.GUARDS if g.what == "a table has rows"]
+    made = guards.table([guard], {guard.what: ["empty table"]})
+    assert "| a table has rows | config/tables.py: read\\_table | empty table |" in made
+    assert "empty dvc.lock" in made.splitlines()[-1]
