@@ -1,5 +1,8 @@
 """Updates as functions of device tensors: those of the usual loop to the last bit, and captured."""
 
+import contextlib
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -13,7 +16,7 @@ from anneal.datasets.normalise import statistics_of
 from anneal.models.caffe_layers import CaffeBatchNorm
 from anneal.schedules import one_cycle, one_cycle_momentum
 from anneal.training import device_updates
-from anneal.training.captured import captured, draws_of_forward_pass
+from anneal.training.captured import WARM_UPS, _Capture, captured, draws_of_forward_pass
 from anneal.training.evaluation import measure
 from anneal.training.loop import Learner, Training, evenly_spread
 from anneal.training.optimizers import (
@@ -206,6 +209,7 @@ def test_update_on_the_device_reads_nothing_on_the_host(variant):
         assert updates.load(update)
         updates.make()
     assert updates.load(3)
+    seed_everything(99)
     state = random_state()
     with NothingRead() as watched:
         updates.make()
@@ -281,6 +285,83 @@ def test_looking_for_draws_leaves_no_trace():
     assert draws_of_forward_pass(training.learner, 0) == {"torch"}
     assert_same_bits(before, list(training.learner.model.buffers()))
     assert_same_bits(state, random_state())
+
+
+class ImitatedGraph:
+    """A graph without a card: what was captured is computed at each replay, and not before."""
+
+    capturing = None
+
+    def replay(self):
+        self.loss.copy_(self.make())
+
+
+@pytest.fixture
+def imitated(monkeypatch):
+    """Put imitations in place of CUDA's streams and graphs; the list has the streams set."""
+    make, streams = device_updates.DeviceUpdates.make, []
+    stream = SimpleNamespace(wait_stream=lambda _other: None)
+
+    def make_or_capture(self):
+        if ImitatedGraph.capturing is None:
+            return make(self)
+        graph = ImitatedGraph.capturing
+        graph.make, graph.loss = lambda: make(self), torch.zeros(())
+        return graph.loss
+
+    @contextlib.contextmanager
+    def graph(one, *, stream, capture_error_mode):
+        assert capture_error_mode == "thread_local"
+        ImitatedGraph.capturing = one
+        try:
+            yield
+        finally:
+            ImitatedGraph.capturing = None
+
+    monkeypatch.setattr(device_updates.DeviceUpdates, "make", make_or_capture)
+    monkeypatch.setattr(_Capture, "_obstacle", lambda *_: None)
+    for name, imitation in {
+        "CUDAGraph": ImitatedGraph, "graph": graph, "Stream": lambda: stream,
+        "current_stream": lambda: stream, "stream": contextlib.nullcontext,
+        "set_stream": streams.append,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, imitation)
+    return streams
+
+
+@pytest.mark.usefixtures("imitated")
+def test_warm_ups_and_replays_make_each_update_once():
+    usual, _ = training_of()
+    expected, found = [], []
+    usual.run(record=expected.append)
+    other = on_device(*training_of(), without_graph=False)
+    other.run(record=found.append)
+    assert other.learner.replayed == TOTAL - TOTAL // 5 - WARM_UPS  # each fifth batch is smaller
+    assert found == expected
+    assert_same_bits(usual.state_dict() | {"random": 0}, other.state_dict() | {"random": 0})
+
+
+def test_capture_that_fails_leaves_the_run_as_it_was(imitated, monkeypatch):
+    def refused(graph):
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    usual, _ = training_of()
+    expected, found, said = [], [], []
+    usual.run(record=expected.append)
+    make = device_updates.DeviceUpdates.make
+    monkeypatch.setattr(
+        device_updates.DeviceUpdates, "make",
+        lambda self: make(self) if ImitatedGraph.capturing is None else refused(self),
+    )  # fmt: skip
+    other = on_device(*training_of(), without_graph=False, say=said.append)
+    other.run(record=found.append)
+    assert said == [
+        "hardware.capture: updates are not captured: "
+        "operation not permitted when stream is capturing"
+    ]
+    assert len(imitated) == 1  # the stream of before is set again
+    assert other.learner.replayed == 0
+    assert found == expected
 
 
 # --- on a card ------------------------------------------------------------------------------------
