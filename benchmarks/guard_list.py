@@ -224,12 +224,12 @@ GUARDS = (
         faults=("no locks: ENOLCK",),
     ),
     Guard(
-        what="a download has another name until it is checked",
+        what="a download that the disk does not hold is removed",
         edits=(
             Edit(
                 "datasets/archives.py",
-                "archive = temporary / source.archive\n            _download",
-                "archive = paths.data / source.archive\n            _download",
+                "target.unlink(missing_ok=True)  # a full disk has room again",
+                "pass",
             ),
         ),
         faults=("disk full: download",),
