@@ -41,10 +41,7 @@ def make_targets(folder: Path) -> Iterator[Target]:
 
 def targets_of_conf(folder: Path) -> Iterator[Target]:
     """Yield params.yaml, tables and overrides."""
-    from hydra.errors import HydraException  # noqa: TID251 - as the command catches it
-    from omegaconf.errors import OmegaConfBaseException
-
-    from anneal.config.compose import compose_run, explain, load_campaign
+    from anneal.config.compose import COMPOSITION_ERRORS, compose_run, explain, load_campaign
     from anneal.config.folders import own_folder_first
     from anneal.config.tables import read_table
 
@@ -71,7 +68,7 @@ def targets_of_conf(folder: Path) -> Iterator[Target]:
         lines = [line for line in text.splitlines() if line]
         try:
             return compose_run(lines)
-        except (HydraException, OmegaConfBaseException) as error:  # as ``anneal run`` does
+        except COMPOSITION_ERRORS as error:  # as ``anneal run`` does
             raise ValueError(explain(error, lines)) from error
 
     yield Target(kind="overrides", weight=3, files=(overrides,), read=compose)
