@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-DAMAGES = ("truncated", "bit-flipped", "empty", "foreign")
+from damage import DAMAGES
+
 NEVER = "ZeroDivisionError"  # in place of an error that a guard catches
 
 
