@@ -274,6 +274,7 @@ GUARDS = (
                 "if not isinstance(entries, list) or not entries:",
                 "if False:",
             ),
+            Edit("claims/schema.py", "    if not isinstance(entry, Mapping):", "    if False:"),
         ),
         faults=(
             *damaged("params.yaml"),
