@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-DAMAGES = ("truncated", "bit-flipped", "empty", "foreign")
+from damage import DAMAGES
+
 NEVER = "ZeroDivisionError"  # in place of an error that a guard catches
 
 
@@ -224,12 +225,12 @@ GUARDS = (
         faults=("no locks: ENOLCK",),
     ),
     Guard(
-        what="a download has another name until it is checked",
+        what="a download that the disk does not hold is removed",
         edits=(
             Edit(
                 "datasets/archives.py",
-                "archive = temporary / source.archive\n            _download",
-                "archive = paths.data / source.archive\n            _download",
+                "target.unlink(missing_ok=True)  # a full disk has room again",
+                "pass",
             ),
         ),
         faults=("disk full: download",),
@@ -273,6 +274,7 @@ GUARDS = (
                 "if not isinstance(entries, list) or not entries:",
                 "if False:",
             ),
+            Edit("claims/schema.py", "    if not isinstance(entry, Mapping):", "    if False:"),
         ),
         faults=(
             *damaged("params.yaml"),

@@ -41,7 +41,7 @@ OPTIONS = (
     "training.snapshots=every 100 steps", "hardware.threads=1",
 )  # fmt: skip
 IN_ONE_RUN = ("update", "evaluation", "history", "checkpoint", "result")
-SHARES = {"dvc repro": 0.08, "grid worker": 0.06, "rank": 0.06}  # of the kills; the rest in one run
+SHARES = {"dvc repro": 0.08, "grid worker": 0.06, "rank": 0.1}  # of the kills; the rest in one run
 TIMES = ("started", "seconds", "commit")  # columns of runs.csv that no two runs share
 
 

@@ -1,6 +1,8 @@
 """Files to mutate and their readers, for ``benchmarks/mutations.py``."""
 
+import importlib.util
 import os
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,15 +35,14 @@ def make_targets(folder: Path) -> Iterator[Target]:
     yield from targets_of_conf(folder)
     yield from targets_of_claims_and_results(folder)
     yield from targets_of_a_run(folder)
+    yield from targets_of_packages(folder)
     yield from targets_of_data(folder)
 
 
 def targets_of_conf(folder: Path) -> Iterator[Target]:
     """Yield params.yaml, tables and overrides."""
-    from hydra.errors import HydraException  # noqa: TID251 - as the command catches it
-    from omegaconf.errors import OmegaConfBaseException
-
-    from anneal.config.compose import compose_run, explain, load_campaign
+    from anneal.config.compose import COMPOSITION_ERRORS, compose_run, explain, load_campaign
+    from anneal.config.folders import own_folder_first
     from anneal.config.tables import read_table
 
     params = folder / "params.yaml"
@@ -67,10 +68,22 @@ def targets_of_conf(folder: Path) -> Iterator[Target]:
         lines = [line for line in text.splitlines() if line]
         try:
             return compose_run(lines)
-        except (HydraException, OmegaConfBaseException) as error:  # as ``anneal run`` does
+        except COMPOSITION_ERRORS as error:  # as ``anneal run`` does
             raise ValueError(explain(error, lines)) from error
 
     yield Target(kind="overrides", weight=3, files=(overrides,), read=compose)
+    own = folder / "own"
+    for group, option in (("scheduler", "triangular2"), ("recipe/clr", "caffe")):
+        file = own / group / f"{option}.yaml"
+        file.parent.mkdir(parents=True)
+        shutil.copy(ROOT / "conf" / group / f"{option}.yaml", file)
+
+    def compose_own() -> object:
+        with own_folder_first([f"--config-dir={own}"]):
+            return compose_run(["experiment=clr/cifar10_triangular2"])
+
+    files = tuple(sorted(own.rglob("*.yaml")))
+    yield Target(kind="configuration", weight=4, files=files, read=compose_own)
 
 
 def targets_of_claims_and_results(folder: Path) -> Iterator[Target]:
@@ -163,6 +176,40 @@ def targets_of_a_run(folder: Path) -> Iterator[Target]:
     yield Target(kind="record of a run", weight=8, files=files, read=read)
 
 
+def targets_of_packages(folder: Path) -> Iterator[Target]:
+    """Yield a pack of runs, an archive and a prepared store."""
+    import fault_data
+
+    from anneal.datasets.imagenet.store import open_store, verify_store
+    from anneal.runs.packs import FILES, PackedRun, read_pack, write_pack
+
+    run, pack = PackedRun(campaign="tiny", experiment="row", seed=0), folder / "pack"
+    for name in FILES:
+        (run.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (run.path / name).write_text("{}")
+    write_pack(pack, [run], max_file_mib=1)
+    files = tuple(sorted(pack.iterdir()))
+    yield Target(kind="pack of runs", weight=3, files=files, read=lambda: read_pack(pack))
+    data = fault_data.Data(folder / "data", random.Random(0))
+    archive = data.fresh() / "archives" / "small.tar.gz"
+    archive.parent.mkdir()
+    archive.write_bytes(data.archive)
+    yield Target(
+        kind="archive", weight=2, files=(archive,), is_text=False,
+        read=lambda: fault_data.obtained(data, archive.parents[1]),
+    )  # fmt: skip
+    store = data.store
+
+    def read() -> None:
+        verify_store(store)
+        open_store(store)
+
+    names = sorted(fault_data.contents(store))
+    yield Target(
+        kind="prepared store", weight=4, files=tuple(store / name for name in names), read=read
+    )
+
+
 def targets_of_data(folder: Path) -> Iterator[Target]:
     """Yield pictures of a folder, a picture to decode, and a recording's header."""
     import numpy as np
@@ -180,10 +227,12 @@ def targets_of_data(folder: Path) -> Iterator[Target]:
             path = pictures / label / f"{number}.{ending}"
             Image.fromarray(draw.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(path)
             files.append(path)
+    files += odd_pictures(pictures / "ants")
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     config = compose_run(
-        ["dataset=imagefolder", f"dataset.folder={pictures}", "dataset.image_size=16"]
-    ).dataset
+        ["dataset=imagefolder", f"dataset.folder={pictures}", "dataset.image_size=16",
+         "dataset.full_pixel=65535"]
+    ).dataset  # fmt: skip
     paths = Paths.from_environment()
     yield Target(
         kind="pictures of a folder", weight=8, files=tuple(files), is_text=False,
@@ -193,13 +242,36 @@ def targets_of_data(folder: Path) -> Iterator[Target]:
         kind="picture of ImageNet", weight=6, files=tuple(files[:2]), is_text=False,
         read=lambda: [decode(path.read_bytes()) for path in files[:2]],
     )  # fmt: skip
-    from anneal.datasets.eeg.edf import check_edf
+    from anneal.datasets.eeg.edf import check_edf, read_edf
 
     recording = folder / "S001R03.edf"
     recording.write_bytes(made_up_edf())
     yield Target(
         kind="recording's header", weight=4, files=(recording,), read=lambda: check_edf(recording)
     )
+    if importlib.util.find_spec("mne") is not None:
+        yield Target(
+            kind="recording", weight=4, files=(recording,),
+            read=lambda: read_edf(recording, sampling_hz=160),
+        )  # fmt: skip
+
+
+def odd_pictures(folder: Path) -> list[Path]:
+    """Write an animation, a CMYK picture, one of 16 bits and one under another's name."""
+    import numpy as np
+    from PIL import Image
+
+    draw = np.random.default_rng(1)
+    colour, other = (
+        Image.fromarray(draw.integers(0, 256, (20, 24, 3), dtype=np.uint8)) for _ in range(2)
+    )
+    deep = Image.fromarray(draw.integers(0, 65536, (20, 24), dtype=np.uint16))
+    files = [folder / name for name in ("animated.gif", "cmyk.jpg", "deep.png", "renamed.jpg")]
+    colour.save(files[0], save_all=True, append_images=[other])
+    colour.convert("CMYK").save(files[1])
+    deep.save(files[2])
+    colour.save(files[3], "PNG")
+    return files
 
 
 def made_up_edf() -> bytes:

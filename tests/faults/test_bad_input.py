@@ -82,6 +82,24 @@ def test_unknown_name_is_answered_with_the_near_ones(
     assert f"'{near}'" in line
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("lr: 1\n  - 2: [\n", "own.yaml, line 2: "),
+        ("lr: \x00\n", "own.yaml: special characters are not allowed"),
+        ("lr: [1\n", "own.yaml, line 2: expected ',' or ']'"),
+    ],
+)
+def test_own_file_that_is_no_yaml_is_named(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, content: str, said: str
+) -> None:
+    folder = tmp_path_factory.mktemp("conf") / "scheduler"
+    folder.mkdir()
+    (folder / "own.yaml").write_text(content)
+    line = complaint(project, "run", f"--config-dir={folder.parent}", "scheduler=own")
+    assert said in line
+
+
 def test_unknown_option_stops_multirun_before_training(
     project: Path,
 ) -> None:

@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+from anneal.datasets import archives
 from anneal.datasets.archives import Paths, RetryPolicy, obtain, read_member
 from anneal.datasets.sources import CIFAR10, Member, PublishedArchive
 
@@ -68,11 +69,17 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.behaviours = ["good"]
         self.requests = 0
+        self.ranges = []
         self.over = threading.Event()
 
     @property
     def url(self):
         return f"http://127.0.0.1:{self.server_port}/small.tar.gz"
+
+
+REDIRECTS = {
+    "elsewhere": "/elsewhere", "in a circle": "/small.tar.gz", "to a file": "file:///etc/hostname"
+}  # fmt: skip
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -88,12 +95,25 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if behaviour == "silent":
             self.server.over.wait(5)
             return
+        if behaviour in REDIRECTS and self.path != "/elsewhere":
+            self.send_response(302)
+            self.send_header("Location", REDIRECTS[behaviour])
+            self.end_headers()
+            return
+        self.server.ranges.append(self.headers["Range"])
         body = {
             "wrong": ARCHIVE[:-1] + bytes([ARCHIVE[-1] ^ 1]),
             "longer": ARCHIVE + b"more",
         }.get(behaviour, ARCHIVE)
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
+        start = int((self.headers["Range"] or "bytes=0-")[len("bytes=") : -1])
+        if start and behaviour == "good":
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+            body = body[start:]
+        else:
+            self.send_response(200)
+        promised = len(body) // 2 if behaviour == "promises less" else len(body)
+        self.send_header("Content-Length", str(promised))
         self.end_headers()
         if behaviour in ("truncates", "stalls"):
             self.wfile.write(body[: len(body) // 2])
@@ -122,10 +142,14 @@ def paths(tmp_path):
     return Paths(tmp_path / "data", tmp_path / "archives")
 
 
-def assert_nothing_is_left(paths):
+PART = ".small.tar.gz.part"
+CUT_OFF = ("truncates", "stalls", "promises less")
+
+
+def assert_nothing_is_left(paths, *, but=()):
     """Nothing but the lock: neither a final name nor a temporary one."""
-    left = [path.name for path in paths.data.iterdir()] if paths.data.exists() else []
-    assert left in ([], [".small.lock"])
+    left = {path.name for path in paths.data.iterdir()} if paths.data.exists() else set()
+    assert left - {".small.lock"} == {*but}
 
 
 def assert_complete(folder):
@@ -154,6 +178,9 @@ FAULTS = {
     "wrong": rf"expected md5 {hashlib.md5(ARCHIVE).hexdigest()}, found [0-9a-f]{{32}}",
     "longer": rf"expected {len(ARCHIVE)} bytes, got more",
     "missing": "404",
+    "promises less": rf"expected {len(ARCHIVE)} bytes, got {len(ARCHIVE) // 2}",
+    "in a circle": "redirect",
+    "to a file": "not allowed|is not",
 }
 
 
@@ -164,16 +191,46 @@ def test_server_that_never_delivers_leaves_nothing_and_is_given_up(server, paths
     with pytest.raises(OSError, match=said) as caught:
         obtain(make_source(server.url), paths, retry_policy=HASTY)
     assert time.perf_counter() - started < 20
-    assert server.requests == HASTY.attempts
+    assert server.requests >= HASTY.attempts
     assert "\n" not in str(caught.value)
-    assert_nothing_is_left(paths)
+    assert_nothing_is_left(paths, but=[PART] if behaviour in CUT_OFF else [])
 
 
 @pytest.mark.parametrize("behaviour", FAULTS)
 def test_server_that_recovers_is_good_enough(server, paths, behaviour):
     server.behaviours = [behaviour, "good"]
+    if behaviour == "in a circle":
+        server.behaviours = ["missing", "elsewhere", "good"]
     assert_complete(obtain(make_source(server.url), paths, retry_policy=HASTY))
-    assert server.requests == 2
+    half = f"bytes={len(ARCHIVE) // 2}-" if behaviour in CUT_OFF else None
+    assert server.ranges[-1] == half, "the rest alone is asked for"
+    assert_nothing_is_left(paths, but=["small"])
+
+
+def test_download_that_was_given_up_is_resumed_by_the_next_start(server, paths):
+    server.behaviours = ["truncates"]
+    with pytest.raises(OSError, match="got"):
+        obtain(make_source(server.url), paths, retry_policy=HASTY)
+    server.behaviours, server.ranges = ["good"], []
+    assert_complete(obtain(make_source(server.url), paths, retry_policy=HASTY))
+    assert server.ranges == [f"bytes={len(ARCHIVE) // 2}-"]
+
+
+def test_part_with_other_bytes_is_dropped_and_downloaded_again(server, paths):
+    paths.data.mkdir()
+    (paths.data / PART).write_bytes(b"x" * 100)
+    assert_complete(obtain(make_source(server.url), paths, retry_policy=HASTY))
+    assert server.ranges == ["bytes=100-", None]
+
+
+def test_pause_between_attempts_doubles(server, paths, monkeypatch):
+    server.behaviours, pauses = ["missing"], []
+    monkeypatch.setattr(archives.time, "sleep", pauses.append)
+    with pytest.raises(OSError, match="404"):
+        obtain(
+            make_source(server.url), paths, retry_policy=dataclasses.replace(HASTY, pause_seconds=2)
+        )
+    assert pauses == [2, 4]
 
 
 def test_second_url_is_tried_when_the_first_fails(server, paths):
@@ -318,7 +375,7 @@ def no_file_beyond(num_bytes):
 
 def test_disk_that_fills_up_during_a_download_leaves_nothing(server, paths):
     with (
-        pytest.raises(OSError, match=r"cannot write .*small.tar.gz: File too large") as caught,
+        pytest.raises(OSError, match=r"cannot write .*small.tar.gz.part: File too large") as caught,
         no_file_beyond(len(ARCHIVE) // 2),
     ):
         obtain(make_source(server.url), paths, retry_policy=HASTY)

@@ -16,11 +16,15 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from anneal.config.compose import explain, register_rows, search_own_folder_first
+from anneal.config.compose import (
+    COMPOSITION_ERRORS,
+    explain,
+    register_rows,
+    search_own_folder_first,
+)
 from anneal.config.folders import conf_folder, own_folder_first
 from anneal.io.files import read_json, write_json
 from anneal.io.terminal import command, complain, describe_error, say
@@ -63,7 +67,7 @@ def _run_one(arguments: list[str], config_path: str) -> None:
     sys.argv = ["anneal run", *arguments]
     try:
         job()
-    except (HydraException, OmegaConfBaseException) as error:
+    except COMPOSITION_ERRORS as error:
         raise ValueError(explain(error, [a for a in arguments if "=" in a])) from error
     if errors:
         raise errors[0]
@@ -107,7 +111,7 @@ def _run_several(arguments: list[str], config_path: str) -> None:
     num_jobs = 0
     try:
         job()
-    except (HydraException, OmegaConfBaseException) as error:
+    except COMPOSITION_ERRORS as error:
         raise ValueError(explain(error, [a for a in arguments if "=" in a])) from error
     finally:  # print the rows of finished jobs after an error too
         written = [path for path, state in left_in(folder).items() if before.get(path) != state]

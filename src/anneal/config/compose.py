@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigNode, ConfigStore
@@ -30,6 +31,7 @@ from anneal.io.files import read_yaml, write_whole
 from anneal.io.text import did_you_mean
 
 PARAMS = Path("params.yaml")
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 GROUPS = ("dataset", "model", "optimizer", "scheduler", "range_test", "hardware", "tracking")
 
 
@@ -88,7 +90,7 @@ def compose_plain(config_name: str, overrides: Sequence[str] = ()) -> dict[str, 
     """
     try:
         return _compose(config_name, overrides)
-    except (HydraException, OmegaConfBaseException) as error:
+    except COMPOSITION_ERRORS as error:
         raise ValueError(explain(error, overrides, config_name)) from error
 
 
@@ -105,7 +107,7 @@ def _compose(config_name: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def explain(error: Exception, overrides: Sequence[str] = (), config_name: str = "run") -> str:
-    """Return an error of Hydra or OmegaConf in one line, with the nearest valid name.
+    """Return an error of Hydra, OmegaConf or YAML in one line, with the nearest valid name.
 
     Args:
         error: the error.
@@ -115,6 +117,11 @@ def explain(error: Exception, overrides: Sequence[str] = (), config_name: str = 
     text = str(error)
     if isinstance(error, OverrideParseException):
         return _how_to_quote(error.override)
+    if isinstance(error, yaml.YAMLError):  # Hydra reads the files of --config-dir itself
+        mark = getattr(error, "problem_mark", None)
+        where = f"{mark.name}, line {mark.line + 1}" if mark else getattr(error, "name", CONF)
+        said = getattr(error, "problem", None) or getattr(error, "reason", None)
+        return f"{where}: {said or 'not YAML'}"
     if match := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+(?:/[^']+)?)'", text):
         group, option = match[1], match[2]
         group, option = (group, option) if is_group(group) else _split_option(match)
@@ -153,7 +160,7 @@ def _unknown_key(key: str, overrides: Sequence[str], config_name: str) -> str:
     groups = [o for o in overrides if re.match(r"\w+=[\w/]+$", o) and is_group(o.split("=")[0])]
     try:
         node: Any = _compose(config_name, groups)
-    except (HydraException, OmegaConfBaseException):  # one of the groups caused the error
+    except COMPOSITION_ERRORS:  # one of the groups caused the error
         node = _compose(config_name, [])
     for part in key.split("."):
         if not isinstance(node, dict) or part not in node:

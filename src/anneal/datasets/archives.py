@@ -62,10 +62,11 @@ def obtain(
             if archive.is_file():
                 _check_archive(source, archive)
                 return _unpack(source, archive, paths.data)
-        with temporary_folder(paths.data) as temporary:
-            archive = temporary / source.archive
-            _download(source, archive, paths=paths, retry_policy=retry_policy or RetryPolicy())
-            return _unpack(source, archive, paths.data)
+        part = paths.data / f".{source.archive}.part"
+        _download(source, part, paths=paths, retry_policy=retry_policy or RetryPolicy())
+        folder = _unpack(source, part, paths.data)
+        part.unlink()
+        return folder
 
 
 def read_member(folder: Path, member: Member) -> bytes:
@@ -193,7 +194,10 @@ def _check_archive(source: PublishedArchive, path: Path) -> None:
 def _download(
     source: PublishedArchive, target: Path, *, paths: Paths, retry_policy: RetryPolicy
 ) -> None:
-    """Download to ``target`` (a temporary name), or raise with every place and every attempt."""
+    """Download to ``target``, or raise with every place and every attempt.
+
+    What a failed attempt has received stays there; the next one, of a later start too, resumes it.
+    """
     failures = []
     for url in source.urls:
         for attempt in range(1, retry_policy.attempts + 1):
@@ -204,6 +208,8 @@ def _download(
                     "%s, attempt %d of %d: %s", url, attempt, retry_policy.attempts, failure
                 )
                 failures.append(f"attempt {attempt} at {url}: {failure}")
+                if target.is_file() and not target.stat().st_size:
+                    target.unlink()
             else:
                 return
             if attempt < retry_policy.attempts:
@@ -221,46 +227,63 @@ class _DownloadError(Exception):
 
 
 def _fetch(source: PublishedArchive, url: str, target: Path, *, timeout_seconds: float) -> None:
-    """Stream one url to ``target``; compare size and checksums."""
-    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
-    received = shown_tenths = 0
-    with writing(target), target.open("wb") as file:
-        for chunk in _chunks(url, timeout_seconds):
-            received += len(chunk)
-            if received > source.archive_bytes:
-                raise _DownloadError(f"expected {source.archive_bytes} bytes, got more")
-            md5.update(chunk)
-            sha256.update(chunk)
-            file.write(chunk)
-            tenths = 10 * received // source.archive_bytes
-            if tenths > shown_tenths:
-                shown_tenths = tenths
-                _LOG.info("%s: %d %% of %d bytes", url, 10 * tenths, source.archive_bytes)
-        file.flush()
-        os.fsync(file.fileno())
-    if received != source.archive_bytes:
-        raise _DownloadError(f"expected {source.archive_bytes} bytes, got {received}")
-    for name, expected, found in (
-        ("md5", source.archive_md5, md5.hexdigest()),
-        ("sha256", source.archive_sha256, sha256.hexdigest()),
-    ):
+    """Stream one url to ``target``, after what is there; compare size and checksums."""
+    size_bytes = source.archive_bytes
+    received = target.stat().st_size if target.is_file() else 0
+    shown_tenths = 10 * received // size_bytes
+    try:
+        with writing(target), target.open("ab") as file:
+            rest = _chunks(url, received, timeout_seconds) if received < size_bytes else ()
+            for start, chunk in rest:
+                if start != received:  # the server begins again
+                    file.truncate(start)
+                    received = start
+                received += len(chunk)
+                if received > size_bytes:
+                    break
+                file.write(chunk)
+                tenths = 10 * received // size_bytes
+                if tenths > shown_tenths:
+                    shown_tenths = tenths
+                    _LOG.info("%s: %d %% of %d bytes", url, 10 * tenths, size_bytes)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        with contextlib.suppress(OSError):
+            target.unlink(missing_ok=True)  # a full disk has room again
+        raise
+    if received < size_bytes:
+        raise _DownloadError(f"expected {size_bytes} bytes, got {received}")
+    if received > size_bytes:
+        target.unlink()
+        raise _DownloadError(f"expected {size_bytes} bytes, got more")
+    for name, expected in (("md5", source.archive_md5), ("sha256", source.archive_sha256)):
+        with target.open("rb") as whole:
+            found = hashlib.file_digest(whole, name).hexdigest()
         if found != expected:
+            target.unlink()
             raise _DownloadError(f"wrong checksum, expected {name} {expected}, found {found}")
 
 
-def _chunks(url: str, timeout_seconds: float) -> Iterator[bytes]:
-    """Yield the content of a url; any network error is a :class:`_DownloadError`."""
+def _chunks(url: str, start: int, timeout_seconds: float) -> Iterator[tuple[int, bytes]]:
+    """Yield the content of a url from ``start``, or from 0 if the server has no ranges.
+
+    Each piece has its place before it. Any network error is a :class:`_DownloadError`.
+    """
     if not url.startswith(("https:", "http:")):
         raise _DownloadError("only http and https are fetched")
-    request = urllib.request.Request(url, headers={"User-Agent": "anneal"})  # noqa: S310
+    headers = {"User-Agent": "anneal"} | ({"Range": f"bytes={start}-"} if start else {})
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=timeout_seconds) as response:  # noqa: S310
-            while chunk := response.read(_CHUNK_BYTES):
-                yield chunk
+            place = response.headers.get("Content-Range", "").startswith(f"bytes {start}-") * start
+            while chunk := response.read1(_CHUNK_BYTES):  # what is there, before a stall too
+                yield place, chunk
+                place += len(chunk)
     except TimeoutError:
         raise _DownloadError(f"no answer for {timeout_seconds:g} seconds") from None
     except urllib.error.HTTPError as error:
-        raise _DownloadError(str(error)) from None
+        raise _DownloadError(" ".join(str(error).split())) from None
     except urllib.error.URLError as error:
         raise _DownloadError(str(error.reason)) from None
     except (OSError, http.client.HTTPException) as error:
