@@ -208,12 +208,12 @@ def test_unreadable_image_is_named(of_photos, photos, when):
 BOMBS = {"bomb.png": (b"IHDR", 4, "LL"), "bomb.jpg": (b"\xff\xc0", 5, "HH")}
 
 
-def bomb(name):
-    """Return a small file whose header promises 60,000 x 60,000 pixels."""
+def bomb(name, side=60_000):
+    """Return a small file whose header promises so many pixels a side."""
     content, (mark, skipped, kind) = io.BytesIO(), BOMBS[name]
     Image.new("RGB", (16, 16)).save(content, {".png": "PNG", ".jpg": "JPEG"}[name[-4:]])
     bad = bytearray(content.getvalue())
-    struct.pack_into(f">{kind}", bad, bad.index(mark) + skipped, 60_000, 60_000)
+    struct.pack_into(f">{kind}", bad, bad.index(mark) + skipped, side, side)
     if mark == b"IHDR":
         start = bad.index(mark)
         struct.pack_into(">L", bad, start + 17, zlib.crc32(bad[start : start + 17]))
@@ -233,6 +233,16 @@ def test_image_of_too_many_pixels_is_refused_undecoded(of_photos, photos, name, 
     assert "\n" not in str(caught.value)
     with pytest.raises(Image.DecompressionBombError):
         decode(bomb(name))
+
+
+def test_large_jpeg_that_pillow_reads_is_decoded_fast_and_scaled(monkeypatch):
+    simplejpeg = pytest.importorskip("simplejpeg", reason="the extra imagenet is not installed")
+    asked = []
+    monkeypatch.setattr(
+        simplejpeg, "decode_jpeg", lambda _, **limits: asked.append(limits) or np.zeros((1, 1, 3))
+    )
+    decode(bomb("bomb.jpg", side=13_000), smallest=128)  # 169 million pixels
+    assert [limits["min_height"] for limits in asked] == [128]
 
 
 def test_empty_file_is_named_as_an_unreadable_image(of_photos, photos):

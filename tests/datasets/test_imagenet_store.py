@@ -111,6 +111,17 @@ def test_several_workers_give_the_same_bytes(tmp_path, tree, monkeypatch):
     assert made(tree, tmp_path / "three", workers=3) == one
 
 
+def test_formats_are_registered_before_threads_decode(tmp_path, tree, monkeypatch):
+    steps: list[str] = []
+    register, decode = Image.init, blocks.decode_block
+    monkeypatch.setattr(Image, "init", lambda: (steps.append("register"), register())[1])
+    monkeypatch.setattr(
+        blocks, "decode_block", lambda *of, **to: (steps.append("decode"), decode(*of, **to))[1]
+    )
+    made(tree, tmp_path / "store", workers=2)
+    assert steps[:2] == ["register", "decode"]
+
+
 @pytest.mark.parametrize("kind", ["raw", "jpeg"])
 def test_killed_preparation_resumes_to_the_same_bytes(tmp_path, tree, monkeypatch, kind):
     monkeypatch.setattr(blocks, "BLOCK", 2)

@@ -88,6 +88,8 @@ def test_unknown_name_is_answered_with_the_near_ones(
         ("lr: 1\n  - 2: [\n", "own.yaml, line 2: "),
         ("lr: \x00\n", "own.yaml: special characters are not allowed"),
         ("lr: [1\n", "own.yaml, line 2: expected ',' or ']'"),
+        ("lr: \xe9\n", "byte 4 of a file is not UTF-8 text"),
+        ("lr: &a [*a]\n", "a file is nested too deep, or a part contains itself"),
     ],
 )
 def test_own_file_that_is_no_yaml_is_named(
@@ -95,9 +97,10 @@ def test_own_file_that_is_no_yaml_is_named(
 ) -> None:
     folder = tmp_path_factory.mktemp("conf") / "scheduler"
     folder.mkdir()
-    (folder / "own.yaml").write_text(content)
+    (folder / "own.yaml").write_text(content, encoding="latin-1")
     line = complaint(project, "run", f"--config-dir={folder.parent}", "scheduler=own")
     assert said in line
+    assert str(folder.parent.resolve()) in line
 
 
 def test_unknown_option_stops_multirun_before_training(

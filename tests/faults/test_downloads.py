@@ -191,7 +191,7 @@ def test_server_that_never_delivers_leaves_nothing_and_is_given_up(server, paths
     with pytest.raises(OSError, match=said) as caught:
         obtain(make_source(server.url), paths, retry_policy=HASTY)
     assert time.perf_counter() - started < 20
-    assert server.requests >= HASTY.attempts
+    assert server.requests == HASTY.attempts or behaviour == "in a circle"
     assert "\n" not in str(caught.value)
     assert_nothing_is_left(paths, but=[PART] if behaviour in CUT_OFF else [])
 

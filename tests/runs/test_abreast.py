@@ -1,6 +1,7 @@
 """Seeds that take turns in one process: each as if alone, whatever becomes of the others."""
 
 import signal
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,21 @@ def test_history_of_each_seed_is_that_of_a_run_alone(
     for one, other in zip(*weights, strict=True):
         models = one["state"]["model"], other["state"]["model"]
         assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
+
+
+def test_seconds_of_seeds_abreast_add_up_to_those_of_the_process(
+    tmp_path: Path, planned: Any
+) -> None:
+    class Slow(Observer):
+        def between(self, update: int, *, stopping: bool) -> None:
+            time.sleep(0.02)
+
+    runs, began = runs_in(tmp_path, planned(abreast=3)), time.monotonic()
+    train_abreast(runs, lambda run: [*observers(run), Slow()])
+    took = time.monotonic() - began
+    seconds = [run.directory.environment()[-1]["seconds"] for run in runs]
+    assert min(seconds) >= 0.02 * UPDATES
+    assert sum(seconds) <= took
 
 
 def test_seeds_that_were_stopped_resume_and_end_as_alone(

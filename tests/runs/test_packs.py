@@ -474,8 +474,10 @@ def test_merge_killed_between_two_renames_is_finished_by_the_next(home: Path, pa
             return found
 
         Path.replace = killed  # type: ignore[method-assign]
-        merge_pack(pack)
-        os._exit(0)
+        try:
+            merge_pack(pack)
+        finally:
+            os._exit(0)  # no second pytest
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
     there = home / RUNS / ".merging"
     assert sorted(path.name for path in there.iterdir()) == ["1", "2"], "the first was renamed"

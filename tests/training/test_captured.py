@@ -341,6 +341,25 @@ def test_warm_ups_and_replays_make_each_update_once():
     assert_same_bits(usual.state_dict() | {"random": 0}, other.state_dict() | {"random": 0})
 
 
+@pytest.mark.usefixtures("imitated")
+@pytest.mark.parametrize(
+    ("variant", "whole"), [({}, 20), ({"gathered": True}, 20), ({"accumulation": 2}, 16)], ids=str
+)
+def test_run_resumed_at_a_partial_batch_is_captured(variant, whole):
+    variant = {"gathered": False} | variant
+    stop = 4 // variant.get("accumulation", 1)  # each fifth batch is smaller
+    usual, _ = training_of(**variant)
+    expected, found = [], []
+    usual.run(record=expected.append)
+    first, _ = training_of(**variant)
+    first.run(record=found.append, between=lambda u: u < stop)
+    second = on_device(*training_of(**variant), without_graph=False)
+    second.load_state_dict(first.state_dict())
+    second.run(record=found.append)
+    assert second.learner.replayed == whole - WARM_UPS
+    assert found == expected
+
+
 def test_capture_that_fails_leaves_the_run_as_it_was(imitated, monkeypatch):
     def refused(graph):
         raise RuntimeError("operation not permitted when stream is capturing\nmore")

@@ -61,7 +61,7 @@ def _run_one(arguments: list[str], config_path: str) -> None:
         folders.append(Path(HydraConfig.get().runtime.output_dir))
         try:
             train_job(composed)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RecursionError) as error:  # not of the composition
             errors.append(error)
 
     sys.argv = ["anneal run", *arguments]

@@ -31,7 +31,9 @@ from anneal.io.files import read_yaml, write_whole
 from anneal.io.text import did_you_mean
 
 PARAMS = Path("params.yaml")
-COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
+COMPOSITION_ERRORS = (
+    HydraException, OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError, RecursionError
+)  # fmt: skip
 GROUPS = ("dataset", "model", "optimizer", "scheduler", "range_test", "hardware", "tracking")
 
 
@@ -107,7 +109,7 @@ def _compose(config_name: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def explain(error: Exception, overrides: Sequence[str] = (), config_name: str = "run") -> str:
-    """Return an error of Hydra, OmegaConf or YAML in one line, with the nearest valid name.
+    """Return an error of Hydra or of a file that it reads in one line, with the nearest name.
 
     Args:
         error: the error.
@@ -122,6 +124,10 @@ def explain(error: Exception, overrides: Sequence[str] = (), config_name: str = 
         where = f"{mark.name}, line {mark.line + 1}" if mark else getattr(error, "name", CONF)
         said = getattr(error, "problem", None) or getattr(error, "reason", None)
         return f"{where}: {said or 'not YAML'}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"{own_folder() or CONF}: byte {error.start} of a file is not UTF-8 text"
+    if isinstance(error, RecursionError):
+        return f"{own_folder() or CONF}: a file is nested too deep, or a part contains itself"
     if match := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+(?:/[^']+)?)'", text):
         group, option = match[1], match[2]
         group, option = (group, option) if is_group(group) else _split_option(match)

@@ -12,7 +12,7 @@ except ModuleNotFoundError:  # the extra is not installed
 __all__ = ["decode_colour_jpeg", "simplejpeg"]
 
 _COLOUR = ("YCbCr", "RGB")
-_MOST_PIXELS = 89_478_485  # Pillow warns of more, and refuses twice as many
+_MOST_PIXELS = 2 * 89_478_485  # Pillow refuses more
 
 
 def decode_colour_jpeg(content: bytes, *, smallest: int = 0) -> Bytes | None:

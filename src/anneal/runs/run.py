@@ -118,7 +118,6 @@ def updates_of(
     """
     parts, result = run.setup.parts, None
     with observed(training, observers):
-        began = time.monotonic()
 
         def record(line: Record) -> None:
             for observer in observers:
@@ -130,13 +129,13 @@ def updates_of(
                 observer.between(update, stopping=stopping)
             return not stopping
 
-        outcome = yield from training.updates(record=record, between=between)
-        seconds = round(time.monotonic() - began, 3)
+        updates = training.updates(record=record, between=between)
+        outcome, seconds = yield from _timed(updates)
         for observer in observers:
             observer.flush()
 
         def end() -> dict[str, Any] | None:
-            ended = {"ended": now(), "to_update": outcome.updates, "seconds": seconds}
+            ended = {"ended": now(), "to_update": outcome.updates, "seconds": round(seconds, 3)}
             if isinstance(training.learner, CapturedLearner):
                 ended["replayed"] = training.learner.replayed
             run.directory.end_environment(**ended)
@@ -151,6 +150,24 @@ def updates_of(
         if result is None or number:  # after the last update too: stops the next run
             raise Interrupted(number)
     return result
+
+
+def _timed(
+    steps: Generator[None, None, Outcome],
+) -> Generator[None, None, tuple[Outcome, float]]:
+    """Take all steps of a run; return its outcome and the seconds inside them.
+
+    Between two steps other runs may have theirs, whose time is not counted twice.
+    """
+    seconds = 0.0
+    while True:
+        began = time.monotonic()
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value, seconds + time.monotonic() - began
+        seconds += time.monotonic() - began
+        yield
 
 
 def usual_observers(run: SeedRun, *, job_type: str) -> list[Observer]:

@@ -154,9 +154,11 @@ class DeviceUpdates:
 
     def _copy(self, update: int) -> bool:
         """Copy the batches of an update to where its operations read them, if their size is it."""
-        batches = [self._ragged.batches(number) for number in self._numbers(update)]
-        if not self._copies:
-            self._copies = [(torch.empty_like(x), torch.empty_like(y)) for x, y in batches]
+        numbers = self._numbers(update)
+        batches = [self._ragged.batches(number) for number in numbers]
+        if not self._copies:  # a run may be resumed at a partial batch; a whole one follows it
+            x, y = max([*batches, self._ragged.batches(numbers.stop)], key=lambda b: len(b[1]))
+            self._copies = [(torch.empty_like(x), torch.empty_like(y)) for _ in batches]
         pairs = list(zip(self._copies, batches, strict=True))
         if any(copy[0].shape != batch[0].shape for copy, batch in pairs):
             return False

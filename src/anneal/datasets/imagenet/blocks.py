@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 
 from anneal.datasets.imagenet.listing import Member
 from anneal.datasets.imagenet.pixels import UNREADABLE, Warp, encode
@@ -102,6 +103,7 @@ def decoded_blocks(
         if workers == 1:
             yield from map(work, parts)
             return
+        Image.init()  # in two threads at once, one may miss the other's formats
         pool = ThreadPoolExecutor(
             workers, "decode", initializer=torch.set_num_threads, initargs=(1,)
         )
