@@ -38,6 +38,14 @@ def test_row_costs_its_updates_times_the_operations_of_its_network() -> None:
     assert cost.flop == cost.images * TRAINING + cost.tested * TESTING
 
 
+def test_resized_images_are_counted_at_their_new_size() -> None:
+    digits = compose_run(["experiment=digits/fixed"])  # 8 px, resized to 24
+    assert digits.dataset.image_size == 24
+    layers = [8 * 25 * 24 * 24, 8 * 8 * 25 * 12 * 12, 8 * 16 * 25 * 6 * 6, 16 * 3 * 3 * 10]
+    _, testing = flop_per_image(digits, DATASETS["digits"].size)
+    assert testing == 2 * sum(layers)
+
+
 def test_range_test_is_a_row_of_its_own() -> None:
     config = compose_campaign("super_convergence_short")
     *_, cost = campaign_costs(config)

@@ -141,11 +141,15 @@ def flop_per_image(experiment: ExperimentConfig, size: PublishedSize) -> tuple[f
     signal = experiment.dataset.signal
     crop_samples = None if signal is None else signal.crop_samples
     model = to_plain(experiment.model) | {"name": ""}
-    crop = experiment.dataset.crop
-    key = json.dumps(model, sort_keys=True), crop_samples or crop, size
+    key = json.dumps(model, sort_keys=True), crop_samples or _side(experiment), size
     if key not in _COUNTED:
         _COUNTED[key] = _count(experiment, size, crop_samples)
     return _COUNTED[key]
+
+
+def _side(experiment: ExperimentConfig) -> int | None:
+    """Return the side of what the network sees, in pixels; None: that of the published images."""
+    return experiment.dataset.crop or experiment.dataset.image_size
 
 
 def _count(
@@ -153,8 +157,8 @@ def _count(
 ) -> tuple[float, float]:
     with torch.random.fork_rng(devices=[]), torch.device("meta"):  # shapes alone: no memory
         torch.manual_seed(0)
-        crop = experiment.dataset.crop
-        shape = size.shape if crop is None else (size.shape[0], crop, crop)
+        side = _side(experiment)
+        shape = size.shape if side is None else (size.shape[0], side, side)
         network = build_network(experiment, shape=shape, num_classes=size.classes)
         images, labels = torch.empty(BATCH, *shape), torch.zeros(BATCH, dtype=torch.long)
         own_loss = getattr(network, "training_loss", None)
