@@ -107,6 +107,8 @@ class Width:
         each = (total - free) / len(lanes)
         if rate < ENOUGH * self._best:
             self.fixed = True
+            if rate < self._best:
+                self.runs //= 2  # once enough of those in progress have ended
         elif free - self.runs * each < MEMORY_KEPT * total:
             self.fixed = True
             say(f"abreast: {self.runs} runs at a time, the memory holds no more")
