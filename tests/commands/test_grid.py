@@ -455,7 +455,10 @@ def test_only_the_rows_of_a_pattern_are_planned(
     said = capsys.readouterr().out.splitlines()
     assert said[2] == "0 of 2 runs ended before"
     assert [line.split()[1:3] for line in said[6:8]] == [["digits/sgdr", "0"], ["digits/sgdr", "1"]]
-    assert said[8:] == ["$ dvc repro evaluate@digits/sgdr"]
+    assert said[8:] == [
+        "$ dvc repro evaluate@digits/sgdr",
+        "$ dvc repro --single-item collect report",
+    ]
 
 
 def test_rows_come_in_the_campaigns_order_and_once(project: Path) -> None:

@@ -2,6 +2,7 @@
 
 import signal
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -156,14 +157,24 @@ def test_seed_that_diverges_or_fails_does_not_stop_the_others(
                 next(training.learner.model.parameters()).fill_(float("nan"))
         return training
 
+    networks: list[weakref.ref[Any]] = []
+
     class Failing(Observer):
+        def start(self, training: Training) -> None:
+            networks.append(weakref.ref(training.learner.model))
+
         def between(self, update: int, *, stopping: bool) -> None:
             if update == 2:
                 raise OSError("no space left")
 
+    class Freed(Observer):
+        def between(self, update: int, *, stopping: bool) -> None:
+            assert update < 4 or networks[0]() is None
+
     runs = runs_in(tmp_path, planned(abreast=3), build=build)
-    with pytest.raises(OSError, match="no space left"):
-        train_abreast(runs, lambda run: [*observers(run), *([Failing()] if run.seed == 1 else [])])
+    with pytest.raises(OSError, match="no space left") as raised:
+        train_abreast(runs, lambda run: [*observers(run), Failing() if run.seed == 1 else Freed()])
+    assert "in between" in raised.value.__notes__[0]
     found = [run.directory.result() for run in runs]
     assert [one and one["status"] for one in found] == ["diverged", None, "finished"]
     assert histories(runs)[2] == histories(alone)[2]
@@ -195,6 +206,7 @@ def test_network_that_draws_is_trained_one_seed_at_a_time(
     [
         ({1: 10, 2: 19, 4: 20}, 1000, 4, ""),  # four do little more than two
         ({1: 10, 2: 10}, 1000, 2, ""),
+        ({1: 10, 2: 20, 4: 18}, 1000, 2, ""),  # four are slower than two
         ({1: 10, 2: 20, 4: 40, 8: 80}, 60, 4, "4 runs at a time, the memory holds no more"),
     ],
 )

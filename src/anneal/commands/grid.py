@@ -344,7 +344,8 @@ def _print_plan(config: CampaignConfig, options: Options, rows_run: Sequence[str
     sides: list[Alignment] = ["right", "left", "right", "left", "right", "right"]
     for line in text_table(titles, rows, sides=sides):
         say(line)
-    whole = len(rows_run) == len(config.campaign.experiments)
-    say(
-        "$ dvc repro" if whole else f"$ dvc repro {' '.join(f'evaluate@{row}' for row in rows_run)}"
-    )
+    if len(rows_run) == len(config.campaign.experiments):
+        say("$ dvc repro")
+        return
+    say(f"$ dvc repro {' '.join(f'evaluate@{row}' for row in rows_run)}")
+    say("$ dvc repro --single-item collect report")

@@ -8,6 +8,7 @@ checkpoints, and ends by itself.
 import contextlib
 import gc
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
@@ -107,6 +108,8 @@ class Width:
         each = (total - free) / len(lanes)
         if rate < ENOUGH * self._best:
             self.fixed = True
+            if rate < self._best:
+                self.runs //= 2  # once enough of those in progress have ended
         elif free - self.runs * each < MEMORY_KEPT * total:
             self.fixed = True
             say(f"abreast: {self.runs} runs at a time, the memory holds no more")
@@ -155,7 +158,9 @@ def train_abreast(runs: Sequence[SeedRun], observers: Observers) -> list[dict[st
             except Interrupted:
                 pass
             except Exception as error:  # noqa: BLE001 - raised below
-                errors.append(error)
+                # as text: the frames hold the run's network
+                error.add_note("".join(traceback.format_tb(error.__traceback__)))
+                errors.append(error.with_traceback(None))
                 complain(f"{runs[number].name}: {describe_error(error)}")
             streams.give_back(lanes.pop(number).stream)
             gc.collect()  # its network and graph, which refer to each other
