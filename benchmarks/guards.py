@@ -1,6 +1,6 @@
 """Take out each guard against a fault or a kill, and see that the fault then loses something.
 
-``python benchmarks/guards.py [--tries 4] [--only WORDS] [--write docs/what_holds.md]``
+``python benchmarks/guards.py [--tries 6] [--only WORDS] [--write docs/what_holds.md]``
 
 Each guard is taken out of a clone of this checkout, with what is not committed yet; there
 ``faults.py`` tries its faults, and ``kill_campaign.py`` its kills. A fault or a kill that still
