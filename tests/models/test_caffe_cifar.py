@@ -398,8 +398,9 @@ def test_timm_builds_it_for_other_sizes_and_channels(name: str, size: int, chann
         ({"in_chans": 0}, "in_chans must be at least 1, got 0"),
         ({"num_classes": 0}, "num_classes must be at least 1, got 0"),
         ({"pretrained": True}, "caffe_cifar has no pretrained weights"),
-        ({"drop_rate": 0.1}, "takes num_classes, in_chans and img_size, not drop_rate"),
+        ({"drop_rate": 0.1}, "caffe_cifar has no argument drop_rate"),
         ({"width": 0.3}, "width must be a multiple of 1/32 .*, got 0.3"),
+        ({"width": float("inf")}, "width must be a multiple of 1/32 .*, got inf"),
         ({"width": 0.0}, "width must be a multiple of 1/32 .*, got 0.0"),
     ],
 )

@@ -134,9 +134,9 @@ class CaffeNet(nn.Module):
             raise ValueError(
                 f"img_size must be at least {SMALLEST_IMAGE} px (three poolings), got {img_size}"
             )
-        filters = int(32 * width)
-        if filters < 1 or filters != 32 * width:
+        if not (width > 0 and float(32 * width).is_integer()):
             raise ValueError(f"width must be a multiple of 1/32 (one filter of 32), got {width}")
+        filters = int(32 * width)
         self.num_classes = num_classes
         side = pooled_size(pooled_size(pooled_size(img_size)))
         self.conv1 = nn.Conv2d(in_chans, filters, 5, padding=2, bias=conv_bias)
@@ -274,7 +274,7 @@ def _size_arguments(
         raise ValueError(f"{name} has no pretrained weights")
     given = sorted(key for key, value in unused.items() if value is not None)
     if given:
-        raise ValueError(f"{name} takes num_classes, in_chans and img_size, not {', '.join(given)}")
+        raise ValueError(f"{name} has no argument {', '.join(given)}")
     return {"num_classes": num_classes, "in_chans": in_chans, "img_size": img_size}
 
 
