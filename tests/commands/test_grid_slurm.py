@@ -224,7 +224,7 @@ def test_wrong_parameter_is_one_line(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--slurm", "partition=gpu", "--workers", "2"], "SLURM places the jobs"),
+        (["--slurm", "partition=gpu", "--workers", "2"], "SLURM places jobs"),
         (["--parallel", "2"], "--parallel is of --slurm"),
     ],
 )

@@ -171,9 +171,7 @@ def read_options(arguments: Sequence[str]) -> Options:
     if {"--workers", "--abreast"} <= given.keys():
         raise ValueError("--abreast is of --devices: with --workers, ask for more workers")
     if "--slurm" in given and not given.keys().isdisjoint({"--devices", "--workers", "--abreast"}):
-        raise ValueError(
-            "--slurm takes no --devices, --workers or --abreast: SLURM places the jobs"
-        )
+        raise ValueError("--slurm takes no --devices, --workers or --abreast: SLURM places jobs")
     if "--parallel" in given and "--slurm" not in given:
         raise ValueError("--parallel is of --slurm: how many jobs of the array run at a time")
     return Options(
