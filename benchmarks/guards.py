@@ -4,7 +4,7 @@
 
 Each guard is taken out of a clone of this checkout, with what is not committed yet; there
 ``faults.py`` tries its faults, and ``kill_campaign.py`` its kills. A fault or a kill that still
-loses nothing ends the command with status 1.
+loses nothing is named below the table, and the command ends with status 1.
 """
 
 import argparse
@@ -42,19 +42,21 @@ def main() -> None:
             clone = without(guard, Path(folder, "clone"))
             lost[guard.what] = lost_in(clone, guard, tries=arguments.tries)
         print(f"{guard.what}: {', '.join(lost[guard.what]) or 'nothing'} lost", file=sys.stderr)
-    made = table(chosen, lost)
-    print(made)
-    print(f"{time.monotonic() - began:.0f} s")
     green = [
-        f"{guard.what}: {name} loses nothing without it"
+        f"{name} (without: {guard.what})"
         for guard in chosen
         for name in (*guard.faults, *guard.kills)
         if name not in lost[guard.what]
     ]
+    made = table(chosen, lost)
     if green:
-        sys.exit("\n".join(green))
+        made += f"\n\nLost nothing in {arguments.tries} tries: {'; '.join(green)}."
+    print(made)
+    print(f"{time.monotonic() - began:.0f} s")
     if arguments.write and len(chosen) == len(GUARDS):
         renew_page(arguments.write, {"guards": made})
+    if green:
+        sys.exit(1)
 
 
 def without(guard: Guard, clone: Path) -> Path:

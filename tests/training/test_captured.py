@@ -257,7 +257,7 @@ def dropping():
             "AdamW reads its momentum, which has a schedule, on the host",
         ),
     ],
-    ids=str,
+    ids=["dropout", "caffe_adam", "slow_sgd", "adamw with momentum"],
 )
 def test_what_cannot_be_captured_runs_eager_and_says_so_once(variant, reason):
     usual, _ = training_of(**variant)
