@@ -442,6 +442,8 @@ def test_campaign_survives_the_way_there_and_back(repository: Any) -> None:
         "patience",
         "parts",
         "inputs",
+        "capture",
+        "abreast",
     ):  # at their defaults they are left out
         assert plain["hardware"].pop(key) == OPTIONAL[f"hardware.{key}"]
     for key in ("references", "ensembles"):
