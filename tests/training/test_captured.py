@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tests.same_bits import assert_same_bits
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -110,21 +111,6 @@ def on_device(training, batches, *, without_graph=True, say=pytest.fail):
         say=say, without_graph=without_graph,
     )  # fmt: skip
     return training
-
-
-def assert_same_bits(one, other):
-    assert type(one) is type(other)
-    if isinstance(one, torch.Tensor):
-        assert torch.equal(one, other)
-    elif isinstance(one, dict):
-        assert one.keys() == other.keys()
-        for key in one:
-            assert_same_bits(one[key], other[key])
-    elif isinstance(one, list | tuple):
-        for a, b in zip(one, other, strict=True):
-            assert_same_bits(a, b)
-    else:
-        assert one == other
 
 
 VARIANTS = [
