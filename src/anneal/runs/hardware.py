@@ -68,7 +68,7 @@ class Settings:
         if self.parts != "apart":
             words = f"{words} parts {self.parts}"
         if self.capture != "none" and self.device == "cuda":
-            words = f"{words} captured"
+            words = f"{words} capture graph"
         return words if self.kernels == "none" else f"{words} {self.kernels} {kernels_digest()}"
 
     def describe(self) -> dict[str, Any]:
