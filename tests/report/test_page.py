@@ -286,6 +286,14 @@ def test_answer_says_what_holds_and_which_schedule_is_best_at_a_length(content):
     assert answer_lines(nothing) == ()
 
 
+def test_forest_has_room_for_runs_that_diverged(content):
+    row = forest_rows(counted_claims(content), content.evidence)[0]
+    said = f"2 of 3 runs of {row.found.claim.experiments[0]} diverged"
+    found = dataclasses.replace(row.found, failure=said, reason=said)
+    drawn = str(draw_forest([dataclasses.replace(row, found=found)]))
+    assert ">2 of 3 runs diverged<" in drawn
+
+
 def test_forest_puts_paper_at_0_and_end_of_tolerance_at_1(content):
     rows = {
         row.found.claim.id: row for row in forest_rows(counted_claims(content), content.evidence)

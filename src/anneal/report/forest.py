@@ -241,8 +241,9 @@ def _row(
     ).format(label_x, words, side, weight, row.label, sign_x, words, side, sign)
     if is_narrow:
         return drawn
+    named = f" of {row.found.claim.experiments[0]}"  # the label says it, and there is no room
     return drawn + Markup('<text x="{}" y="{}">{}</text>').format(
-        right + 14, words, finding_words(row.found)
+        right + 14, words, finding_words(row.found).replace(named, "")
     )
 
 
