@@ -110,6 +110,8 @@ def test_history_of_each_seed_is_that_of_a_run_alone(
     assert histories(runs) == histories(alone)
     assert [result and result["status"] for result in results] == ["finished"] * 3
     assert len({*order[width : 2 * width]}) == width  # they took turns
+    started = [run.directory.environment()[-1]["abreast"] for run in (*runs, *alone)]
+    assert started == [width] * 3 + [1] * 3
     weights = [[run.directory.read_checkpoint() or {} for run in each] for each in (runs, alone)]
     for one, other in zip(*weights, strict=True):
         models = one["state"]["model"], other["state"]["model"]

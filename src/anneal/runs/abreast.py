@@ -196,7 +196,7 @@ def _steps(
     with run.held():
         if (result := ended_before(run)) is not None:
             return result
-        training = open_run(run)
+        training = open_run(run, abreast=width.runs)
         if width.narrows(training):
             say(f"{run.name}: one run at a time, since the network draws random numbers")
         return (yield from updates_of(run, training, observers(run), interrupted))

@@ -202,8 +202,13 @@ def usual_observers(run: SeedRun, *, job_type: str) -> list[Observer]:
     ]
 
 
-def open_run(run: SeedRun) -> Training:
-    """Prepare the directory and return the loop, resumed from its checkpoint if there is one."""
+def open_run(run: SeedRun, *, abreast: int = 1) -> Training:
+    """Prepare the directory and return the loop, resumed from its checkpoint if there is one.
+
+    Args:
+        run: the seed, its plan and directory.
+        abreast: runs that take turns with it in this process, itself included; for the record.
+    """
     directory = run.directory
     training = run.build(run.plan, run.setup, seed=run.seed)
 
@@ -222,6 +227,7 @@ def open_run(run: SeedRun) -> Training:
         | {
             "settings": run.setup.settings.describe(),
             "processes": run.setup.parts.size,
+            "abreast": abreast,
             "data": run.setup.data.identity,
             "from_update": training.update,
         }
