@@ -189,6 +189,16 @@ def elsewhere(**given):
 utils.run_job = elsewhere
 """
 
+# What submitit does where sbatch takes no job.
+REFUSES = """
+from hydra.core import utils  # its plugins are imported afresh, and take run_job from here
+
+def refuse(**_):
+    raise RuntimeError("sbatch: error: invalid partition specified: gpu")
+
+utils.run_job = refuse
+"""
+
 
 def multirun(
     tmp_path: Path, *arguments: str, launcher: str = ""
@@ -239,6 +249,13 @@ def test_jobs_in_other_processes_are_read_from_their_folders(tmp_path: Path) -> 
         "error: seed=4: the job was killed",
         "error: 2 of 4 runs failed",
     ]
+
+
+def test_launcher_that_takes_no_job_is_one_line(tmp_path: Path) -> None:
+    refused = multirun(tmp_path, "seed=0,1", launcher=REFUSES)
+    assert refused.returncode == 1
+    said = "error: hydra/launcher: sbatch: error: invalid partition specified: gpu\n"
+    assert (refused.stdout, refused.stderr) == ("", said)
 
 
 def test_given_sweep_folder_is_used_without_rows_of_earlier_multirun(

@@ -113,6 +113,8 @@ def _run_several(arguments: list[str], config_path: str) -> None:
         job()
     except COMPOSITION_ERRORS as error:
         raise ValueError(explain(error, [a for a in arguments if "=" in a])) from error
+    except RuntimeError as error:  # of a launcher: those of jobs are in their files
+        raise ValueError(f"hydra/launcher: {error}") from error
     finally:  # print the rows of finished jobs after an error too
         written = [path for path, state in left_in(folder).items() if before.get(path) != state]
         failed = [path for path in written if path.name == ERROR]
