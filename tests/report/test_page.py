@@ -286,6 +286,23 @@ def test_answer_says_what_holds_and_which_schedule_is_best_at_a_length(content):
     assert answer_lines(nothing) == ()
 
 
+def test_answer_names_the_papers_where_headlines_of_several_are_judged(content):
+    one, *_ = judged(of_role(content.judgements["clr"], "headline"))
+    assert "CLR: " not in " ".join(words for _, words in answer_lines(content))
+    other = dataclasses.replace(
+        one,
+        verdict="reproduced",
+        claim=dataclasses.replace(one.claim, id="one_cycle/table1/other", text="A cycle is better"),
+    )
+    both = dataclasses.replace(content, judgements={**content.judgements, "one_cycle": (other,)})
+    lines = dict(answer_lines(both))
+    assert "1cycle: A cycle is better (" in lines["It holds:"]
+    assert "CLR: " in " ".join(lines.values())
+    alone = dataclasses.replace(content, judgements={"one_cycle": (other,)})
+    assert QUESTION not in dict(answer_lines(alone))
+    assert dict(answer_lines(alone))["It holds:"].startswith("A cycle is better (")
+
+
 def test_forest_has_room_for_runs_that_diverged(content):
     row = forest_rows(counted_claims(content), content.evidence)[0]
     said = f"2 of 3 runs of {row.found.claim.experiments[0]} diverged"

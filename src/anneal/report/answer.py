@@ -1,13 +1,14 @@
-"""Summary in four lines: whether CLR's CIFAR-10 claims hold, and which schedule to use.
+"""Summary: whether CLR's CIFAR-10 claims hold, which schedule to use, which headlines hold.
 
 All of it comes from judgements and runs. The rows that it compares are those that claims
 name, of one data set, network and optimizer, with runs enough for an interval.
 """
 
+import itertools
 from collections.abc import Sequence
 
 from anneal.claims.verdict import FAVOURABLE, Judgement
-from anneal.claims.words import finding_words
+from anneal.claims.words import finding_words, paper_name
 from anneal.report.content import Content, ReportRow
 from anneal.report.counts import judged, of_role
 from anneal.results.statistics import FEWEST_RUNS
@@ -23,27 +24,33 @@ def answer_lines(content: Content) -> tuple[tuple[str, str], ...]:
         for found in content.judgements.get(PAPER, ())
         if found.claim.experiments[0].startswith(ROWS)
     ]
-    headlines = judged(of_role(about, "headline"))
-    details = judged(of_role(about, "detail"))
+    lines = _about_clr(judged(of_role(about, "headline")), judged(of_role(about, "detail")))
+    headlines = judged(of_role(content.all_judgements(), "headline"))
+    if headlines and (schedule := _schedule_words(content)):
+        lines.append(("Which schedule?", schedule))
+    named = len({_paper(found) for found in headlines}) > 1
+    agree, differ, undecided = (_sentences(side, named=named) for side in _sides(headlines))
+    if agree:
+        lines.append(("It holds:", agree))
+    if differ or undecided:
+        parts = [differ] * bool(differ) + [f"Too close to call: {undecided}"] * bool(undecided)
+        lines.append(("It does not:" if differ else "Open:", " ".join(parts)))
+    return tuple(lines)
+
+
+def _about_clr(
+    headlines: Sequence[Judgement], details: Sequence[Judgement]
+) -> list[tuple[str, str]]:
+    """Return the question with its answer in numbers; nothing without a judged claim."""
     if not headlines:
-        return ()
+        return []
     agree, differ, undecided = _sides(headlines)
     counts = (
         f"{len(agree)} of {len(headlines)} claims that were run "
         f"hold{'s' * (len(agree) == 1)}, {len(differ)} do{'es' * (len(differ) == 1)} not, "
         f"{len(undecided)} {'is' if len(undecided) == 1 else 'are'} too close to call."
     )
-    first = f"{_short_answer(agree, differ)} {counts}{_details_words(details)}"
-    lines = [(QUESTION, first)]
-    if schedule := _schedule_words(content):
-        lines.append(("Which schedule?", schedule))
-    if agree:
-        lines.append(("It holds:", _sentences(agree)))
-    if differ or undecided:
-        parts = [_sentences(differ)] * bool(differ)
-        parts += [f"Too close to call: {_sentences(undecided)}"] * bool(undecided)
-        lines.append(("It does not:" if differ else "Open:", " ".join(parts)))
-    return tuple(lines)
+    return [(QUESTION, f"{_short_answer(agree, differ)} {counts}{_details_words(details)}")]
 
 
 Sides = tuple[list[Judgement], list[Judgement], list[Judgement]]
@@ -65,10 +72,17 @@ def _short_answer(agree: Sequence[Judgement], differ: Sequence[Judgement]) -> st
     return "Not settled."
 
 
-def _sentences(judgements: Sequence[Judgement]) -> str:
-    """Return the claims with what was measured."""
-    words = (f"{found.claim.text} ({finding_words(found)})" for found in judgements)
-    return "; ".join(words) + "."
+def _paper(found: Judgement) -> str:
+    return found.claim.id.partition("/")[0]
+
+
+def _sentences(judgements: Sequence[Judgement], *, named: bool) -> str:
+    """Return the claims with what was measured, each paper's after its name where it is asked."""
+    words = []
+    for paper, those in itertools.groupby(judgements, _paper):
+        said = "; ".join(f"{found.claim.text} ({finding_words(found)})" for found in those)
+        words.append(f"{paper_name(paper)}: {said}." if named else f"{said}.")
+    return " ".join(words)
 
 
 def _details_words(details: Sequence[Judgement]) -> str:
