@@ -2,6 +2,7 @@
 
 python benchmarks/training.py [--networks caffe resnet20] [--only NAME ...] [--rounds 5]
                               [--seconds 2] [--threads N] [--write]
+python benchmarks/training.py --against ../before [--networks caffe] [--rounds 9]
 python benchmarks/training.py --page
 
 Each contender runs in a process of its own, so that none profits from the settings of another. The
@@ -9,6 +10,7 @@ rounds are interleaved, so that a machine that slows down slows all. It prints m
 a ratio is the median of the ratios within each round. The cost of schedule, logging, progress and
 tracking is measured by leaving them out in rounds of one process: more rounds, each as long as the
 distance of two lines of the history. Their interval is that of the median over rounds, 95 %.
+--against measures ours beside ours of another checkout: `git worktree add ../before <commit>`.
 --write saves results/benchmarks/<device>.json and renews the page's block: on a quiet machine only.
 --page renews the block from the saved results without measuring.
 """
@@ -65,16 +67,23 @@ Rates = dict[str, list[float]]  # contender -> what it did per second, round by 
 class Contender:
     """A process that waits for the signal to run a round."""
 
-    def __init__(self, name: str, network: str, *, threads: int) -> None:
-        self.name = name
-        command = [sys.executable, str(Path(__file__).with_name("contenders.py"))]
+    def __init__(
+        self, name: str, network: str, *, threads: int, checkout: Path | None = None
+    ) -> None:
+        self.name = name if checkout is None else f"{name} of {checkout.name}"
+        program, environment = Path(__file__).with_name("contenders.py"), {"TERM": "xterm"}
+        if checkout is not None:
+            program = checkout / "benchmarks" / "contenders.py"
+            environment["PYTHONPATH"] = str(checkout / "src")
+        command = [sys.executable, str(program)]
         here, there = pty.openpty()  # progress is shown on terminals alone
         self._process = subprocess.Popen(
             [*command, name, network, str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=there,
-            env=os.environ | {"TERM": "xterm"},
+            cwd=checkout,
+            env=os.environ | environment,
             text=True,
         )
         os.close(there)
@@ -126,11 +135,17 @@ class Contender:
 
 
 def measure(
-    network: str, names: Sequence[str], *, rounds: int, seconds: float, threads: int
+    network: str,
+    names: Sequence[str],
+    *,
+    rounds: int,
+    seconds: float,
+    threads: int,
+    against: Path | None = None,
 ) -> Rates:
     """Measure contenders on one network, the rounds interleaved."""
-    rates: Rates = {name: [] for name in names}
-    with started(network, names, threads=threads) as contenders:
+    with started(network, names, threads=threads, against=against) as contenders:
+        rates: Rates = {one.name: [] for one in contenders}
         for one in contenders:
             one.measure(min(seconds, WARM_UP_SECONDS))
         for number in range(rounds):
@@ -152,13 +167,17 @@ def take_apart(network: str, *, rounds: int, threads: int) -> Rates:
 
 
 @contextlib.contextmanager
-def started(network: str, names: Sequence[str], *, threads: int) -> Iterator[list[Contender]]:
-    """Start contenders, and let them end."""
+def started(
+    network: str, names: Sequence[str], *, threads: int, against: Path | None = None
+) -> Iterator[list[Contender]]:
+    """Start contenders, and ours of another checkout; let them end."""
     contenders: list[Contender] = []
     try:
         for name in names:
             print(f"  {network}: starting {name}", file=sys.stderr)
             contenders.append(Contender(name, network, threads=threads))
+        if against is not None:
+            contenders.append(Contender("ours", network, threads=threads, checkout=against))
         yield contenders
     finally:
         for one in contenders:
@@ -321,6 +340,26 @@ def save_page() -> None:
     write_whole(PAGE, renew_page(PAGE.read_text(), machines))
 
 
+def compare(network: str, arguments: argparse.Namespace) -> None:
+    """Print how fast ours is against ours of another checkout, with the interval of the median."""
+    rates = measure(
+        network,
+        ["ours"],
+        rounds=arguments.rounds,
+        seconds=arguments.seconds,
+        threads=arguments.threads,
+        against=arguments.against,
+    )
+    here, there = rates.values()
+    rounds = [a / b for a, b in zip(here, there, strict=True)]
+    ends = quantile_test(rounds, p=0.5).confidence_interval(confidence_level=0.95)
+    print(
+        f"{network}: {statistics.median(rounds):.3f} times ours of {arguments.against.name} "
+        f"({ends.low:.3f} to {ends.high:.3f}), {len(rounds)} rounds of {arguments.seconds:g} s, "
+        f"{arguments.threads} threads"
+    )
+
+
 def main() -> None:
     """Measure and print; with ``--write`` save the results and renew the page's block."""
     parser = argparse.ArgumentParser(
@@ -331,11 +370,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--threads", type=int, default=num_cores())
+    parser.add_argument("--against", type=lambda word: Path(word).resolve(strict=True))
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--page", action="store_true")
     arguments = parser.parse_args()
     if arguments.page:
         save_page()
+        return
+    if arguments.against:
+        for network in arguments.networks:
+            compare(network, arguments)
         return
     result = {
         "environment": describe_environment(),
