@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from anneal.advise import recommend
 from anneal.advise.bounds import what_next
 from anneal.advise.candidates import CANDIDATES
 from anneal.advise.question import ask
@@ -41,6 +42,7 @@ SMALL = [
     "range_test.seeds=[0]",
     "advise.candidates=[one_cycle,constant]",
     "advise.seeds=[0,1,2]",
+    "advise.raises=0",
     "hardware=cpu",
     "hardware.threads=1",
 ]
@@ -244,6 +246,32 @@ def test_additional_seed_trains_only_that_seed(
     assert len(updates) == 2 + 20 + 2 * 60  # to know the pace, then one trial of each candidate
     answer = json.loads(Path("advice/more/advice.json").read_text())
     assert list(answer["choice"]["results"][0]["accuracies_pct"]) == ["0", "1", "2", "5"]
+
+
+@pytest.mark.slow
+def test_bounds_far_too_low_are_raised_and_the_page_says_so(
+    there: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(recommend, "take_bounds", lambda *_, **__: (0.0005, 0.005))
+    raised = [*SMALL, "advise.raises=3", "advise.name=raised"]
+    said, error = said_by(lambda: advise.main(raised), capsys)
+    assert error == ""
+    assert "bounds: 0.0015 to 0.015 (one_cycle reached " in said
+    answer = json.loads(Path("advice/raised/advice.json").read_text())
+    bounds = answer["bounds"]
+    assert (bounds["base_lr"], bounds["max_lr"]) == (0.0015, 0.015)
+    higher = bounds["higher"]
+    assert (higher["candidate"], higher["factor"]) == ("one_cycle", 3)
+    means = [sum(by_seed.values()) / 3 for by_seed in higher["accuracies_pct"].values()]
+    assert means[0] < means[1] > means[2]  # at 9 times nothing is learnt
+    own = next(s for s in answer["choice"]["results"] if s["name"] == "one_cycle")
+    assert own["accuracies_pct"] == higher["accuracies_pct"]["3"]  # not trained twice
+    page = Path("advice/raised/advice.md").read_text()
+    assert "From 0.0015 to 0.015, 3 times those of the range test (rule" in page
+    assert f"{means[0]:.2f} % at the range test's bounds" in page
+    assert "12 trials of 60" in page  # two candidates and two more pairs of bounds
+    schedules = [c["schedule"]["arguments"] for c in answer["candidates"].values()]
+    assert {a.get("lr", a.get("base_lr")) for a in schedules} == {0.0015}
 
 
 @pytest.mark.slow
@@ -475,7 +503,10 @@ def test_readme_command_runs_with_smaller_budget(
         lambda: advise.main([*shlex.split(commands[0], comments=True), *smaller]), capsys
     )
     assert error == ""
-    assert "cost: 960 updates (range test: 1 seed x 240; 10 candidates x 3 seeds x 24)" in said
+    cost = (
+        "range test: 1 seed x 240; 10 candidates x 3 seeds x 24; at least 3 x 24 at higher bounds"
+    )
+    assert f"cost: 1,032 updates ({cost})" in said
     answer = json.loads((tmp_path / NAME / "advice.json").read_text())
     names = [s["name"] for s in answer["choice"]["results"]]
     assert names == sorted(names, key=list(CANDIDATES).index)

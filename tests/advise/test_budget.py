@@ -1,5 +1,6 @@
 """A budget in minutes: what it chooses, what it says, and that it goes on with its choice."""
 
+import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -22,6 +23,7 @@ ALL = Limits(
     sweep_steps=300,
     sweep_seeds=3,
     points=30,
+    raises=0,
 )
 
 
@@ -45,6 +47,13 @@ def test_ample_minutes_take_all_that_is_configured() -> None:
         evaluations=10,
         seconds=150_900.0,
     )
+
+
+def test_two_raises_of_the_bounds_are_planned_for() -> None:
+    """900 + 12 x 5 trials of 3,000 updates are 180,900 s, 85 % of 3,547 minutes."""
+    raising = dataclasses.replace(ALL, raises=3)
+    assert choose_budget(3_600, pace(1.0), raising).seconds == 180_900.0
+    assert choose_budget(3_500, pace(1.0), raising).fraction < 1
 
 
 def test_fewer_seeds_go_before_candidates() -> None:

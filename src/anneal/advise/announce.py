@@ -25,15 +25,22 @@ def announce_all(question: Question, *, is_swept: bool) -> None:
     if is_swept:
         return
     plans = question.plans(1.0, 2.0)
-    trials, steps = len(plans) * len(question.advice.seeds), _steps_of(plans)
+    seeds = len(question.advice.seeds)
+    more = seeds if question.advice.raises else 0  # at higher bounds
+    trials, steps = len(plans) * seeds + more, _steps_of(plans)
     sweeps = len(config.seeds)
     updates = sweeps * sweep.total_steps + trials * steps
     evaluations = sweeps * (config.points + 1) + trials * question.experiment.training.evaluations
     say(
         f"cost: {number(updates)} updates (range test: {sweeps} seed{'s' * (sweeps > 1)} x "
-        f"{number(sweep.total_steps)}; {len(plans)} candidates x {len(question.advice.seeds)} "
-        f"seeds x {number(steps)}){_time_words(question, updates, evaluations)}"
+        f"{number(sweep.total_steps)}; {len(plans)} candidates x {seeds} "
+        f"seeds x {number(steps)}{_higher_words(more, steps)})"
+        f"{_time_words(question, updates, evaluations)}"
     )
+
+
+def _higher_words(trials: int, steps: int) -> str:
+    return f"; at least {trials} x {number(steps)} at higher bounds" if trials else ""
 
 
 def announce_rest(question: Question, plans: Mapping[str, Trial]) -> None:

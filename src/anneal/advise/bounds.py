@@ -39,6 +39,11 @@ def take_bounds(
     return _cut(reading.base_lr), _cut(reading.max_lr)
 
 
+def multiplied(bounds: tuple[float, float], factor: int) -> tuple[float, float]:
+    """Return bounds so many times as high, with as many digits."""
+    return _cut(factor * bounds[0]), _cut(factor * bounds[1])
+
+
 def _cut(rate: float) -> float:
     return float(f"{rate:.{BOUND_DIGITS}g}")
 

@@ -23,6 +23,7 @@ CHOSEN = "budget.json"
 RESERVE = 0.15  # of the minutes: start, figures, a machine that gets slower
 SWEEP_SHARE = 0.25  # of the rest, at most
 ENOUGH = 0.25  # of training.length: shorter trials only where fewer candidates do not help
+RAISES = 2  # of the bounds, at most, that the plan has time for
 FEWEST_UPDATES, FEWEST_EVALUATIONS = 20, 2  # of a trial
 EVALUATION_SHARE = 0.25  # of a trial's time, at most
 # From the one to try first: one of each kind, then its relatives.
@@ -45,6 +46,7 @@ class Limits:
         sweep_steps: updates of one sweep.
         sweep_seeds: number of sweeps.
         points: evaluations of one sweep.
+        raises: how often the bounds may be raised.
     """
 
     full_steps: int
@@ -55,6 +57,7 @@ class Limits:
     sweep_steps: int
     sweep_seeds: int
     points: int
+    raises: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +108,12 @@ def choose_budget(minutes: float, pace: Pace, limits: Limits) -> Budget:
     spent = sweeps(sweep_seeds, sweep_steps)
     ordered = [name for name in FIRST if name in limits.candidates]
     few = min(3, len(ordered))
+    more = min(limits.raises, RAISES)  # trials of each seed at higher bounds
     counts = sorted({len(ordered), *(n for n in (6, 4) if few < n < len(ordered)), few})[::-1]
     numbers = sorted({limits.seeds, FEWEST_RUNS})[::-1]
     for count in counts:
         for seeds in numbers:
-            per_trial = (seconds - spent) / (count * seeds)
+            per_trial = (seconds - spent) / ((count + more) * seeds)
             steps, evaluations = _trial(per_trial, pace, limits)
             fraction = min(limits.fraction, _two_digits(steps / limits.full_steps))
             if fraction >= min(ENOUGH, limits.fraction):
@@ -120,7 +124,7 @@ def choose_budget(minutes: float, pace: Pace, limits: Limits) -> Budget:
     steps = int(fraction * limits.full_steps)
     if steps < min(FEWEST_UPDATES, limits.full_steps * limits.fraction):
         least = FEWEST_UPDATES * update + FEWEST_EVALUATIONS * evaluation
-        needed = (spent + count * seeds * least) / (1 - RESERVE) / 60
+        needed = (spent + (count + more) * seeds * least) / (1 - RESERVE) / 60
         raise ValueError(
             f"{ADVISE_FILE}: advise.minutes must be at least {math.ceil(needed)} for {count} "
             f"candidates, {seeds} seeds and {FEWEST_UPDATES} updates at {update:.2g} s an update "
@@ -134,7 +138,7 @@ def choose_budget(minutes: float, pace: Pace, limits: Limits) -> Budget:
         seeds=seeds,
         fraction=fraction,
         evaluations=evaluations,
-        seconds=spent + count * seeds * (steps * update + evaluations * evaluation),
+        seconds=spent + (count + more) * seeds * (steps * update + evaluations * evaluation),
     )
 
 
@@ -217,6 +221,7 @@ def _limits(question: Question) -> Limits:
         sweep_steps=question.sweep.total_steps,
         sweep_seeds=len(experiment.range_test.seeds),
         points=experiment.range_test.points,
+        raises=advice.raises,
     )
 
 

@@ -100,6 +100,7 @@ class AdviceConfig:
         Rule("must be one or more different candidates", lambda v: 0 < len(v) == len(set(v))),
     ]
     minutes: Annotated[float | None, POSITIVE] = None  # choose lengths, seeds and candidates
+    raises: Annotated[int, Rule("must be 0 or more", lambda v: v >= 0)] = 3  # see higher.py
 
 
 def at_bounds(
@@ -258,7 +259,7 @@ def choose(
                 accuracies_pct=dict(accuracies_pct[name]),
                 accuracy=means.get(name),
                 gap=gap,
-                tied=name == best or (gap is not None and not _is_worse(gap, resolution_pct)),
+                tied=name == best or (gap is not None and not clearly_above(gap, resolution_pct)),
             )
         )
     tied = [s for s in results if s.tied]
@@ -282,7 +283,8 @@ def _is_above(accuracy: Interval, chance_pct: float) -> bool:
     return accuracy.low is not None and accuracy.low > chance_pct
 
 
-def _is_worse(gap: Interval, resolution_pct: float) -> bool:
+def clearly_above(gap: Interval, resolution_pct: float) -> bool:
+    """Tell whether a paired difference is above 0, and of more than one image."""
     return gap.low is not None and gap.low > 0 and gap.mean > resolution_pct
 
 

@@ -1,5 +1,6 @@
 """Render a recommendation: table, page, JSON, snippet."""
 
+import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 
 from anneal.advise.candidates import CANDIDATES, CandidateResult, Choice
 from anneal.advise.framework_snippets import NAMES
+from anneal.advise.higher import Higher
 from anneal.advise.lines import Lines
 from anneal.advise.snippets import as_function
 from anneal.io.text import NOTHING, escape_markdown, markdown_table, number, text_table
@@ -38,6 +40,7 @@ class Advice:
         readings: rule -> its result.
         base_lr: lower bound of the trials.
         max_lr: upper bound of the trials.
+        higher: what raised these bounds above the range test's, or did not.
         sweep_updates: updates of the range test, over its seeds.
         trial_updates: updates of one trial.
         full_updates: updates of the full run.
@@ -57,6 +60,7 @@ class Advice:
     readings: Mapping[str, Agreement]
     base_lr: float
     max_lr: float
+    higher: Higher
     sweep_updates: int
     trial_updates: int
     full_updates: int
@@ -154,7 +158,7 @@ def page(advice: Advice) -> str:
         *_fine_tuning(advice),
         *_to_paste(advice),
         "## Bounds",
-        f"From {advice.base_lr:g} to {advice.max_lr:g} (rule `{advice.rule}`, three digits).",
+        _bounds(advice),
         _rules_table(advice),
         "## Candidates",
         f"Each was trained for {number(advice.trial_updates)} updates with the same "
@@ -221,6 +225,19 @@ def _to_paste(advice: Advice) -> list[str]:
     return parts
 
 
+def _bounds(advice: Advice) -> str:
+    pair, higher = f"From {advice.base_lr:g} to {advice.max_lr:g}", advice.higher
+    rule = f"rule `{advice.rule}`, three digits"
+    if not higher.num_more:
+        return f"{pair} ({rule})."
+    raised = f", {higher.factor} times those of the range test" if higher.factor > 1 else ""
+    return (
+        f"{pair}{raised} ({rule}). Over {advice.num_seeds} seeds {escape_markdown(higher.words)}. "
+        "Bounds are raised as long as that is clearly better on the held-out images: on an easy "
+        "task a range test ends too low."
+    )
+
+
 def _rules_table(advice: Advice) -> str:
     rows = []
     for rule, reading in advice.readings.items():
@@ -247,7 +264,7 @@ def _limits(advice: Advice) -> list[str]:
 
 
 def _cost(advice: Advice) -> str:
-    trials = len(advice.choice.results) * advice.num_seeds
+    trials = (len(advice.choice.results) + advice.higher.num_more) * advice.num_seeds
     total = advice.sweep_updates + trials * advice.trial_updates
     return (
         f"Cost: {number(total)} updates: the range test {number(advice.sweep_updates)}, "
@@ -263,7 +280,12 @@ def data(advice: Advice) -> dict[str, Any]:
         "command": list(advice.command),
         "recommended": advice.choice.recommended,
         "reason": advice.choice.reason,
-        "bounds": {"rule": advice.rule, "base_lr": advice.base_lr, "max_lr": advice.max_lr},
+        "bounds": {
+            "rule": advice.rule,
+            "base_lr": advice.base_lr,
+            "max_lr": advice.max_lr,
+            "higher": dataclasses.asdict(advice.higher),
+        },
         "readings": {
             rule: {
                 "base_lr": reading.base_lr,

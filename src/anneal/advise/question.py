@@ -118,7 +118,7 @@ def _question(
         shapes=shapes,
         setup=setup,
         sweep=lay_out(experiment, setup),
-        digest=_digest(experiment, setup, shapes),
+        digest=_digest(experiment, setup, shapes, raises=advice.raises),
     )
 
 
@@ -132,7 +132,11 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _digest(
-    experiment: ExperimentConfig, setup: ExperimentSetup, shapes: Mapping[str, SchedulerConfig]
+    experiment: ExperimentConfig,
+    setup: ExperimentSetup,
+    shapes: Mapping[str, SchedulerConfig],
+    *,
+    raises: int,
 ) -> str:
     return configuration_hash(
         {
@@ -140,6 +144,7 @@ def _digest(
             "training": to_plain(experiment.training),
             "budget_fraction": experiment.budget_fraction,
             "candidates": {name: to_plain(shape) for name, shape in shapes.items()},
+            "raises": raises,
         }
     )
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from anneal.advise.announce import announce_all, announce_rest
-from anneal.advise.bounds import take_bounds
+from anneal.advise.bounds import multiplied, take_bounds
+from anneal.advise.budget import FIRST
 from anneal.advise.candidates import Choice, choose
 from anneal.advise.figure import draw_advice
+from anneal.advise.higher import Higher, try_higher
 from anneal.advise.lines import Lines
 from anneal.advise.page import PICTURE, RANGE_TEST_PICTURE, Advice, data, page, snippet_file
 from anneal.advise.question import ANSWER, Question
@@ -52,15 +54,19 @@ def recommend(question: Question, *, command: Sequence[str], folder: Path) -> Ad
         picture=suggestion.with_name(SWEEP_PICTURE),
     )
     _say_bounds(record, *bounds)
+    higher = find_higher(question, bounds)
+    bounds = multiplied(bounds, higher.factor)
+    if higher.num_more:
+        say(f"bounds: {bounds[0]:g} to {bounds[1]:g} ({higher.words})")
     plans = question.plans(*bounds)
     if is_swept:
         announce_rest(question, plans)
     choice = choose(
         run_trials(question, plans),
-        resolution_pct=100 / len(question.sweep.held_out),
+        resolution_pct=_resolution_pct(question),
         chance_pct=_chance_pct(question),
     )
-    advice = _advice(command, question, record, plans, choice, bounds)
+    advice = _advice(command, question, record, plans, choice, bounds, higher)
     picture = draw_advice(
         list(record.curves.values()),
         record.readings[record.rule],
@@ -91,6 +97,21 @@ def _say_bounds(record: RangeTestRecord, base_lr: float, max_lr: float) -> None:
         say(f"  {rule}: {pair}; {reading.reason}")
 
 
+def find_higher(question: Question, bounds: tuple[float, float]) -> Higher:
+    """Train the first candidate of a budget's order at the bounds, and at higher ones."""
+    name = next(name for name in FIRST if name in question.shapes)
+    if not question.advice.raises:
+        return Higher(candidate=name, accuracies_pct={1: {}}, factor=1)
+
+    def train(factor: int) -> Mapping[int, float | None]:
+        plan = question.plans(*multiplied(bounds, factor))[name]
+        return run_trials(question, {name: plan})[name]
+
+    return try_higher(
+        name, train, raises=question.advice.raises, resolution_pct=_resolution_pct(question)
+    )
+
+
 def run_trials(
     question: Question, plans: Mapping[str, Trial]
 ) -> dict[str, dict[int, float | None]]:
@@ -118,6 +139,11 @@ def run_trials(
     return accuracies
 
 
+def _resolution_pct(question: Question) -> float:
+    """Return the accuracy of one held-out image."""
+    return 100 / len(question.sweep.held_out)
+
+
 def _chance_pct(question: Question) -> float:
     """Return the held-out accuracy of always predicting the most frequent class."""
     held_out = question.sweep.held_out
@@ -132,6 +158,7 @@ def _advice(
     plans: Mapping[str, Trial],
     choice: Choice,
     bounds: tuple[float, float],
+    higher: Higher,
 ) -> Advice:
     trial = next(iter(plans.values()))
     whole = dataclasses.replace(
@@ -159,6 +186,7 @@ def _advice(
         readings=record.readings,
         base_lr=bounds[0],
         max_lr=bounds[1],
+        higher=higher,
         sweep_updates=question.sweep.total_steps * len(record.curves),
         trial_updates=trial.total_steps,
         full_updates=trial.full_total_steps,

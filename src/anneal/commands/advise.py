@@ -5,7 +5,8 @@ training.length="20 epochs" budget_fraction=0.1``. Options and values are those 
 (``anneal run --help`` lists them) without the schedule, which is recommended:
 
 1. A range test on held-out training images, with several seeds, suggests bounds. If it gives none,
-   the command ends with the reason and the setting to change.
+   the command ends with the reason and the setting to change. One candidate is also trained at
+   three times the bounds: if that is better, they are raised (``advise.raises`` times at most).
 2. Each candidate (``advise.candidates``) is trained between these bounds with the same seeds
    (``advise.seeds``) for the same number of updates, ``training.length`` times
    ``budget_fraction``, and evaluated on the held-out images. No test image is used.
