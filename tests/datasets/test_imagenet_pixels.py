@@ -1,11 +1,13 @@
 """Filters of a store against numbers by hand, and real photographs where they are at hand."""
 
+import io
 import os
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.datasets.imagenet_sources import picture
 
 from anneal.datasets.imagenet.pixels import Warp, decode, warp
@@ -33,6 +35,18 @@ def test_box_of_odd_sizes_takes_the_pixels_whose_centres_lie_inside():
     tall = grey([[v] * 3 for v in (3, 5, 10, 20, 30, 7, 9)])
     found = warp(tall, Warp(size=3, filter="box"))
     assert found[:, 0, 0].tolist() == [4, 20, 8]
+
+
+@pytest.mark.parametrize("size", [8, 38, 64])
+def test_box_of_a_jpeg_is_pillows_of_its_pixels(size):
+    for seed, (width, height) in enumerate([(50, 38), (101, 64), (64, 64)]):
+        content = picture(seed, width=width, height=height)
+        found = Warp(size=size, filter="box")(content)
+        with Image.open(io.BytesIO(content)) as image:
+            wanted = image.resize((size, size), Image.Resampling.BOX)
+        assert np.array_equal(found, np.asarray(wanted))
+        assert found.flags.c_contiguous
+        assert found.flags.writeable
 
 
 def test_both_filters_warp_each_side_by_its_own_factor():

@@ -15,7 +15,7 @@ _COLOUR = ("YCbCr", "RGB")
 _MOST_PIXELS = 2 * 89_478_485  # Pillow refuses more
 
 
-def decode_colour_jpeg(content: bytes, *, smallest: int = 0) -> Bytes | None:
+def decode_colour_jpeg(content: bytes, *, smallest: int = 0, space: str = "RGB") -> Bytes | None:
     """Return a colour JPEG as ``(height, width, 3)``, red, green, blue.
 
     At full size the pixels are those of Pillow, which has the same library inside.
@@ -24,6 +24,7 @@ def decode_colour_jpeg(content: bytes, *, smallest: int = 0) -> Bytes | None:
         content: of the file.
         smallest: with DCT scaling, the least height and width of the result: the image is decoded
             at a half, a quarter or an eighth, faster, to other pixels. 0: no scaling.
+        space: "RGB"; or "RGBX", which adds a byte to each pixel: (height, width, 4).
 
     Returns:
         None for anything else, for what only Pillow can read, and where simplejpeg is missing.
@@ -31,12 +32,13 @@ def decode_colour_jpeg(content: bytes, *, smallest: int = 0) -> Bytes | None:
     if simplejpeg is None or not simplejpeg.is_jpeg(content):
         return None
     try:
-        height, width, space, _ = simplejpeg.decode_jpeg_header(content)
-        if space not in _COLOUR or height * width > _MOST_PIXELS:
+        height, width, stored, _ = simplejpeg.decode_jpeg_header(content)
+        if stored not in _COLOUR or height * width > _MOST_PIXELS:
             return None
         scaled = smallest and min(height, width) >= 2 * smallest
         limits = {"min_height": smallest, "min_width": smallest, "min_factor": 2} if scaled else {}
-        found: Bytes = np.asarray(simplejpeg.decode_jpeg(content, **limits), dtype=np.uint8)
+        decoded = simplejpeg.decode_jpeg(content, colorspace=space, **limits)
     except ValueError:
         return None  # Pillow forgives more, or says what is wrong
+    found: Bytes = np.asarray(decoded, dtype=np.uint8)
     return found

@@ -48,20 +48,20 @@ class Sums:
 
     def __init__(self, size: int) -> None:
         self._sums = torch.zeros(size, size * 3)
-        self._squares = torch.zeros(3, dtype=torch.float64)
+        self._squares = torch.zeros(size * 3, dtype=torch.float64)  # of each column
         self._rows = torch.empty(size, size * 3)
 
     def add(self, image: Bytes) -> None:
         """Add one image, (size, size, 3)."""
         rows = self._rows.copy_(torch.from_numpy(image).view(len(image), -1))
         self._sums += rows
-        columns = rows.square_().sum(0)  # at most 256 * 255**2 < 2**24
-        self._squares += columns.view(-1, 3).sum(0, dtype=torch.float64)
+        self._squares += rows.square_().sum(0)  # at most 256 * 255**2 < 2**24
 
     def read(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return the sums of pixels (size, size, 3) and of squares (3,)."""
         size = len(self._sums)
-        return self._sums.view(size, size, 3).long().numpy(), self._squares.long().numpy()
+        squares = self._squares.view(size, 3).sum(0)
+        return self._sums.view(size, size, 3).long().numpy(), squares.long().numpy()
 
 
 def decode_block(members: Sequence[Member], *, warp: Warp, store: str) -> Block:

@@ -45,7 +45,8 @@ class Warp:
         Raises:
             ValueError, OSError, SyntaxError: it cannot be decoded.
         """
-        return warp(decode(content, smallest=self.smallest), self)
+        space = "RGBX" if self.filter == "box" else "RGB"  # as Pillow keeps pixels: no copy
+        return warp(decode(content, smallest=self.smallest, space=space), self)
 
     @property
     def smallest(self) -> int:
@@ -63,7 +64,7 @@ def describe_libraries(filter_name: str) -> dict[str, str]:
     return {"decoder": decoder, "resizer": resizer}
 
 
-def decode(content: bytes, *, smallest: int = 0) -> Bytes:
+def decode(content: bytes, *, smallest: int = 0, space: str = "RGB") -> Bytes:
     """Return an image file as ``(height, width, 3)``, red, green, blue.
 
     simplejpeg decodes colour JPEGs. Pillow decodes everything else: CMYK, grey, 16 bits, PNG under
@@ -72,8 +73,9 @@ def decode(content: bytes, *, smallest: int = 0) -> Bytes:
     Args:
         content: of the file.
         smallest: with DCT scaling, the least height and width of the result; 0: no scaling.
+        space: "RGBX" lets simplejpeg add a byte to each pixel: (height, width, 4).
     """
-    decoded = decode_colour_jpeg(content, smallest=smallest)
+    decoded = decode_colour_jpeg(content, smallest=smallest, space=space)
     if decoded is not None:
         return decoded
     with Image.open(io.BytesIO(content)) as image:
@@ -84,13 +86,18 @@ def decode(content: bytes, *, smallest: int = 0) -> Bytes:
 def warp(pixels: Bytes, to: Warp) -> Bytes:
     """Resize ``(height, width, 3)`` to ``(size, size, 3)``; each side by its own factor.
 
+    For "box" a pixel may have a fourth byte, which is left out.
+
     "bilinear" is torch's antialiased filter on bytes, which differs from Pillow's by at most 1.
     "box" is Pillow's: the plain mean of the pixels whose centres lie in the box of a target pixel,
     rounded after each of the two directions.
     """
     if to.filter == "box":
-        image = Image.fromarray(pixels)
-        return np.array(image.resize((to.size, to.size), Image.Resampling.BOX))
+        height, width, num_bytes = pixels.shape
+        space = "RGBX" if num_bytes > 3 else "RGB"
+        image = Image.frombuffer(space, (width, height), pixels, "raw", space, 0, 1)
+        resized = np.asarray(image.resize((to.size, to.size), Image.Resampling.BOX))
+        return np.array(resized[..., :3], order="C")
     return resize_bilinear(pixels, height=to.size, width=to.size)
 
 
