@@ -14,6 +14,7 @@ from anneal.datasets.image_data import Split
 from anneal.datasets.imagenet.pixels import Warp
 from anneal.datasets.imagenet.prepare import Preparation, prepare
 from anneal.datasets.normalise import Normalise, statistics_of
+from anneal.datasets.windows import Windows
 
 CHRABASZCZ = {
     "order": "shuffled",
@@ -138,6 +139,14 @@ def test_windows_reach_every_place_and_depend_on_the_number_alone(configure):
     assert not torch.equal(drawn[0], drawn[1])
 
 
+def test_single_window_is_cut_as_one_of_many():
+    images = torch.arange(4 * 3 * 9 * 8).view(4, 3, 9, 8)
+    windows = Windows(torch.tensor([[0, 4, 2, 3], [3, 0, 1, 2]]), 5)
+    for number, wanted in enumerate(windows.cut(images)):
+        here = slice(number, number + 1)
+        assert torch.equal(windows.part(here).cut(images[here])[0], wanted)
+
+
 def test_evaluation_cuts_the_centre(configure):
     images = torch.arange(2 * 256 * 256, dtype=torch.int64).remainder(251).to(torch.uint8)
     split = Split(images.view(2, 1, 256, 256), torch.zeros(2, dtype=torch.int64))
@@ -164,6 +173,100 @@ def test_store_gives_the_batches_of_its_pixels_in_its_order(configure, stores):
     for number in (0, 1, 2, 9, 3):  # part-batches cross epochs; 9 is resumed at
         for found, wanted in zip(ours(number), theirs(number), strict=True):
             assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"crop": 11, "subtract": "channel_mean", "divide": "channel_std", "scale": 1.0},
+        {"crop": 11, "subtract": "mean_image", "channel_order": "bgr"},
+        {"divide": "overall_std"},
+        {"crop_padding": 2, "subtract": "mean_image"},
+    ],
+)
+def test_channels_last_keeps_the_bits_of_a_store(configure, stores, changes, batch_size):
+    config = of_store(configure, stores, mirror=True, **changes)
+    data = load_dataset(config, Paths(stores))
+    normalise = statistics_of(data.train, config)
+    planes, last = (
+        TrainingBatches(
+            data.train, config=config, batch_size=batch_size, seed=3, device="cpu",
+            normalise=normalise, channels_last=asked,
+        )
+        for asked in (False, True)
+    )  # fmt: skip
+    for number in range(4):
+        found, wanted = last(number)[0], planes(number)[0]
+        assert torch.equal(found, wanted)
+        assert found.is_contiguous(memory_format=torch.channels_last)
+        assert wanted.is_contiguous()
+    planes, last = (
+        EvaluationBatches(
+            data.test, batch_size=batch_size, device="cpu", normalise=normalise,
+            channels_last=asked, crop=config.crop,
+        )
+        for asked in (False, True)
+    )  # fmt: skip
+    for (found, _), (wanted, _) in zip(last, planes, strict=True):
+        assert torch.equal(found, wanted)
+        assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_pixels_become_floats_in_the_layout_of_a_store(configure, stores, monkeypatch):
+    config = of_store(configure, stores, crop=11, subtract="mean_image")
+    train = load_dataset(config, Paths(stores)).train
+    asked = []
+    whole = Normalise.__call__
+
+    def watched(self, images, windows=None, *, memory_format):
+        normal = whole(self, images, windows, memory_format=memory_format)
+        asked.append((memory_format, normal.is_contiguous(memory_format=memory_format)))
+        return normal
+
+    monkeypatch.setattr(Normalise, "__call__", watched)
+    for channels_last in (True, False):
+        TrainingBatches(
+            train, config=config, batch_size=4, seed=0, device="cpu",
+            normalise=statistics_of(train, config), channels_last=channels_last,
+        )(0)  # fmt: skip
+    assert asked == [(torch.channels_last, True), (torch.contiguous_format, True)]
+
+
+def test_batches_of_a_store_are_made_without_reading_the_device(configure, stores):
+    config = of_store(
+        configure, stores, crop=11, subtract="mean_image", mirror=True, channel_order="bgr"
+    )
+    data = load_dataset(config, Paths(stores)).to("meta")  # from which nothing can be read
+    batches = TrainingBatches(
+        data.train, config=config, batch_size=4, seed=0, device="meta",
+        normalise=statistics_of(load_dataset(config, Paths(stores)).train, config),
+    )  # fmt: skip
+    for number in (0, 1, 5):
+        images, labels = batches(number)
+        assert (images.device.type, labels.device.type) == ("meta", "meta")
+        assert images.shape == (4, 3, 11, 11)
+
+
+@pytest.mark.gpu
+def test_gpu_gets_the_batches_of_a_store_that_the_cpu_gets(configure, stores):
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    config = of_store(
+        configure, stores, crop=11, subtract="mean_image", mirror=True, channel_order="bgr"
+    )
+    train = load_dataset(config, Paths(stores)).train
+    on_cpu, on_gpu = (
+        TrainingBatches(
+            train, config=config, batch_size=4, seed=0, device=device, channels_last=True,
+            normalise=statistics_of(train, config),
+        )
+        for device in ("cpu", "cuda")
+    )  # fmt: skip
+    for number in (0, 1, 5):
+        for found, wanted in zip(on_gpu(number), on_cpu(number), strict=True):
+            assert found.device.type == "cuda"
+            assert torch.equal(found.cpu(), wanted)
 
 
 def test_store_of_jpegs_is_close_to_the_raw_store(configure, stores):

@@ -159,7 +159,10 @@ class TrainingBatches:
         )
         if coins is not None:
             mirror_some(images, coins)
-        normal = self._normalise(images, windows)
+        layout = torch.contiguous_format  # which padded crops need
+        if not config.crop_padding:
+            layout = _kept_layout(images, self._memory_format)
+        normal = self._normalise(images, windows, memory_format=layout)
         if config.mirrored_copies:
             mirror_some(normal, copies)
         augmented = augment(
@@ -266,13 +269,20 @@ class EvaluationBatches:
             if number + 1 < len(self._batches):
                 following = self._batches[number + 1]
                 self._split.prefetch(following, self._windows(following))
-            normal = self._normalise(images, windows)
+            layout = _kept_layout(images, self._memory_format)
+            normal = self._normalise(images, windows, memory_format=layout)
             yield normal.contiguous(memory_format=self._memory_format), labels
 
     def _windows(self, indices: Tensor) -> Windows | None:
         if self._crop is None:
             return None
         return centre_windows(len(indices), self._split.image_shape, self._crop)
+
+
+def _kept_layout(images: Tensor, wanted: torch.memory_format) -> torch.memory_format:
+    """Return the layout wanted where the bytes have it and are no planes, else planes."""
+    kept = not images.is_contiguous() and images.is_contiguous(memory_format=wanted)
+    return wanted if kept else torch.contiguous_format
 
 
 def hold_out(split: Images, *, fraction: float, seed: int) -> tuple[Tensor, Tensor]:

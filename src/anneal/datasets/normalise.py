@@ -34,14 +34,26 @@ class Normalise:
         """Whether pixels at different places of an image have different means."""
         return self.mean is not None and self.mean.shape[1:] != (1, 1)
 
-    def __call__(self, images_BCHW: Tensor, windows: Windows | None = None) -> Tensor:
+    def __call__(
+        self,
+        images_BCHW: Tensor,
+        windows: Windows | None = None,
+        *,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> Tensor:
         """Return uint8 images as float32, with windows the mean image at their places."""
-        normal = torch.empty(images_BCHW.shape, dtype=torch.float32, device=images_BCHW.device)
+        normal = torch.empty(
+            images_BCHW.shape,
+            dtype=torch.float32,
+            device=images_BCHW.device,
+            memory_format=memory_format,
+        )
+        laid_out = self._laid_out(images_BCHW.shape[-1], memory_format)
         each = images_in_cache(images_BCHW)
         places = windows if self.differs_by_place else None
         for first in range(0, len(normal), each):
             here = slice(first, first + each)
-            self._fill(normal[here], images_BCHW[here], places and places.part(here))
+            laid_out._fill(normal[here], images_BCHW[here], places and places.part(here))
         return normal
 
     def _fill(self, normal: Tensor, images_BCHW: Tensor, windows: Windows | None) -> None:
@@ -52,6 +64,24 @@ class Normalise:
             normal.sub_(self.mean if windows is None else windows.cut(self.mean[None]))
         if self.std is not None:
             normal.div_(self.std)
+
+    def _laid_out(self, width: int, memory_format: torch.memory_format) -> "Normalise":
+        """Return it with statistics that vary as the images of a batch do in memory.
+
+        In channels_last a statistic of channels is repeated along a row: torch then computes on a
+        row at once instead of on a pixel.
+        """
+        if memory_format is not torch.channels_last:
+            return self
+
+        def laid_out(statistic: Tensor | None) -> Tensor | None:
+            if statistic is None or len(statistic) == 1:
+                return statistic
+            if statistic.shape[2] == 1:
+                statistic = statistic.expand(-1, -1, width)
+            return statistic[None].contiguous(memory_format=memory_format)[0]
+
+        return Normalise(self.scale, laid_out(self.mean), laid_out(self.std))
 
     def to(self, device: torch.device | str) -> "Normalise":
         """Return it with its statistics on ``device``."""

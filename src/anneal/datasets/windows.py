@@ -26,7 +26,13 @@ class Windows:
         return Windows(self.offsets[:, here], self.side)
 
     def cut(self, images_BCHW: Tensor) -> Tensor:
-        """Return the windows of images, (B, C, side, side); of one image, if there is just one."""
+        """Return the windows of images, (B, C, side, side); of one image, if there is just one.
+
+        A single window is a view.
+        """
+        if len(images_BCHW) == self.offsets.shape[1] == 1:
+            top, left = self.offsets[:, 0].tolist()
+            return images_BCHW[:, :, top : top + self.side, left : left + self.side]
         shape = (self.offsets.shape[1], images_BCHW.shape[1], self.side, self.side)
         return cut_windows(images_BCHW, self.offsets.to(images_BCHW.device), shape)
 

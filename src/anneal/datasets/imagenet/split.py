@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anneal.datasets.image_data import decoding_threads
+from anneal.datasets.image_data import decoding_threads, images_in_cache
 from anneal.datasets.imagenet.pixels import decode
 from anneal.datasets.imagenet.store import Store
 from anneal.datasets.resizing import Bytes
@@ -64,7 +64,7 @@ class _Batch:
 
     rows: list[int]
     windows: list[list[int]] | None
-    images: Bytes  # (B, H, W, 3), filled by the futures
+    images: Tensor  # uint8 (B, H, W, 3), filled by the futures
     futures: list["Future[None]"]
 
 
@@ -74,7 +74,8 @@ class StoreSplit:
     Args:
         pixels: of the split.
         order: image of the store that stands at each place, (N,).
-        labels: at each place, int64 (N,).
+        labels: at each place, int64 (N,); they and the indices stay on the CPU, so that nothing
+            waits for the device.
         side: of the images in px.
         reverse: give channels as blue, green, red.
         known_sums: of pixels (C, H, W) and squares (C,) over all images; None: not known.
@@ -92,10 +93,11 @@ class StoreSplit:
         known_sums: tuple[Tensor, Tensor] | None,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.labels = labels.to(device)
+        self.labels = labels
         self.image_shape = (3, side, side)
         self._pixels, self._order, self._reverse = pixels, order, reverse
-        self._known_sums, self._device = known_sums, device
+        self._known_sums, self._device = known_sums, torch.device(device)
+        self._on_cuda = self._device.type == "cuda"
         self._threads = decoding_threads()
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="read")
         self._expected: _Batch | None = None
@@ -114,10 +116,11 @@ class StoreSplit:
             begun = self._begin(rows, windows)
         for future in begun.futures:
             future.result()
-        stored = torch.from_numpy(begun.images).to(self._device)
-        images = stored.permute(0, 3, 1, 2)  # a view; becoming floats they become planes
-        labels = self.labels.index_select(0, indices.to(self.labels.device))
-        return images.flip(1) if self._reverse else images, labels
+        images = self._sent(begun.images).permute(0, 3, 1, 2)
+        labels = self._sent(self.labels.index_select(0, indices))
+        if self._reverse:
+            _reverse_channels(images)
+        return images, labels
 
     def prefetch(self, indices: Tensor, windows: Windows | None = None) -> None:
         """Begin to read these images while the caller does something else."""
@@ -155,14 +158,19 @@ class StoreSplit:
             device=device,
         )
 
+    def _sent(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self._device, non_blocking=self._on_cuda)
+
     def _begin(self, rows: list[int], windows: Windows | None) -> _Batch:
         side = self.image_shape[1] if windows is None else windows.side
-        images = np.empty((len(rows), side, side, 3), np.uint8)
+        images = torch.empty(
+            (len(rows), side, side, 3), dtype=torch.uint8, pin_memory=self._on_cuda
+        )
         places = _places(windows)
         each = max(1, -(-len(rows) // self._threads))
         futures = [
             self._pool.submit(
-                self._fill, images, range(first, min(first + each, len(rows))), rows, places
+                self._fill, images.numpy(), range(first, min(first + each, len(rows))), rows, places
             )
             for first in range(0, len(rows), each)
         ]
@@ -181,6 +189,16 @@ class StoreSplit:
 def _places(windows: Windows | None) -> list[list[int]] | None:
     found: list[list[int]] | None = None if windows is None else windows.offsets.tolist()
     return found
+
+
+def _reverse_channels(images_BCHW: Tensor) -> None:
+    """Reverse the channels of images stored pixel by pixel, in place.
+
+    All bytes of a row backwards, then its pixels: torch vectorises both, a flip of channels not.
+    """
+    for part in torch.split(images_BCHW, images_in_cache(images_BCHW)):
+        backwards = part.permute(0, 2, 3, 1).flatten(2).flip(2)  # (b, H, W * C)
+        part.copy_(backwards.view(-1, *part.shape[2:], part.shape[1]).permute(0, 3, 1, 2).flip(3))
 
 
 def made_up_split(folder: Path, *, side: int, labels: Tensor) -> StoreSplit:
