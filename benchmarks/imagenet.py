@@ -6,6 +6,7 @@ SOURCE has train/<class>/*.jpg and val/<class>/*.jpg of real photographs. All ra
 in seconds of the processor, but for two workers, which are compared by the clock: they need a quiet
 machine. The baselines are open and resize of Pillow, and ImageFolder, RandomResizedCrop and
 DataLoader of torchvision; the bounds are what decoding alone, and bytes to floats alone, allow.
+On a processor a batch is floats, in the layout that the network computes in; a GPU gets bytes.
 """
 
 import argparse
@@ -38,7 +39,7 @@ from anneal.datasets.imagenet.prepare import Preparation, prepare
 from anneal.datasets.imagenet.sources import list_source
 from anneal.datasets.imagenet.store import FORMAT, IDENTITY, Store, hash_file, write_stamps
 from anneal.datasets.imagenet.writer import SplitWriter
-from anneal.datasets.normalise import statistics_of
+from anneal.datasets.normalise import Normalise, statistics_of
 from anneal.io.files import renew_page
 from anneal.io.text import markdown_table
 from anneal.runs.hardware import decide, usable_cores
@@ -46,6 +47,7 @@ from anneal.runs.hardware import decide, usable_cores
 Row = tuple[str, str, str]  # what, measured, against what
 BATCH, CROP = 64, 224
 FULL = 1_281_167
+LAYOUTS = {"channels_last": torch.channels_last, "planes": torch.contiguous_format}
 STATISTICS = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
@@ -95,21 +97,21 @@ def preparation(members: list[Member], seconds: float) -> Iterator[Row]:
     """Compare decoding, resizing and summing with Pillow's open and resize."""
     for size, name, scaled in ((256, "bilinear", False), (32, "box", False), (32, "box", True)):
         to = Warp(size=size, filter=name, dct_scaling=scaled)
-        ours, theirs, decoding = rates(
-            [
-                lambda part, to=to: decode_block(part, warp=to, store="raw"),
-                lambda part, to=to: [pillow(member, to) for member in part],
-                lambda part, to=to: [decode(m.read(), smallest=to.smallest) for m in part],
-            ],
-            members,
-            seconds,
-        )
-        words = f"`prepare`, {size} px, {name}{', DCT scaling' if scaled else ''}"
+        works: dict[str, Callable[[list[Member]], object]] = {
+            "ours": lambda part, to=to: decode_block(part, warp=to, store="raw"),
+            "theirs": lambda part, to=to: [pillow(member, to) for member in part],
+            "decoding alone": lambda part, to=to: decode_all(part, to.smallest),
+            "decoding and resizing": lambda part, to=to: [to(member.read()) for member in part],
+        }
+        if scaled:
+            works["decoding as small as possible"] = lambda part, to=to: decode_all(part, to.size)
+        found = dict(zip(works, rates(list(works.values()), members, seconds), strict=True))
+        ours, theirs = found.pop("ours"), found.pop("theirs")
+        bounds = ", ".join(f"{words} {rate / theirs:.2f}" for words, rate in found.items())
         yield (
-            words,
+            f"`prepare`, {size} px, {name}{', DCT scaling' if scaled else ''}",
             f"{ours:,.0f} images/s",
-            f"{ours / theirs:.2f} times Pillow's {theirs:,.0f}; "
-            f"decoding alone {decoding / theirs:.2f}",
+            f"{ours / theirs:.2f} times Pillow's {theirs:,.0f}; {bounds}",
         )
     differences = [effect_of_scaling(member) for member in members]
     mean = np.mean([d.mean() for d in differences])
@@ -120,6 +122,12 @@ def preparation(members: list[Member], seconds: float) -> Iterator[Row]:
         f"{mean:.2f} of 255 in the mean",
         f"{worst:.2f} in the worst image, {largest:.0f} at most",
     )
+
+
+def decode_all(members: list[Member], smallest: int) -> None:
+    """Decode images, with DCT scaling down to ``smallest`` px; 0: at full size."""
+    for member in members:
+        decode(member.read(), smallest=smallest)
 
 
 def pillow(member: Member, to: Warp) -> "np.ndarray":
@@ -176,28 +184,27 @@ def workers(members: list[Member], count: int) -> Iterator[Row]:
 
 
 def training_input(source: Path, seconds: float) -> Iterator[Row]:
-    """Compare batches of stores and of imagefolder with torchvision's."""
-    theirs = input_rate(torchvision_batches(source), seconds)
+    """Compare batches of stores and of imagefolder with torchvision's, floats and bytes."""
+    theirs = input_rate(torchvision_batches(source, floats=True), seconds)
     yield "input of torchvision", f"{theirs:,.0f} images/s", "ImageFolder, RandomResizedCrop"
-    for words, stored in (
-        ("planes", torch.zeros(BATCH, 3, CROP, CROP, dtype=torch.uint8)),
-        ("as stored", torch.zeros(BATCH, CROP, CROP, 3, dtype=torch.uint8).permute(0, 3, 1, 2)),
-    ):
-        rate = input_rate(bytes_to_floats(stored), seconds)
-        what, measured, against = input_row(f"bytes to floats alone, {words}", rate, theirs)
-        written = rate * 4 * stored[0].numel() / 1e9
-        yield what, measured, f"{against}; {written:.1f} GB/s written"
+    bytes_alone = input_rate(torchvision_batches(source, floats=False), seconds)
+    yield input_row("input of torchvision, bytes", bytes_alone, theirs)
+    for layout in LAYOUTS:
+        rate = input_rate(bytes_to_floats(layout), seconds)
+        yield input_row(f"bytes to normalised floats alone, {layout}", rate, theirs)
     with tempfile.TemporaryDirectory() as folder:
         for kind in ("jpeg", "raw"):
             store = Path(folder, kind)
             settings = Preparation(warp=Warp(size=256, filter="bilinear"), store=kind)
             prepare(source, store, settings, tell=lambda _: None)
             options = ["dataset=imagenet", "dataset.subset=true", f"dataset.folder={store}"]
-            rate = input_rate(our_batches(options), seconds)
-            yield input_row(f"input from a {kind} store", rate, theirs)
-            split = load_dataset(compose_run(options).dataset, Paths(Path(folder))).train
-            rate = input_rate((split.take(torch.arange(32)) for _ in cycle([0])), seconds)
-            yield input_row(f"bytes of a {kind} store, uncut", rate, theirs)
+            for layout in LAYOUTS:
+                rate = input_rate(our_batches(options, layout=layout), seconds)
+                yield input_row(f"input from a {kind} store, {layout}", rate, theirs)
+            raw_values = [f"dataset.{key}" for key in ("subtract=nothing", "divide=nothing")]
+            rate = input_rate(our_batches(options + raw_values, device="meta"), seconds)
+            words = f"input from a {kind} store, bytes as a GPU gets them"
+            yield input_row(words, rate, bytes_alone, "bytes")
     for asked in ("null", "true"):
         options = [
             "dataset=imagefolder", f"dataset.folder={source}", "dataset.test_fraction=null",
@@ -209,35 +216,43 @@ def training_input(source: Path, seconds: float) -> Iterator[Row]:
         yield input_row(f"input of {words}", rate, theirs)
 
 
-def input_row(words: str, rate: float, theirs: float) -> Row:
+def input_row(words: str, rate: float, theirs: float, kind: str = "") -> Row:
     """Return the row of a rate of input."""
-    return words, f"{rate:,.0f} images/s", f"{rate / theirs:.2f} times torchvision's"
+    against = f"{rate / theirs:.2f} times torchvision's {kind}".rstrip()
+    return words, f"{rate:,.0f} images/s", against
 
 
-def bytes_to_floats(stored: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield a batch of bytes as floats in planes, always in the same memory."""
-    floats, labels = torch.empty(stored.shape), torch.zeros(len(stored))
+def bytes_to_floats(layout: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield a batch of bytes, in memory as a store has them, as our batches normalise them."""
+    stored = torch.zeros(BATCH, CROP, CROP, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
+    normalise = Normalise(1.0, *(torch.tensor(s)[:, None, None] for s in STATISTICS.values()))
+    labels = torch.zeros(len(stored))
     while True:
-        for image, planes in zip(stored, floats, strict=True):
-            planes.copy_(image)
-        yield floats, labels
+        yield normalise(stored, memory_format=LAYOUTS[layout]), labels
 
 
-def torchvision_batches(source: Path) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def torchvision_batches(
+    source: Path, *, floats: bool
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield batches as the usual script of torchvision makes them."""
+    last = [transforms.ToTensor(), transforms.Normalize(**STATISTICS)]
     steps = [
         transforms.RandomResizedCrop(CROP),
         transforms.RandomHorizontalFlip(),
-        transforms.ToTensor(),
-        transforms.Normalize(**STATISTICS),
+        *(last if floats else [transforms.PILToTensor()]),
     ]
     images = datasets.ImageFolder(str(source / "train"), transforms.Compose(steps))
     while True:
         yield from DataLoader(images, batch_size=BATCH, shuffle=True)
 
 
-def our_batches(options: list[str]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield our training batches, normalised, cut and mirrored."""
+def our_batches(
+    options: list[str], *, layout: str = "planes", device: str = "cpu"
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield our training batches, normalised, cut and mirrored.
+
+    On the device "meta" what a GPU does to the bytes is left out.
+    """
     config = compose_run(options).dataset
     train = load_dataset(config, Paths(Path("nowhere"))).train
     batches = TrainingBatches(
@@ -245,8 +260,9 @@ def our_batches(options: list[str]) -> Iterator[tuple[torch.Tensor, torch.Tensor
         config=config,
         batch_size=min(BATCH, len(train)),
         seed=0,
-        device="cpu",
+        device=device,
         normalise=statistics_of(train, config),
+        channels_last=layout == "channels_last",
     )
     number = 0
     while True:
