@@ -240,8 +240,8 @@ GUARDS = (
         edits=(
             Edit(
                 "datasets/archives.py",
-                "_check_archive(source, archive)\n                return",
-                "return",
+                "_check_archive(source, archive)\n                break",
+                "break",
             ),
             Edit("datasets/archives.py", "    if found != member.md5:", "    if False:"),
             Edit(

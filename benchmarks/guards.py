@@ -36,6 +36,8 @@ def main() -> None:
     parser.add_argument("--write", type=Path)
     arguments = parser.parse_args()
     began, chosen = time.monotonic(), [g for g in GUARDS if arguments.only in g.what]
+    if not chosen:
+        parser.error(f"no guard has the words {arguments.only!r}")
     lost: dict[str, list[str]] = {}
     for guard in chosen:
         with tempfile.TemporaryDirectory(prefix="guards-") as folder:
@@ -97,7 +99,7 @@ def lost_in(clone: Path, guard: Guard, *, tries: int) -> list[str]:
         found += [name for name, count in rows if int(count)]
     for kind in guard.kills:
         _, errors = output(clone, "kill_campaign.py", "--kills", str(tries), "--only", kind)
-        if re.search(r"differ|before a kill|did not go on", errors):
+        if re.search(r"differ|before a kill|did not go on|ended by itself", errors):
             found.append(kind)
     return found
 

@@ -42,6 +42,7 @@ OPTIONS = (
 )  # fmt: skip
 IN_ONE_RUN = ("update", "evaluation", "history", "checkpoint", "result")
 SHARES = {"dvc repro": 0.08, "grid worker": 0.06, "rank": 0.1}  # of the kills; the rest in one run
+OFTEN = {"ANNEAL_CHECKPOINT_SECONDS": "0.05"}
 TIMES = ("started", "seconds", "commit")  # columns of runs.csv that no two runs share
 
 
@@ -108,7 +109,8 @@ def kill_runs(
         fork_run(reference, options, None)
         while True:
             kind = draw.choice(moments) if done < kills else None
-            status = fork_run(killed, options, kind and Moment(kind, draw.randrange(2**32)))
+            moment = kind and Moment(kind, draw.randrange(2**32), turn=tally.kills[kind])
+            status = fork_run(killed, options, moment or None)
             if status == 0:
                 break
             if status != -signal.SIGKILL:
@@ -135,9 +137,8 @@ def fork_run(folder: Path, options: list[str], moment: Moment | None) -> int:
                 os.dup2(nowhere.fileno(), 1)
                 os.dup2(errors.fileno(), 2)
             from anneal.commands import run
-            from anneal.runs import observers
 
-            observers.CHECKPOINT_SECONDS = 0.05
+            os.environ |= OFTEN
             if moment:
                 moment.arm()
             run.main(options)
@@ -189,27 +190,39 @@ def same(one: Any, other: Any) -> bool:
 
 
 def kill_ranks(folder: Path, kills: int, draw: random.Random, tally: Tally) -> None:
-    """Kill one rank of a run on two processes at a time."""
-    from kills import wait_for_ranks, wait_for_start
-
-    options = [*OPTIONS, "training.accumulation=2", "hardware.processes=2"]
-    reference, killed = folder / "reference-ranks", folder / "killed-ranks"
-    if kills:
+    """Kill one rank of runs on two processes at a time."""
+    while tally.kills["rank"] < kills:
+        seed = tally.runs["ranks"]
+        options = ["training.accumulation=2", "hardware.processes=2", f"seed={seed}"]
+        command = ["anneal", "run", *OPTIONS, *options]
+        reference, killed = (folder / f"{name}-ranks-{seed}" for name in ("reference", "killed"))
         for place in (reference, killed):
             place.mkdir()
-        start(reference, ["anneal", "run", *options]).communicate()
-    for _ in range(kills):
-        run = start(killed, ["anneal", "run", *options])
-        ranks = wait_for_ranks(run, 2)
-        wait_for_start(killed, run)
-        time.sleep(draw.random())
-        os.kill(ranks[draw.randrange(2)], signal.SIGKILL)
-        run.communicate()
-        tally.kills["rank"] += 1
-    if kills:
-        start(killed, ["anneal", "run", *options]).communicate()
+        finish(reference, command)
+        while tally.kills["rank"] < kills and kill_rank(killed, command, draw):
+            tally.kills["rank"] += 1
+        finish(killed, command)
         tally.runs["ranks"] += 1
-        tally.differences += differences_of_runs(reference, killed, "two ranks")
+        tally.differences += differences_of_runs(reference, killed, f"two ranks, seed {seed}")
+
+
+def kill_rank(folder: Path, command: list[str], draw: random.Random) -> bool:
+    """Start or resume a run on two processes and kill one; False where it ended before."""
+    from kills import wait_for_ranks, wait_for_start
+
+    run = start(folder, command)
+    ranks = wait_for_ranks(run, 2)
+    wait_for_start(folder, run)
+    with suppress(subprocess.TimeoutExpired):
+        run.wait(draw.uniform(0, 3))
+    is_early = run.returncode is not None
+    if not is_early:
+        with suppress(ProcessLookupError):  # it has ended since
+            os.kill(ranks[draw.randrange(2)], signal.SIGKILL)
+    _, errors = run.communicate()
+    if is_early and run.returncode:
+        sys.exit(f"{folder.name}, before a kill: {errors.strip()}")
+    return run.returncode != 0
 
 
 def kill_campaigns(
@@ -219,8 +232,7 @@ def kill_campaigns(
     if not kills:
         return
     reference, killed = (copy_of_project(folder / f"{kind[:4]}-{name}") for name in ("a", "b"))
-    for place in (reference,):
-        finish(place, command)
+    finish(reference, command)
     done = 0
     while done < kills:
         run = start(killed, command)
@@ -284,18 +296,16 @@ def copy_of_project(folder: Path) -> Path:
 def finish(folder: Path, command: list[str]) -> None:
     """Run a command to its end."""
     run = start(folder, command)
-    said, _ = run.communicate()
+    said = run.communicate()
     if run.returncode:
-        sys.exit(f"{' '.join(command)} did not go on after the kills:\n{said}")
+        sys.exit(f"{' '.join(command)} did not go on after the kills:\n{said[0] or said[1]}")
 
 
 def start(folder: Path, command: list[str]) -> "subprocess.Popen[str]":
     """Start a command in a process group of its own."""
-    environment = (
-        os.environ | {"PYTHONPATH": str(folder / "src")} if (folder / "src").exists() else None
-    )
+    own = {"PYTHONPATH": str(folder / "src")} if (folder / "src").exists() else {}
     return subprocess.Popen(
-        command, cwd=folder, env=environment, text=True, start_new_session=True,
+        command, cwd=folder, env=os.environ | OFTEN | own, text=True, start_new_session=True,
         stdout=subprocess.PIPE if command[0] == "dvc" else subprocess.DEVNULL,
         stderr=subprocess.STDOUT if command[0] == "dvc" else subprocess.PIPE,
     )  # fmt: skip

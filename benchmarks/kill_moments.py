@@ -6,7 +6,7 @@ import random
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,17 @@ def die() -> None:
 
 @dataclass(frozen=True)
 class Moment:
-    """A moment at which the process that arms it is killed."""
+    """A moment at which the process that arms it is killed.
+
+    Args:
+        kind: what it does then.
+        seed: of how far it has come.
+        turn: kills of this kind before; the steps of a write are taken in turn.
+    """
 
     kind: str
     seed: int
+    turn: int
 
     def arm(self) -> None:
         """Put the kill in its place."""
@@ -85,7 +92,7 @@ class Moment:
         from anneal.io import files
         from anneal.runs import directory
 
-        step, at = draw.choice(MOMENTS_OF_A_CHECKPOINT), on_call(draw.randint(1, 4))
+        step, at = self.step(MOMENTS_OF_A_CHECKPOINT), on_call(draw.randint(1, 4))
         num_write, part = draw.randint(1, 30), draw.random()
         save = directory.RunDirectory.save_checkpoint
 
@@ -129,7 +136,7 @@ class Moment:
         from anneal.io import files
         from anneal.runs.directory import RunDirectory
 
-        finish, step, part = RunDirectory.finish, draw.choice(MOMENTS_OF_A_RESULT), draw.random()
+        finish, step, part = RunDirectory.finish, self.step(MOMENTS_OF_A_RESULT), draw.random()
 
         def written(self: files.Watched, content: bytes) -> int:
             os.write(self.fileno(), content[: int(part * len(content))])
@@ -145,6 +152,10 @@ class Moment:
             die()
 
         RunDirectory.finish = finished  # type: ignore[method-assign]
+
+    def step(self, steps: Sequence[str]) -> str:
+        """Return the step of a write at which this kill comes."""
+        return steps[self.turn % len(steps)]
 
 
 def on_call(number: int) -> Callable[[], bool]:

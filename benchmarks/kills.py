@@ -106,7 +106,7 @@ def wait_for_start(folder: Path, run: "subprocess.Popen[str]") -> None:
     """Wait until this start has written its entry of the environment, before its first update."""
 
     def starts() -> int:
-        files = list(folder.glob("multirun/*/seed-0/environment.json"))
+        files = list(folder.glob("multirun/*/seed-*/environment.json"))
         return len(json.loads(files[0].read_text())) if files else 0
 
     before = starts()

@@ -144,7 +144,9 @@ def kill_trainings(
             sys.exit(f"anneal run ended with status {status}: {(reference / 'errors').read_text()}")
         while True:
             kind = draw.choice(IN_ONE_RUN) if done < kills else None
-            status = fork_run(killed, seeded, kind and Moment(kind, draw.randrange(2**32)))
+            turn = tally.kills[f"training, {kind}"]
+            moment = kind and Moment(kind, draw.randrange(2**32), turn=turn)
+            status = fork_run(killed, seeded, moment or None)
             if status == 0:
                 break
             if status != -signal.SIGKILL:

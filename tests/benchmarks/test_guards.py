@@ -22,6 +22,16 @@ def test_each_guard_is_in_the_code_once(guards: ModuleType, repository: Path) ->
             assert guards.applied(edit, text) != text
 
 
+def test_words_of_no_guard_are_an_error(
+    guards: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["guards.py", "--only", "no such words"])
+    with pytest.raises(SystemExit) as ended:
+        guards.main()
+    assert ended.value.code == 2
+    assert "error: no guard has the words 'no such words'" in capsys.readouterr().err
+
+
 def test_text_that_is_not_there_once_is_refused(guards: ModuleType) -> None:
     edit = guards.Edit("a.py", "if x:", "if True:")
     for text in ("", "if x:\nif x:"):
@@ -52,3 +62,12 @@ def test_table_names_file_function_and_what_was_lost(guards: ModuleType) -> None
     made = guards.table([guard], {guard.what: ["empty table"]})
     assert "| a table has rows | config/tables.py: read\\_table | empty table |" in made
     assert "empty dvc.lock" in made.splitlines()[-1]
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "result"])
+def test_kills_take_the_steps_of_a_write_in_turn(guards: ModuleType, kind: str) -> None:
+    assert guards  # makes the modules of benchmarks importable
+    moments = import_module("kill_moments")
+    steps = getattr(moments, f"MOMENTS_OF_A_{kind.upper()}")
+    turns = [moments.Moment(kind, 0, turn=turn).step(steps) for turn in range(2 * len(steps))]
+    assert turns == [*steps, *steps]

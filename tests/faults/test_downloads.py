@@ -216,6 +216,14 @@ def test_download_that_was_given_up_is_resumed_by_the_next_start(server, paths):
     assert server.ranges == [f"bytes={len(ARCHIVE) // 2}-"]
 
 
+def test_archive_that_comes_by_hand_ends_the_download_that_was_given_up(paths):
+    paths.data.mkdir()
+    (paths.data / PART).write_bytes(ARCHIVE[:100])
+    (paths.archives / "small.tar.gz").write_bytes(ARCHIVE)
+    assert_complete(obtain(make_source(), paths, retry_policy=HASTY))
+    assert_nothing_is_left(paths, but=["small"])
+
+
 def test_part_with_other_bytes_is_dropped_and_downloaded_again(server, paths):
     paths.data.mkdir()
     (paths.data / PART).write_bytes(b"x" * 100)

@@ -192,8 +192,16 @@ def test_no_checkpoint_is_ahead_of_its_snapshots(
     assert saved == ["c1", "s2", "c2", "c3", "c3"]  # the last is that of the end
 
 
-def test_checkpoints_are_a_minute_apart(run: SeedRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 59.0, 61.0, 61.0, 61.0, 61.0, 100.0])
+@pytest.mark.parametrize(
+    ("asked", "seconds"), [(None, [59.0, 61.0, 100.0]), ("7.5", [7.0, 8.0, 15.0])]
+)
+def test_checkpoints_are_a_minute_or_what_is_asked_for_apart(
+    run: SeedRun, monkeypatch: pytest.MonkeyPatch, asked: str | None, seconds: list[float]
+) -> None:
+    if asked is not None:
+        monkeypatch.setenv(module.OTHER_SECONDS, asked)
+    early, due, late = seconds
+    clock = iter([0.0, early, due, due, due, due, late])
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     directory: Any = run.directory
     saved: list[int] = []
@@ -205,6 +213,17 @@ def test_checkpoints_are_a_minute_apart(run: SeedRun, monkeypatch: pytest.Monkey
         checkpoints.between(update, stopping=False)
     assert saved == [2]
     assert not (run.directory.path / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize("asked", ["", "often", "-1", "nan", "inf"])
+def test_time_between_checkpoints_that_is_none_is_refused(
+    run: SeedRun, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    monkeypatch.setenv(module.OTHER_SECONDS, asked)
+    named = f"ANNEAL_CHECKPOINT_SECONDS must be a number of seconds, at least 0, got '{asked}'"
+    loop: Any = Loop()
+    with pytest.raises(ValueError, match=named):
+        Checkpoints(run.directory).start(loop)
 
 
 @pytest.mark.parametrize(("update", "resumed"), [(0, None), (2, 2)])

@@ -453,6 +453,18 @@ def test_damaged_pack_is_refused_and_nothing_is_merged(
     assert not (home / RUNS).exists()
 
 
+def test_pack_of_more_than_can_be_read_is_refused_and_not_written(
+    lent: Path, pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, _ = read_pack(pack)
+    before = {path: path.read_bytes() for path in pack.iterdir()}
+    monkeypatch.chdir(lent)
+    monkeypatch.setattr(packs, "MOST_UNPACKED_MIB", 0)
+    with pytest.raises(ValueError, match=r"pack: a pack must have at most 0 MiB of runs, got "):
+        write_pack(pack, manifest.runs[:1], max_file_mib=1)
+    assert {path: path.read_bytes() for path in pack.iterdir()} == before
+
+
 def test_pack_that_unpacks_to_too_much_is_refused(
     home: Path, pack: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

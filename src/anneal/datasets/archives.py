@@ -53,6 +53,7 @@ def obtain(
     found = _find_unpacked(source, paths)
     if found is not None:
         return found
+    part = paths.data / f".{source.archive}.part"
     with lock(paths.data, source.name):
         found = _find_unpacked(source, paths)  # another process may have been faster
         if found is not None:
@@ -61,11 +62,12 @@ def obtain(
             archive = root / source.archive
             if archive.is_file():
                 _check_archive(source, archive)
-                return _unpack(source, archive, paths.data)
-        part = paths.data / f".{source.archive}.part"
-        _download(source, part, paths=paths, retry_policy=retry_policy or RetryPolicy())
-        folder = _unpack(source, part, paths.data)
-        part.unlink()
+                break
+        else:
+            archive = part
+            _download(source, part, paths=paths, retry_policy=retry_policy or RetryPolicy())
+        folder = _unpack(source, archive, paths.data)
+        part.unlink(missing_ok=True)  # of an earlier start, where the archive came by hand
         return folder
 
 

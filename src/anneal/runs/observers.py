@@ -6,6 +6,8 @@ may be left out of the list.
 
 import contextlib
 import functools
+import math
+import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +21,21 @@ from anneal.runs.tracking import Tracker
 from anneal.training.loop import Record, Status, Training
 
 CHECKPOINT_SECONDS = 60.0  # between checkpoints: at most this much is lost in a crash
+OTHER_SECONDS = "ANNEAL_CHECKPOINT_SECONDS"
+
+
+def checkpoint_seconds() -> float:
+    """Return the seconds between checkpoints, which an environment variable may set.
+
+    Raises:
+        ValueError: it is no number of seconds.
+    """
+    if (asked := os.environ.get(OTHER_SECONDS)) is None:
+        return CHECKPOINT_SECONDS
+    with contextlib.suppress(ValueError):
+        if 0 <= (seconds := float(asked)) < math.inf:
+            return seconds
+    raise ValueError(f"{OTHER_SECONDS} must be a number of seconds, at least 0, got {asked!r}")
 
 
 class Observer:
@@ -117,8 +134,13 @@ class Checkpoints(Observer):
         self._writing: Future[float] | None = None
 
     def start(self, training: Training) -> None:
-        """Start the clock."""
+        """Start the clock.
+
+        Raises:
+            ValueError: the environment's time between checkpoints is none.
+        """
         self._training, self._saved = training, time.monotonic()
+        self._every_seconds = checkpoint_seconds()
 
     def between(self, update: int, *, stopping: bool) -> None:
         """Save a checkpoint if one is due.
@@ -130,7 +152,7 @@ class Checkpoints(Observer):
             self.flush()
         if stopping:
             self._directory.save_checkpoint(self._training.state_dict(), update=update)
-        elif self._writing is None and time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+        elif self._writing is None and time.monotonic() - self._saved > self._every_seconds:
             self._save(update)
 
     def _save(self, update: int) -> None:

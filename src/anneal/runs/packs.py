@@ -82,7 +82,17 @@ class Manifest:
 
 
 def write_pack(folder: Path, runs: Sequence[PackedRun], *, max_file_mib: int) -> Manifest:
-    """Write the pack of ended runs; one that was in the folder is replaced when it is whole."""
+    """Write the pack of ended runs; one that was in the folder is replaced when it is whole.
+
+    Raises:
+        ValueError: they are more than :func:`read_pack` unpacks; nothing is written.
+    """
+    num_bytes = sum((run.path / name).stat().st_size for run in runs for name in FILES)
+    if num_bytes > MOST_UNPACKED_MIB * MIB:
+        raise ValueError(
+            f"{folder}: a pack must have at most {MOST_UNPACKED_MIB} MiB of runs, got "
+            f"{num_bytes / MIB:.0f}: pack some of them into another folder"
+        )
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz") as tar:
         for run in runs:
