@@ -151,6 +151,25 @@ def test_damaged_checkpoint_is_kept_and_the_previous_one_resumed(directory, dama
     assert torch.load(directory.path / PREVIOUS, weights_only=True)["update"] == 1
 
 
+@pytest.mark.parametrize("alone", [True, False], ids=["alone", "with a previous one"])
+def test_checkpoint_that_would_run_code_is_refused_and_not_run(directory, tmp_path, alone):
+    class Malice:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    if not alone:
+        checkpoint(directory, 1)
+    checkpoint(directory, 2)
+    file = directory.path / CHECKPOINT
+    torch.save(torch.load(file, weights_only=True) | {"state": Malice()}, file)
+    if alone:
+        with pytest.raises(ValueError, match=r"checkpoint.pt cannot be read .* move .* away"):
+            directory.resume()
+    else:
+        assert directory.resume()["update"] == 1
+    assert not (tmp_path / "ran").exists()
+
+
 def test_damaged_checkpoint_without_a_previous_one_is_refused(directory):
     checkpoint(directory, 1)
     file = directory.path / CHECKPOINT

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from anneal.commands import advise
-from anneal.commands.stages import evaluate
+from anneal.commands.stages import evaluate, range_test, train
 from anneal.runs.memory import memory_explained
 
 
@@ -60,6 +60,26 @@ def test_advice_in_a_full_memory_is_one_line(experiment, monkeypatch, capsys):
     monkeypatch.setattr(advise, "recommend", full)
     with pytest.raises(SystemExit):
         advise.main([])
+    assert capsys.readouterr().err.startswith("error: out of memory: training.batch_size is ")
+
+
+def test_stage_train_in_a_full_memory_is_one_line(experiment, monkeypatch, capsys, tmp_path):
+    loaded = SimpleNamespace(experiment=experiment, seeds=(0,), of_each_subject=lambda: [loaded])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train, "load_experiment", lambda *_: loaded)
+    monkeypatch.setattr(train, "load_bounds", lambda _: None)
+    monkeypatch.setattr(train, "plan_experiment", full)
+    with pytest.raises(SystemExit):
+        train.main(["tiny", "row", "given"])
+    assert capsys.readouterr().err.startswith("error: out of memory: training.batch_size is ")
+
+
+def test_stage_range_test_in_a_full_memory_is_one_line(experiment, monkeypatch, capsys):
+    monkeypatch.setattr(range_test, "read_yaml", lambda _: None)
+    monkeypatch.setattr(range_test, "parse", lambda *_, **__: experiment)
+    monkeypatch.setattr(range_test, "load_setup", full)
+    with pytest.raises(SystemExit):
+        range_test.main(["tiny", "wide"])
     assert capsys.readouterr().err.startswith("error: out of memory: training.batch_size is ")
 
 
