@@ -49,12 +49,12 @@ class Project:
         assert done.returncode == expect, said
         return said
 
-    def start(self, *arguments):
+    def start(self, *arguments, **environment):
         """Start ``python`` there; a fork of the warm one ends with it, by the same signal."""
         return subprocess.Popen(
             [str(self.programs / "python"), *arguments],
             cwd=self.root,
-            env=self.environment(),
+            env=self.environment() | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -55,21 +55,22 @@ def uninterrupted(composed):
     return record(composed)
 
 
-def start(project):
-    """Start the training and wait until it has made some updates."""
-    process = project.start(*TRAIN)
-    history = project.root / RUN / HISTORY
+def start(project, wait_for, **environment):
+    """Start the training and wait for a file of its run."""
+    process = project.start(*TRAIN, **environment)
+    file = project.root / RUN / wait_for
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
-        if history.is_file() and history.stat().st_size:
+        if file.is_file() and file.stat().st_size:
             return process
         time.sleep(0.02)
     raise AssertionError(process.communicate()[0])
 
 
-def test_ctrl_c_writes_a_checkpoint_and_the_run_goes_on_to_the_same_bits(composed, uninterrupted):
-    process = start(composed)
-    process.send_signal(signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
+def test_signal_writes_a_checkpoint_and_the_run_resumes(composed, uninterrupted, number):
+    process = start(composed, HISTORY)
+    process.send_signal(number)
     said = process.communicate(timeout=60)[0]
     assert process.returncode == 130
     assert said.splitlines()[-1] == "error: interrupted"
@@ -81,10 +82,10 @@ def test_ctrl_c_writes_a_checkpoint_and_the_run_goes_on_to_the_same_bits(compose
 
 
 def test_killed_run_starts_again_and_ends_with_the_same_bits(composed, uninterrupted):
-    process = start(composed)
+    process = start(composed, CHECKPOINT, ANNEAL_CHECKPOINT_SECONDS="0")
     process.kill()
     process.communicate(timeout=60)
-    composed.python(*TRAIN)
+    assert "left of 100" in composed.python(*TRAIN)
     assert same(record(composed), uninterrupted)
 
 
