@@ -266,6 +266,7 @@ def test_ci_calls_make(repository: Path) -> None:
         assert verb in workflow
     assert "make reproduce" in (repository / ".github" / "workflows" / "nightly.yml").read_text()
     assert "make docs" in (repository / ".github" / "workflows" / "docs.yml").read_text()
+    assert "build sbom" in (repository / ".github" / "workflows" / "release.yml").read_text()
 
 
 def test_hooks_run_the_locked_ruff_and_need_no_network(repository: Path) -> None:

@@ -216,6 +216,12 @@ def test_download_that_was_given_up_is_resumed_by_the_next_start(server, paths):
     assert server.ranges == [f"bytes={len(ARCHIVE) // 2}-"]
 
 
+def test_server_without_ranges_begins_again(server, paths):
+    server.behaviours = ["truncates", "no ranges"]
+    assert_complete(obtain(make_source(server.url), paths, retry_policy=HASTY))
+    assert server.ranges == [None, f"bytes={len(ARCHIVE) // 2}-"]
+
+
 def test_archive_that_comes_by_hand_ends_the_download_that_was_given_up(paths):
     paths.data.mkdir()
     (paths.data / PART).write_bytes(ARCHIVE[:100])
