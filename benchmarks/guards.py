@@ -4,7 +4,8 @@
 
 Each guard is taken out of a clone of this checkout, with what is not committed yet; there
 ``faults.py`` tries its faults, and ``kill_campaign.py`` its kills. A fault or a kill that still
-loses nothing is named below the table, and the command ends with status 1.
+loses nothing is named below the table, and the command ends with status 1. With ``--only`` the rows
+of the other guards stay in the page as they were.
 """
 
 import argparse
@@ -39,26 +40,39 @@ def main() -> None:
     if not chosen:
         parser.error(f"no guard has the words {arguments.only!r}")
     lost: dict[str, list[str]] = {}
+    if arguments.write:
+        lost = lost_before(arguments.write.read_text())
+        unknown = [g.what for g in GUARDS if g not in chosen and g.what not in lost]
+        if unknown:
+            parser.error(f"{arguments.write} has no row of {unknown[0]!r}: try it too")
     for guard in chosen:
         with tempfile.TemporaryDirectory(prefix="guards-") as folder:
             clone = without(guard, Path(folder, "clone"))
             lost[guard.what] = lost_in(clone, guard, tries=arguments.tries)
         print(f"{guard.what}: {', '.join(lost[guard.what]) or 'nothing'} lost", file=sys.stderr)
+    shown = GUARDS if arguments.write else chosen
     green = [
         f"{name} (without: {guard.what})"
-        for guard in chosen
+        for guard in shown
         for name in (*guard.faults, *guard.kills)
         if name not in lost[guard.what]
     ]
-    made = table(chosen, lost)
+    made = table(shown, lost)
     if green:
         made += f"\n\nLost nothing in {arguments.tries} tries: {'; '.join(green)}."
     print(made)
     print(f"{time.monotonic() - began:.0f} s")
-    if arguments.write and len(chosen) == len(GUARDS):
+    if arguments.write:
         renew_page(arguments.write, {"guards": made})
     if green:
         sys.exit(1)
+
+
+def lost_before(page: str) -> dict[str, list[str]]:
+    """Return what a page's table says that each guard's faults and kills lost without it."""
+    block = page.partition("<!-- guards:begin -->")[2].partition("<!-- guards:end -->")[0]
+    rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| ([^|]*) \|$", block, re.MULTILINE)
+    return {what.replace("\\", ""): lost.replace("\\", "").split(", ") for what, lost in rows}
 
 
 def without(guard: Guard, clone: Path) -> Path:

@@ -64,6 +64,29 @@ def test_table_names_file_function_and_what_was_lost(guards: ModuleType) -> None
     assert "empty dvc.lock" in made.splitlines()[-1]
 
 
+def test_rows_that_are_not_tried_again_stay_in_the_page(
+    guards: ModuleType, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (repository / "docs" / "what_holds.md").read_text()
+    (page := tmp_path / "page.md").write_text(text)
+    every = {g.what: [*g.faults, *g.kills] for g in guards.GUARDS}
+    monkeypatch.setattr(guards, "without", lambda *_: None)
+    monkeypatch.setattr(guards, "lost_in", lambda _, guard, **__: every[guard.what][1:])
+    command = ["guards.py", "--only", "history off", "--write", str(page)]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit) as ended:
+        guards.main()
+    assert ended.value.code == 1
+    before, after = (guards.lost_before(content) for content in (text, page.read_text()))
+    (tried,) = (what for what in every if "history off" in what)
+    assert after == before | {tried: every[tried][1:]}
+    assert f" {every[tried][0]} (without: {tried})" in page.read_text().split("Lost nothing in")[1]
+    page.write_text(text.replace("| a table has rows |", "| a table has none |"))
+    with pytest.raises(SystemExit) as ended:
+        guards.main()
+    assert ended.value.code == 2
+
+
 @pytest.mark.parametrize("kind", ["checkpoint", "result"])
 def test_kills_take_the_steps_of_a_write_in_turn(guards: ModuleType, kind: str) -> None:
     assert guards  # makes the modules of benchmarks importable
