@@ -156,7 +156,7 @@ push: $(INSTALLED)  ## say how large the outputs of the stages are, then `dvc pu
 faults: $(INSTALLED)  ## break things, count what is lost: disks, files, trackers, kills (LONG=1: hours)
 	$(if $(CI),,pytest -q tests/faults)
 	OMP_NUM_THREADS=1 python benchmarks/faults.py --tries $(if $(LONG),3,1)
-	OMP_NUM_THREADS=1 python benchmarks/kill_campaign.py --kills $(if $(LONG),200,5)
+	OMP_NUM_THREADS=1 python benchmarks/kill_campaign.py --kills $(if $(LONG),200,10)
 	OMP_NUM_THREADS=1 python benchmarks/mutations.py --inputs $(if $(LONG),5000,500)
 	$(if $(LONG),OMP_NUM_THREADS=1 python benchmarks/guards.py)
 	$(if $(LONG),OMP_NUM_THREADS=1 python benchmarks/long_runs.py)
