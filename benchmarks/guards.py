@@ -108,8 +108,10 @@ def lost_in(clone: Path, guard: Guard, *, tries: int) -> list[str]:
     found = []
     if guard.faults:
         options = ("--tries", str(tries), "--until-lost", "--only", *guard.faults)
-        said, _ = output(clone, "faults.py", *options)
+        said, errors = output(clone, "faults.py", *options)
         rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| \d+ \| (\d+) \|", said, re.MULTILINE)
+        if not rows:
+            sys.exit(f"faults.py has no table, without: {guard.what}\n{errors}")
         found += [name for name, count in rows if int(count)]
     for kind in guard.kills:
         _, errors = output(clone, "kill_campaign.py", "--kills", str(tries), "--only", kind)

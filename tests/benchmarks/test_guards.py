@@ -32,6 +32,14 @@ def test_words_of_no_guard_are_an_error(
     assert "error: no guard has the words 'no such words'" in capsys.readouterr().err
 
 
+def test_faults_that_could_not_be_tried_end_the_command(
+    guards: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guards, "output", lambda *_: ("", "No module named 'psutil'"))
+    with pytest.raises(SystemExit, match=r"no table, without: .*\n.*psutil"):
+        guards.lost_in(tmp_path, guards.GUARDS[0], tries=1)
+
+
 def test_text_that_is_not_there_once_is_refused(guards: ModuleType) -> None:
     edit = guards.Edit("a.py", "if x:", "if True:")
     for text in ("", "if x:\nif x:"):
