@@ -493,6 +493,7 @@ def test_merge_killed_between_two_renames_is_finished_by_the_next(home: Path, pa
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
     there = home / RUNS / ".merging"
     assert sorted(path.name for path in there.iterdir()) == ["1", "2"], "the first was renamed"
+    (there / "1" / f".{HISTORY}.1.tmp").write_text("what a kill in a write leaves")
     merged, before = merge_pack(pack)
     assert [(run.experiment, run.seed) for run in before] == [("small/fast", 0)]
     assert [(run.experiment, run.seed) for run in merged] == [("small/fast", 1), ("small/slow", 0)]
@@ -502,6 +503,7 @@ def test_merge_killed_between_two_renames_is_finished_by_the_next(home: Path, pa
             assert (home / run.path / name).read_bytes() == files[name]
         result = json.loads(files[RESULT]) | {MERGED: True}
         assert read_json(home / run.path / RESULT) == checked(result)
+        assert {path.name for path in (home / run.path).iterdir()} == set(FILES)
     assert not there.exists()
 
 
