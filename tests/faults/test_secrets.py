@@ -16,10 +16,12 @@ KEYS = {
     "DATABASE_PASSWORD": "correct-horse-battery-staple",
     "HF_TOKEN": "hf_AbCdEfGhIjKlMnOpQrStUvWxYz",
 }
-IN_NETRC, IN_AWS, IN_REMOTE, IN_SETTINGS = (
-    "netrc-password-83731", "aws-home-secret-83731", "remote-token-83731", "settings-key-83731"
+IN_NETRC, IN_AWS, IN_REMOTE, IN_SETTINGS, IN_CHANGE = (
+    "netrc-password-83731", "aws-home-secret-83731", "remote-token-83731", "settings-key-83731",
+    "uncommitted-change-83731",
 )  # fmt: skip
-PLANTED = [*KEYS.values(), IN_NETRC, IN_AWS, IN_REMOTE, IN_SETTINGS]
+PLANTED = [*KEYS.values(), IN_NETRC, IN_AWS, IN_REMOTE, IN_SETTINGS, IN_CHANGE]
+CHANGED = "local.ini"
 
 
 @pytest.fixture
@@ -38,16 +40,25 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_clone(place: Path) -> None:
-    """Make a repository whose remote's address has a token."""
+    """Make a repository whose remote's address has a token, and a tracked file a new key."""
     place.mkdir(exist_ok=True)
+    (place / CHANGED).write_text("key = none\n")
     remote = f"https://user:{IN_REMOTE}@example.org/us/project.git"
-    for words in (["init", "-q"], ["remote", "add", "origin", remote]):
+    name = ["-c", "user.name=us", "-c", "user.email=us@example.org"]
+    for words in (
+        ["init", "-q"],
+        ["remote", "add", "origin", remote],
+        ["add", CHANGED],
+        [*name, "commit", "-q", "-m", "A file"],
+    ):
         subprocess.run(["git", *words], cwd=place, check=True)
+    (place / CHANGED).write_text(f"key = {IN_CHANGE}\n")
 
 
 def found_in(place: Path, *texts: str) -> list[str]:
-    """Return which keys are in the files of a folder, but for Git's own, or in texts."""
-    files = [path for path in place.rglob("*") if path.is_file() and ".git" not in path.parts]
+    """Return which keys are in the files of a folder, but for those of Git, or in texts."""
+    own = {".git", CHANGED}
+    files = [path for path in place.rglob("*") if path.is_file() and own.isdisjoint(path.parts)]
     assert files
     contents = [(str(path), path.read_bytes()) for path in files]
     contents += [("printed", text.encode()) for text in texts]
