@@ -123,7 +123,7 @@ def lost_in(clone: Path, guard: Guard, *, tries: int) -> list[str]:
 def output(clone: Path, script: str, *arguments: str) -> tuple[str, str]:
     """Return the output and the errors of a command of a clone."""
     command = [sys.executable, str(clone / "benchmarks" / script), *arguments]
-    environment = os.environ | {"PYTHONPATH": str(clone / "src")}
+    environment = os.environ | {"PYTHONPATH": str(clone / "src"), "TMPDIR": str(clone.parent)}
     ended = subprocess.run(
         command, cwd=clone, env=environment, capture_output=True, text=True, check=False
     )

@@ -7,7 +7,7 @@ written (before, in the middle of and after each step), in ``dvc repro`` with al
 worker of ``anneal grid``, one rank of a run on two processes. Each kill is SIGKILL, and the next
 start resumes what it left. At the end histories, weights, metrics and ``results/`` must be those of
 a run on as many processes that was never killed, bit for bit, but for times. A difference ends the
-command with status 1.
+command with status 1 and keeps the runs.
 """
 
 import argparse
@@ -79,20 +79,21 @@ def main() -> None:
     if (only := arguments.only) is not None:
         shares = {kind: arguments.kills * (kind == only) for kind in SHARES}
         moments = tuple(kind for kind in IN_ONE_RUN if kind == only)
-    with tempfile.TemporaryDirectory(prefix="kills-") as folder:
-        kill_runs(Path(folder), arguments.kills - sum(shares.values()), draw, tally, moments)
-        kill_ranks(Path(folder), shares["rank"], draw, tally)
-        for kind, command in (
-            ("dvc repro", ["dvc", "repro"]),
-            ("grid worker", ["anneal", "grid", "--workers", "2", "--retries", "0"]),
-        ):
-            kill_campaigns(Path(folder), kind, command, shares[kind], draw, tally)
+    folder = Path(tempfile.mkdtemp(prefix="kills-"))
+    kill_runs(folder, arguments.kills - sum(shares.values()), draw, tally, moments)
+    kill_ranks(folder, shares["rank"], draw, tally)
+    for kind, command in (
+        ("dvc repro", ["dvc", "repro"]),
+        ("grid worker", ["anneal", "grid", "--workers", "2", "--retries", "0"]),
+    ):
+        kill_campaigns(folder, kind, command, shares[kind], draw, tally)
     print(tally.table())
     print(f"{time.monotonic() - began:.0f} s")
     if arguments.write and not tally.differences:
         renew_page(arguments.write, {"kills": tally.table()})
     if tally.differences:
-        sys.exit("\n".join(tally.differences))
+        sys.exit("\n".join([*tally.differences, f"the runs are in {folder}"]))
+    shutil.rmtree(folder)
 
 
 def kill_runs(
@@ -119,10 +120,12 @@ def kill_runs(
             tally.kills[str(kind)] += 1
             done += 1
         tally.runs["run"] += 1
-        tally.differences += differences_of_runs(reference, killed, f"seed {seed}")
+        if found := differences_of_runs(reference, killed, f"seed {seed}"):
+            tally.differences += found
+        else:
+            shutil.rmtree(reference)
+            shutil.rmtree(killed)
         seed += 1
-    shutil.rmtree(folder)
-    folder.mkdir()
 
 
 def fork_run(folder: Path, options: list[str], moment: Moment | None) -> int:

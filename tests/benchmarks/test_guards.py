@@ -102,3 +102,29 @@ def test_kills_take_the_steps_of_a_write_in_turn(guards: ModuleType, kind: str) 
     steps = getattr(moments, f"MOMENTS_OF_A_{kind.upper()}")
     turns = [moments.Moment(kind, 0, turn=turn).step(steps) for turn in range(2 * len(steps))]
     assert turns == [*steps, *steps]
+
+
+@pytest.mark.parametrize("found", [[], ["seed 0: the histories differ"]], ids=["equal", "not"])
+def test_runs_that_differ_after_kills_are_kept(
+    guards: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: list[str]
+) -> None:
+    assert guards  # makes the modules of benchmarks importable
+    campaign = import_module("kill_campaign")
+
+    def fork_run(folder: Path, *_: object) -> int:
+        folder.mkdir(exist_ok=True)
+        return next(statuses)
+
+    statuses = iter([0, -9, 0])  # never killed, killed, resumed
+    monkeypatch.setattr(campaign, "fork_run", fork_run)
+    monkeypatch.setattr(campaign, "differences_of_runs", lambda *_: found)
+    monkeypatch.setattr(campaign.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["kill_campaign.py", "--kills", "1", "--only", "update"])
+    if not found:
+        campaign.main()
+        assert not list(tmp_path.glob("kills-*"))
+        return
+    with pytest.raises(SystemExit, match=rf"differ\nthe runs are in {tmp_path}/kills-"):
+        campaign.main()
+    (kept,) = tmp_path.glob("kills-*")
+    assert sorted(path.name for path in kept.iterdir()) == ["killed-0", "reference-0"]
