@@ -6,9 +6,9 @@ from pathlib import Path
 
 def test_each_promise_names_a_test_that_exists(repository: Path) -> None:
     page = (repository / "docs" / "what_holds.md").read_text()
-    rows = [line for line in page.splitlines() if line.startswith("| ") and "| test |" not in line]
-    promises = [row for row in rows if not re.fullmatch(r"\|[ :|-]+\|", row) and "kills" not in row]
-    named = [(row, re.findall(r"`(test_\w+)`", row)) for row in promises if "test" in row]
+    written = re.sub(r"<!-- (\w+):begin -->.*?<!-- \1:end -->", "", page, flags=re.DOTALL)
+    rows = [line for line in written.splitlines() if re.match(r"\| (?!promise|:-)", line)]
+    named = [(row, re.findall(r"`(test_\w+)`", row)) for row in rows]
     tests = {
         name
         for path in (repository / "tests").rglob("test_*.py")
