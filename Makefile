@@ -48,6 +48,7 @@ help:  ## list the verbs
 
 .PHONY: setup
 setup: $(INSTALLED) $(patsubst %,$(INSTALLED)-%,$(EXTRAS:all=$(ALL_EXTRAS)))  ## create .venv from the lock (EXTRAS=eeg: with an extra, EXTRAS=all)
+	@echo "Ready: source $(VENV)/bin/activate"
 
 $(INSTALLED): requirements.lock pyproject.toml
 	$(require_linux)$(require_python)$(require_venv)$(require_git)

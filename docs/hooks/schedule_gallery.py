@@ -9,10 +9,13 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from anneal import schedules
+from anneal.io.files import renew_page
+from anneal.io.text import markdown_table
 from anneal.report.schedule_figure import draw_schedule
 from anneal.schedules import Schedule
 
 TOTAL_STEPS = 1_000  # updates drawn
+PAGE = Path(__file__).resolve().parents[1] / "schedules.md"
 GALLERY = "<!-- gallery -->"  # where schedules.md has the pictures
 
 # One call of each public schedule, as somebody would write it. The order is the page's.
@@ -78,13 +81,22 @@ def schedule_of(call: str) -> Schedule:
     return built
 
 
+def table() -> str:
+    """Return each schedule's call and its first sentence."""
+    rows = [[f"`{CALLS[name]}`", first_sentence(name)] for name in CALLS]
+    return markdown_table(["call", "what it is"], rows)
+
+
+def first_sentence(name: str) -> str:
+    """Return the first line of a schedule's docstring."""
+    return (inspect.getdoc(getattr(schedules, name)) or "").partition("\n")[0]
+
+
 def gallery(names: list[str]) -> Iterator[str]:
     """Yield the lines of the page: each schedule's first sentence, call and picture."""
     for name in names:
-        documentation = inspect.getdoc(getattr(schedules, name)) or ""
-        first_sentence = documentation.partition("\n")[0]
         yield f"### {name} {{ #{name} }}\n"
-        yield f"{first_sentence}\n"
+        yield f"{first_sentence(name)}\n"
         yield f"```python\n{wrapped(CALLS[name])}\n```\n"
         yield f"![{name}: rate against updates](pictures/{name}.svg)\n"
 
@@ -132,3 +144,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Put the gallery where the page Schedules asks for it."""
     return markdown.replace(GALLERY, "\n".join(gallery([*CALLS])))
+
+
+if __name__ == "__main__":
+    renew_page(PAGE, {"schedules": table()})

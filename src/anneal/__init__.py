@@ -43,7 +43,7 @@ if not TYPE_CHECKING:
         except ModuleNotFoundError as error:
             if error.name != "torch":
                 raise
-            said = f"anneal.{name} needs torch: pip install 'anneal-lr[torch]'"
+            said = f"anneal.{name} needs torch: in a clone, pip install '.[torch]'"
             raise ModuleNotFoundError(said, name="torch") from None
         return value
 

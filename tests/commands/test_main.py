@@ -72,7 +72,7 @@ def test_verb_without_the_pipeline_says_how_to_install_it(verb: str, tmp_path: P
     assert (ended.returncode, ended.stdout) == (1, "")
     (line,) = ended.stderr.splitlines()
     assert line.startswith(f"error: `anneal {verb}` needs ")
-    assert line.endswith("pip install 'anneal-lr[pipeline]'")
+    assert line.endswith("in a clone, pip install '.[pipeline]'")
     shown = anneal(verb, "--traceback", missing=PIPELINE, folder=tmp_path)
     assert "Traceback (most recent call last):" in shown.stderr
 
@@ -81,7 +81,7 @@ def test_verb_without_the_pipeline_says_how_to_install_it(verb: str, tmp_path: P
 def test_public_name_that_needs_torch_says_how_to_install_it(name: str, tmp_path: Path) -> None:
     code = WITHOUT.format(missing=["torch"]) + f"from anneal import {name}"
     ended = python(code, folder=tmp_path)
-    said = f"ModuleNotFoundError: anneal.{name} needs torch: pip install 'anneal-lr[torch]'"
+    said = f"ModuleNotFoundError: anneal.{name} needs torch: in a clone, pip install '.[torch]'"
     assert ended.stderr.splitlines()[-1] == said
     assert "During handling" not in ended.stderr
 

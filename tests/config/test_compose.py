@@ -58,6 +58,8 @@ def test_override_without_a_value_is_named() -> None:
         ("scheduler=triangluar", "conf/scheduler has no option 'triangluar'; did you mean "
          "'triangular' or 'triangular2'?"),
         ("dataset=digit", "conf/dataset has no option 'digit'; did you mean 'digits'?"),
+        ("hardware=", "hardware= has no value; there is auto, cpu, cuda, mps"),
+        ("seed=0,1", "seed=0,1: several values need -m, as in anneal run -m seed=0,1"),
         ("scheduler=[triangular,triangluar]", "conf/scheduler has no option 'triangluar'; did you "
          "mean 'triangular' or 'triangular2'?"),
         ("hardware=gpu", "conf/hardware has no option 'gpu'; did you mean 'cpu'?"),

@@ -50,6 +50,7 @@ def test_every_public_schedule_has_its_picture() -> None:
     assert gallery.public_schedules() == gallery.CALLS.keys()
     assert all(gallery.schedule_of(call)(0) >= 0 for call in gallery.CALLS.values())
     assert gallery.picture("triangular2").startswith(b"<?xml")
+    assert f"begin -->\n{gallery.table()}\n<!-- schedules:end" in gallery.PAGE.read_text()
 
 
 def test_papers_page_has_row_claim_command_and_cost() -> None:

@@ -109,7 +109,7 @@ def test_library_alone_runs_the_schedule_lines_of_the_readme(
     assert said_by(python, "-c", code, folder=tmp_path).split() == ["0.001", "0.006"]
     refused = run(python, "-c", "import anneal; anneal.ScheduledLR", folder=tmp_path)
     assert refused.stderr.splitlines()[-1].endswith(
-        "anneal.ScheduledLR needs torch: pip install 'anneal-lr[torch]'"
+        "anneal.ScheduledLR needs torch: in a clone, pip install '.[torch]'"
     )
     refused = run(python, "-m", "anneal", "run", folder=tmp_path)
     assert re.fullmatch(

@@ -19,6 +19,7 @@ from anneal import (
     one_cycle,
     one_cycle_momentum,
     triangular,
+    triangular2,
 )
 
 TRIANGLE = triangular(base_lr=0.1, max_lr=0.5, half_cycle_steps=4)
@@ -265,6 +266,15 @@ def test_momentum_out_of_range_is_refused_and_changes_nothing(value: float) -> N
         ScheduledLR(optimizer, TRIANGLE, momentum=lambda _: value)
     assert rates(optimizer) == [0.1]
     assert optimizer.param_groups[0]["momentum"] == 0.9
+
+
+def test_model_as_optimizer_and_uncalled_schedule_are_refused() -> None:
+    model: Any = torch.nn.Linear(2, 2)
+    with pytest.raises(ValueError, match=r"^optimizer must be an optimizer of torch, got Linear$"):
+        ScheduledLR(model, TRIANGLE)
+    function: Any = triangular2
+    with pytest.raises(ValueError, match=r"function triangular2: call it .* triangular2\(\*, base"):
+        ScheduledLR(SGD(parameters(), lr=0.1), function)
 
 
 def test_what_cannot_be_called_is_refused() -> None:

@@ -180,6 +180,7 @@ def fit_minutes(question: Question, *, folder: Path) -> Question:
         smaller = _within(question, budget)
         say(f"{minutes:g} min: as chosen before ({file})")
     else:
+        say(f"{minutes:g} min: timing a few updates and an evaluation first")
         pace = measure_pace(question.setup, question.sweep)
         budget = choose_budget(minutes, pace, _limits(question))
         smaller = _within(question, budget)

@@ -268,7 +268,7 @@ def _executor(config: CampaignConfig, options: Options) -> "SlurmExecutor":
     try:
         parameters = read_parameters(options.slurm)
     except ModuleNotFoundError:
-        raise ValueError("--slurm needs submitit: pip install 'anneal-lr[cluster]'") from None
+        raise ValueError("--slurm needs submitit: make setup EXTRAS=cluster") from None
     return open_executor(
         config.campaign.name,
         parameters,

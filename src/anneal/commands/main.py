@@ -54,7 +54,7 @@ def main() -> None:
         missing = (error.name or "anneal").split(".")[0]
         if missing == "anneal" or "--traceback" in arguments:
             raise
-        complain(f"`anneal {verb}` needs {missing}: pip install 'anneal-lr[pipeline]'")
+        complain(f"`anneal {verb}` needs {missing}: in a clone, pip install '.[pipeline]'")
         sys.exit(USER_ERROR)
 
 

@@ -132,6 +132,10 @@ def explain(error: Exception, overrides: Sequence[str] = (), config_name: str = 
         group, option = match[1], match[2]
         group, option = (group, option) if is_group(group) else _split_option(match)
         return f"{CONF}/{group} has no option '{option}'{did_you_mean(option, options(group))}"
+    if match := re.search(r"Could not find '(\w+)/'", text):
+        return f"{match[1]}= has no value; there is {', '.join(options(match[1]))}"
+    if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        return f"{match[1]}: several values need -m, as in anneal run -m {match[1]}"
     if match := re.search(r"Key '[^']+' is not in struct\s+full_key: (\S+)", text):
         return _unknown_key(match[1], overrides, config_name)
     if match := re.search(r"Could not override '([^']+)'", text):

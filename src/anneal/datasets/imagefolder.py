@@ -89,9 +89,7 @@ def _smallest(config: DatasetConfig) -> int:
     if config.image_size is None:
         raise ValueError("dataset.scaled_decoding needs dataset.image_size")
     if simplejpeg is None:
-        raise ValueError(
-            "dataset.scaled_decoding needs simplejpeg: pip install 'anneal-lr[imagenet]'"
-        )
+        raise ValueError("dataset.scaled_decoding needs simplejpeg: make setup EXTRAS=imagenet")
     return 2 * config.image_size
 
 

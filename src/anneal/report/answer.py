@@ -32,9 +32,10 @@ def answer_lines(content: Content) -> tuple[tuple[str, str], ...]:
     agree, differ, undecided = (_sentences(side, named=named) for side in _sides(headlines))
     if agree:
         lines.append(("It holds:", agree))
-    if differ or undecided:
-        parts = [differ] * bool(differ) + [f"Too close to call: {undecided}"] * bool(undecided)
-        lines.append(("It does not:" if differ else "Open:", " ".join(parts)))
+    if differ:
+        lines.append(("It does not hold:", differ))
+    if undecided:
+        lines.append(("Too close to call:", undecided))
     return tuple(lines)
 
 
@@ -136,7 +137,7 @@ def _schedule_words(content: Content) -> str:
         return f"{words}."
     gap = _mean(best[long]) - _mean(best[short])
     part = f"{100 * short / long:.0f} % of the updates"
-    return f"{words}. The short run is {gap:.2f} points below, in {part}."
+    return f"{words}. The short run's mean is {gap:.2f} points below, in {part}."
 
 
 def _is_measured(row: ReportRow) -> bool:

@@ -37,6 +37,7 @@ class ReportRow:
         best: the same for the highest accuracy of each run.
         look: place in the campaign, which fixes the colour.
         deviations: ids of the deviations that touch it.
+        has_subjects: whether its runs are means over subjects, each of which has results.
     """
 
     experiment: MeasuredExperiment
@@ -45,6 +46,7 @@ class ReportRow:
     best: Interval | None
     look: int
     deviations: tuple[str, ...]
+    has_subjects: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,6 +286,7 @@ def _section(
             best=_mean(evidence[experiment.name], "test_accuracy_pct@best"),
             look=look,
             deviations=tuple(d.id for d in deviations if experiment.name in d.experiments),
+            has_subjects=bool(measured[experiment.name].subjects),
         )
         for look, experiment in enumerate(results.ordered())
     )

@@ -207,7 +207,9 @@ def _cells(section: Section, row: ReportRow) -> list[str]:
     if row.best:
         best = mean_words(row.best, metric=find_metric("test_accuracy_pct@best"))
     configuration = f"{results}/configurations/{experiment.configuration_hash}.yaml"
-    curves = f"{results}/curves/{file_name(experiment.name)}.csv"
+    curves = f"{results}/curves"
+    if not row.has_subjects:  # each has a file
+        curves += f"/{file_name(experiment.name)}.csv"
     runs = _status_words(row)
     return [
         f"{escape_markdown(experiment.title)}<br>[`{experiment.name}`]({configuration})",

@@ -16,6 +16,7 @@
 """
 
 import copy
+import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,6 +24,7 @@ from typing import Any
 import torch
 from torch.optim.lr_scheduler import EPOCH_DEPRECATION_WARNING, LRScheduler
 
+from anneal import schedules
 from anneal.schedules.schedule import check_count, check_integer, check_number, check_rate
 from anneal.training.group_rates import (
     RATIO_KEY,
@@ -79,9 +81,9 @@ class ScheduledLR(LRScheduler):
         ratios: Of each parameter group's rate to the schedule's, at least 0; None: as above.
 
     Raises:
-        ValueError: A schedule is not callable or returns something else than a finite value in
-            range, the optimizer has no momentum and no betas to set, or the ratios are ambiguous.
-            Nothing has been changed then.
+        ValueError: The optimizer has no parameter groups, a schedule is not callable or returns
+            something else than a finite value in range, the optimizer has no momentum and no betas
+            to set, or the ratios are ambiguous. Nothing has been changed then.
     """
 
     def __init__(
@@ -94,6 +96,10 @@ class ScheduledLR(LRScheduler):
     ) -> None:
         # LRScheduler.__init__ is not called: it would put a closure in place of optimizer.step,
         # which neither pickles nor deep-copies, to warn of an order that is of no matter here.
+        if not hasattr(optimizer, "param_groups"):
+            raise ValueError(
+                f"optimizer must be an optimizer of torch, got {type(optimizer).__name__}"
+            )
         self.optimizer = optimizer
         self._schedule = _check_callable("schedule", schedule)
         self._momentum = None if momentum is None else _check_callable("momentum", momentum)
@@ -308,4 +314,10 @@ class ScheduledLR(LRScheduler):
 def _check_callable(name: str, value: Callable[[int], float]) -> Callable[[int], float]:
     if not callable(value):
         raise ValueError(f"{name} must be a schedule or a function of the update, got {value!r}")
+    if inspect.isfunction(value) and getattr(schedules, value.__name__, None) is value:
+        arguments = str(inspect.signature(value)).partition(" -> ")[0]
+        raise ValueError(
+            f"{name} must be a schedule, got the function {value.__name__}: call it with its "
+            f"arguments, {value.__name__}{arguments}"
+        )
     return value

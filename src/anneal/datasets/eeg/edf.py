@@ -51,7 +51,7 @@ def require_extra(source: str) -> None:
     if importlib.util.find_spec("mne") is None:
         raise ValueError(
             f"dataset.source: {source} needs MNE, which is not installed; type `make setup "
-            "EXTRAS=eeg` (outside a clone: pip install 'anneal-lr[eeg]')"
+            "EXTRAS=eeg`"
         )
 
 

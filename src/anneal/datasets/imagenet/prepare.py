@@ -78,7 +78,7 @@ class Preparation:
             if number < least:
                 raise ValueError(f"{name} must be at least {least}, got {number}")
         if self.warp.dct_scaling and simplejpeg is None:
-            raise ValueError("--dct-scaling needs simplejpeg: pip install 'anneal-lr[imagenet]'")
+            raise ValueError("--dct-scaling needs simplejpeg: make setup EXTRAS=imagenet")
 
     def settings(self) -> dict[str, Any]:
         """Return what decides about the bytes of a store, as plain data."""
