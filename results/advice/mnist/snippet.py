@@ -1,4 +1,4 @@
-"""Recommended: warmup_stable_decay. warmup_stable_decay (88.50 %) is the best; every other is worse over 3 seeds.
+"""Recommended: warmup_stable_decay. warmup_stable_decay (95.06 %) is the best and statistically tied over 3 seeds with step_decay_max (93.86 %), linear (94.42 %), cosine (94.19 %) and warmup_cosine (94.17 %); warmup_stable_decay is the simplest of these within 0.5 points of it.
 
 For caffe_lenet on mnist with adamw: 188 updates, tried at 1/2 of them (94).
 """
@@ -10,7 +10,7 @@ def warmup_stable_decay_with_anneal(optimizer):
     scheduled = ScheduledLR(
         optimizer,
         warmup_stable_decay(
-            max_lr=0.000204,
+            max_lr=0.00184,
             final_lr=0.0,
             warmup_steps=18,
             stable_steps=112,
@@ -27,7 +27,7 @@ def warmup_stable_decay_with_lightning(optimizer):
     scheduled = ScheduledLR(
         optimizer,
         warmup_stable_decay(
-            max_lr=0.000204,
+            max_lr=0.00184,
             final_lr=0.0,
             warmup_steps=18,
             stable_steps=112,
@@ -48,7 +48,7 @@ def warmup_stable_decay_with_hf_trainer(optimizer):
     scheduled = ScheduledLR(
         optimizer,
         warmup_stable_decay(
-            max_lr=0.000204,
+            max_lr=0.00184,
             final_lr=0.0,
             warmup_steps=18,
             stable_steps=112,
@@ -66,7 +66,7 @@ def warmup_stable_decay_with_timm(optimizer):
     scheduled = ScheduledLR(
         optimizer,
         warmup_stable_decay(
-            max_lr=0.000204,
+            max_lr=0.00184,
             final_lr=0.0,
             warmup_steps=18,
             stable_steps=112,
@@ -92,7 +92,7 @@ def warmup_stable_decay_with_torch(optimizer):
     from torch.optim.lr_scheduler import LambdaLR
 
     for group in optimizer.param_groups:
-        group["lr"] = 0.000204  # where the schedule starts
+        group["lr"] = 0.00184  # where the schedule starts
     scheduler = LambdaLR(
         optimizer,
         lr_lambda=lambda update: min(update / 18, 1.0, max(185 - update, 0) / 55),
