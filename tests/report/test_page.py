@@ -311,6 +311,18 @@ def test_forest_has_room_for_runs_that_diverged(content):
     assert ">2 of 3 runs diverged<" in drawn
 
 
+def test_forest_has_room_for_a_long_label(content):
+    row = forest_rows(counted_claims(content), content.evidence)[0]
+    claim = dataclasses.replace(row.found.claim, id=f"clr/table1/{'x' * 80}", role="detail")
+    long = dataclasses.replace(row, found=dataclasses.replace(row.found, claim=claim))
+    ends = [
+        float(re.search(r'<text x="([\d.]+)"[^>]*>Table', str(draw_forest([one])))[1])
+        for one in (row, long)
+    ]
+    assert ends[1] >= 6.5 * len(long.label)
+    assert ends[1] > ends[0]
+
+
 def test_forest_puts_paper_at_0_and_end_of_tolerance_at_1(content):
     rows = {
         row.found.claim.id: row for row in forest_rows(counted_claims(content), content.evidence)

@@ -23,6 +23,7 @@ from anneal.results.metrics import Evidence
 LIMIT = 5.0  # tolerances shown on each side; what is beyond leaves with an arrow
 ROW, TOP, BOTTOM = 21, 26, 46
 SIGN = 24  # width of a verdict's sign
+LETTER, BOLD_LETTER = 6.8, 7.5  # widths in a label
 SIDES = {
     "reproduced": "agrees", "agrees so far": "agrees so-far",
     "lower": "differs", "higher": "differs", "not the paper's order": "differs",
@@ -143,6 +144,8 @@ def draw_forest(
         is_narrow: whether words stand above each row, for a phone.
     """
     width, left, right = (360, 12, 348) if is_narrow else (980, 350, 720)
+    more = 0 if is_narrow else max(0, _widest(rows) + 12 + SIGN - left)  # room for long labels
+    width, left, right = width + more, left + more, right + more
     step = 36 if is_narrow else ROW
     height = TOP + step * len(rows) + BOTTOM
 
@@ -199,6 +202,13 @@ def draw_forest(
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {} {}" width="{}" height="{}" '
         'role="img"><title>{}</title><style>{}</style>{}{}</svg>\n'
     ).format(width, height, width, height, words, Markup(STYLE), ground, drawing)
+
+
+def _widest(rows: Sequence[ForestRow]) -> int:
+    """Return about how wide the widest label is."""
+    of_letter = {True: BOLD_LETTER, False: LETTER}
+    widths = [len(row.label) * of_letter[row.found.claim.role == "headline"] for row in rows]
+    return round(max(widths))
 
 
 def _row(
