@@ -321,6 +321,8 @@ def test_forest_has_room_for_a_long_label(content):
     ]
     assert ends[1] >= 6.5 * len(long.label)
     assert ends[1] > ends[0]
+    drawn = [str(draw_forest([one], is_narrow=True)) for one in (row, long)]
+    assert ["textLength" in one for one in drawn] == [False, True]
 
 
 def test_forest_puts_paper_at_0_and_end_of_tolerance_at_1(content):

@@ -242,9 +242,12 @@ def _row(
     if abs(row.mean) <= LIMIT:
         parts.append(_mark(row, x=at(row.mean), y=middle))
     sign = SIGNS[row.found.verdict]
-    weight = Markup(' font-weight="700"' if row.found.claim.role == "headline" else "")
+    weight = Markup(' font-weight="700"') if row.found.claim.role == "headline" else Markup("")
     label_x, side = (left + SIGN, "start") if is_narrow else (left - 12 - SIGN, "end")
     sign_x = left if is_narrow else left - 12
+    room = right - label_x
+    if is_narrow and _widest([row]) > room:
+        weight += Markup(' textLength="{}" lengthAdjust="spacingAndGlyphs"').format(room)
     drawn = Markup("".join(parts)) + Markup(  # apart: a font without the sign would spoil the label
         '<text x="{}" y="{}" text-anchor="{}"{}>{}</text>'
         '<text class="verdict" x="{}" y="{}" text-anchor="{}" font-weight="700">{}</text>'
