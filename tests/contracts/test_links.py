@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from anneal.claims.words import PAPERS
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     *ROOT.glob("*.md"),
@@ -12,7 +14,7 @@ PAGES = [
     ROOT / "paper/report.md",
     ROOT / "extensions/cpu_kernels/README.md",
 ]
-MADE = {"clr.md", "sgdr.md", "snapshot.md", "super_convergence.md", "one_cycle.md", "baselines.md"}
+MADE = {f"{paper}.md" for paper in PAPERS}
 
 
 def broken(page: Path) -> list[str]:

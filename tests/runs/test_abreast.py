@@ -201,6 +201,7 @@ def test_network_that_draws_is_trained_one_seed_at_a_time(
     train_abreast(runs, observers)
     assert histories(runs) == histories(alone)
     assert capsys.readouterr().out.count("one run at a time, since the network draws") == 1
+    assert [run.directory.environment()[-1]["abreast"] for run in runs] == [1] * 3
 
 
 @pytest.mark.parametrize(

@@ -317,7 +317,7 @@ def test_directory_in_use_by_another_process_is_refused(directory):
 def test_start_adds_its_environment_and_completes_it(directory):
     directory.add_environment({"started": "a"})
     directory.add_environment({"started": "b"})
-    directory.end_environment(ended="c", to_update=3)
+    directory.add_to_environment(ended="c", to_update=3)
     assert directory.environment() == [
         {"code": "c1", "started": "a"},
         {"code": "c1", "started": "b", "ended": "c", "to_update": 3},

@@ -121,10 +121,10 @@ def choose_budget(minutes: float, pace: Pace, limits: Limits) -> Budget:
         else:
             continue
         break
-    steps = int(fraction * limits.full_steps)
+    steps, trials = int(fraction * limits.full_steps), (count + more) * seeds
     if steps < min(FEWEST_UPDATES, limits.full_steps * limits.fraction):
         least = FEWEST_UPDATES * update + FEWEST_EVALUATIONS * evaluation
-        needed = (spent + (count + more) * seeds * least) / (1 - RESERVE) / 60
+        needed = (spent + trials * least) / (1 - RESERVE) / 60
         raise ValueError(
             f"{ADVISE_FILE}: advise.minutes must be at least {math.ceil(needed)} for {count} "
             f"candidates, {seeds} seeds and {FEWEST_UPDATES} updates at {update:.2g} s an update "
@@ -138,7 +138,7 @@ def choose_budget(minutes: float, pace: Pace, limits: Limits) -> Budget:
         seeds=seeds,
         fraction=fraction,
         evaluations=evaluations,
-        seconds=spent + (count + more) * seeds * (steps * update + evaluations * evaluation),
+        seconds=spent + trials * (steps * update + evaluations * evaluation),
     )
 
 

@@ -6,7 +6,7 @@ book, 2026-11-28, MNIST). So one candidate is also trained at three times the bo
 times these, as long as that is better on the held-out images.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -78,16 +78,11 @@ def try_higher(
 
 
 def _is_better(higher: Accuracies, lower: Accuracies, resolution_pct: float) -> bool:
-    gains = _differences([higher[seed] for seed in lower], list(lower.values()))
-    return gains is not None and clearly_above(paired_interval(gains), resolution_pct)
-
-
-def _differences(
-    ours: Sequence[float | None], theirs: Sequence[float | None]
-) -> list[float] | None:
-    """Return the differences; None where a value is missing."""
-    found = [a - b for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
-    return found if len(found) == len(ours) else None
+    pairs = [(higher[seed], value) for seed, value in lower.items()]
+    gains = [a - b for a, b in pairs if a is not None and b is not None]
+    if len(gains) < len(pairs):
+        return False
+    return clearly_above(paired_interval(gains), resolution_pct)
 
 
 def _mean_words(accuracies: Accuracies) -> str:

@@ -107,6 +107,11 @@ class _CommonFields:
     readings: Annotated[tuple[str, ...], DIFFERENT] = ()
     corrections: tuple[Correction, ...] = ()
 
+    @property
+    def paper(self) -> str:
+        """The paper, as the ids of its claims begin."""
+        return self.id.partition("/")[0]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ValueClaim(_CommonFields):

@@ -28,7 +28,7 @@ def answer_lines(content: Content) -> tuple[tuple[str, str], ...]:
     headlines = judged(of_role(content.all_judgements(), "headline"))
     if headlines and (schedule := _schedule_words(content)):
         lines.append(("Which schedule?", schedule))
-    named = len({_paper(found) for found in headlines}) > 1
+    named = len({found.claim.paper for found in headlines}) > 1
     agree, differ, undecided = (_sentences(side, named=named) for side in _sides(headlines))
     if agree:
         lines.append(("It holds:", agree))
@@ -73,14 +73,10 @@ def _short_answer(agree: Sequence[Judgement], differ: Sequence[Judgement]) -> st
     return "Not settled."
 
 
-def _paper(found: Judgement) -> str:
-    return found.claim.id.partition("/")[0]
-
-
 def _sentences(judgements: Sequence[Judgement], *, named: bool) -> str:
     """Return the claims with what was measured, each paper's after its name where it is asked."""
     words = []
-    for paper, those in itertools.groupby(judgements, _paper):
+    for paper, those in itertools.groupby(judgements, lambda found: found.claim.paper):
         said = "; ".join(f"{found.claim.text} ({finding_words(found)})" for found in those)
         words.append(f"{paper_name(paper)}: {said}." if named else f"{said}.")
     return " ".join(words)

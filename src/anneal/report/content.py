@@ -242,7 +242,7 @@ def by_paper(judgements: Sequence[Judgement]) -> dict[str, tuple[Judgement, ...]
     """Return the judgements by paper, in order but for the papers of which nothing was run."""
     papers: dict[str, list[Judgement]] = {}
     for found in judgements:
-        papers.setdefault(found.claim.id.split("/")[0], []).append(found)
+        papers.setdefault(found.claim.paper, []).append(found)
     ordered = sorted(papers.items(), key=lambda p: all(j.verdict == NOT_RUN for j in p[1]))
     return {paper: tuple(found) for paper, found in ordered}
 

@@ -196,9 +196,10 @@ def _steps(
     with run.held():
         if (result := ended_before(run)) is not None:
             return result
-        training = open_run(run, abreast=width.runs)
+        training = open_run(run)
         if width.narrows(training):
             say(f"{run.name}: one run at a time, since the network draws random numbers")
+        run.directory.add_to_environment(abreast=width.runs)
         return (yield from updates_of(run, training, observers(run), interrupted))
 
 

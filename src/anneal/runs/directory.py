@@ -312,8 +312,8 @@ class RunDirectory:
             self.path / ENVIRONMENT_FILE, [*self.environment(), {"code": self.code, **entry}]
         )
 
-    def end_environment(self, **values: Any) -> None:
-        """Add the time and update of its end to the entry of this start."""
+    def add_to_environment(self, **values: Any) -> None:
+        """Add values, such as the time of its end, to the entry of this start."""
         *before, last = self.environment()
         write_json(self.path / ENVIRONMENT_FILE, [*before, last | values])
 

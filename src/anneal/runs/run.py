@@ -138,7 +138,7 @@ def updates_of(
             ended = {"ended": now(), "to_update": outcome.updates, "seconds": round(seconds, 3)}
             if isinstance(training.learner, CapturedLearner):
                 ended["replayed"] = training.learner.replayed
-            run.directory.end_environment(**ended)
+            run.directory.add_to_environment(**ended)
             if outcome.status == "stopped":
                 return None
             return _finish(run.directory, training, outcome)
@@ -202,13 +202,8 @@ def usual_observers(run: SeedRun, *, job_type: str) -> list[Observer]:
     ]
 
 
-def open_run(run: SeedRun, *, abreast: int = 1) -> Training:
-    """Prepare the directory and return the loop, resumed from its checkpoint if there is one.
-
-    Args:
-        run: the seed, its plan and directory.
-        abreast: runs that take turns with it in this process, itself included; for the record.
-    """
+def open_run(run: SeedRun) -> Training:
+    """Prepare the directory and return the loop, resumed from its checkpoint if there is one."""
     directory = run.directory
     training = run.build(run.plan, run.setup, seed=run.seed)
 
@@ -227,7 +222,7 @@ def open_run(run: SeedRun, *, abreast: int = 1) -> Training:
         | {
             "settings": run.setup.settings.describe(),
             "processes": run.setup.parts.size,
-            "abreast": abreast,
+            "abreast": 1,
             "data": run.setup.data.identity,
             "from_update": training.update,
         }
