@@ -77,8 +77,6 @@ class Preparation:
         ]:
             if number < least:
                 raise ValueError(f"{name} must be at least {least}, got {number}")
-        if self.warp.dct_scaling and simplejpeg is None:
-            raise ValueError("--dct-scaling needs simplejpeg: make setup EXTRAS=imagenet")
 
     def settings(self) -> dict[str, Any]:
         """Return what decides about the bytes of a store, as plain data."""
@@ -112,6 +110,8 @@ def prepare(
         ValueError: the source, an image or the folder cannot be used.
         OSError: the disk is full or cannot be written.
     """
+    if settings.warp.dct_scaling and simplejpeg is None:  # zips of pixels need none
+        raise ValueError("--dct-scaling needs simplejpeg: make setup EXTRAS=imagenet")
     with locked(folder):
         if (folder / IDENTITY).is_file():
             return reopen(folder, settings, tell=tell)
